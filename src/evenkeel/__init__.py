@@ -1,0 +1,3 @@
+"""Evenkeel keeps virtual machines on an even keel: measure, score, act, verify."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""libvirt and the cgroups beneath it, as a Hypervisor."""

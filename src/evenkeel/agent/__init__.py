@@ -1,0 +1,1 @@
+"""The host daemon: observe, score, act, verify, report."""

@@ -1,0 +1,1 @@
+"""Benchmarks: each prints the common result envelope."""

@@ -1,0 +1,40 @@
+"""The `evenkeel` command: a thin client of the API, the daemons, the lab and the benchmarks.
+
+Each command group is a module with a typer app or a `register` function; heavy imports happen
+inside the commands, so that `evenkeel --help` stays quick.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from evenkeel import __version__
+
+app = typer.Typer(
+    name="evenkeel",
+    help="Keep virtual machines on an even keel: who hurts whom, how badly, and what to do.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"evenkeel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print version.")
+    ] = False,
+) -> None:
+    """Keep virtual machines on an even keel."""
+
+
+def main() -> None:
+    app()

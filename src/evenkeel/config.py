@@ -1,0 +1,166 @@
+"""Configuration: frozen groups, parsed once at start, from a TOML file and the environment.
+
+File: `--config PATH`, else $EVENKEEL_CONFIG, else /etc/evenkeel/evenkeel.toml if it exists.
+Environment: EVENKEEL_<GROUP>__<FIELD>, which wins over the file. msgspec does the parsing, because
+the agent must stay under 60 MB resident (docs/designs/0003-light-agent.md).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from evenkeel.domain.errors import ConfigInvalid
+
+DEFAULT_PATH: Final = Path("/etc/evenkeel/evenkeel.toml")
+ENV_PREFIX: Final = "EVENKEEL_"
+
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+def _hostname() -> str:
+    return socket.gethostname()
+
+
+class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[agent]`: the daemon on each libvirt host."""
+
+    host_id: Annotated[
+        str, Meta(min_length=1, description="Name of this host; the default is the hostname.")
+    ] = msgspec.field(default_factory=_hostname)
+    libvirt_uri: Annotated[str, Meta(description="Where libvirt listens.")] = "qemu:///system"
+    controller_url: Annotated[
+        str, Meta(description="Base URL of the controller; empty: work alone.")
+    ] = ""
+    token_file: Annotated[
+        str, Meta(description="File with this agent's token, readable by it alone.")
+    ] = "/etc/evenkeel/agent.token"
+    ca_file: Annotated[str, Meta(description="CA of an https controller; empty: system CAs.")] = ""
+    state_dir: Annotated[str, Meta(description="Journal, spool and last policy live here.")] = (
+        "/var/lib/evenkeel"
+    )
+    tick_s: Annotated[
+        float, Meta(ge=0.5, le=60, description="Seconds between observations (1-5 is useful).")
+    ] = 5.0
+    libvirt_timeout_s: Annotated[
+        Seconds, Meta(description="A libvirt call that takes longer counts as hung.")
+    ] = 4.0
+    cpus: Annotated[
+        str, Meta(description='Host CPUs for VMs, such as "2-31"; empty: all this process may use.')
+    ] = ""
+    cgroup_root: Annotated[str, Meta(description="Where the cgroup file systems are mounted.")] = (
+        "/sys/fs/cgroup"
+    )
+    net_mbit_s: Annotated[
+        float, Meta(ge=0, description="Uplink capacity in Mbit/s; 0: read it from the link.")
+    ] = 0.0
+    iops: Annotated[float, Meta(ge=0, description="Disk capacity in requests/s; 0: learn it.")] = (
+        0.0
+    )
+    spool_max_mib: Annotated[
+        float, Meta(gt=0, description="Disk kept for batches while the controller is away.")
+    ] = 64.0
+    metrics_listen: Annotated[
+        str, Meta(description="HOST:PORT of the Prometheus endpoint; empty: none.")
+    ] = "127.0.0.1:9177"
+    window_s: Annotated[
+        Seconds, Meta(description="Scores are computed from this much history.")
+    ] = 60.0
+    half_life_s: Annotated[
+        Seconds, Meta(description="A sample's weight in the scores halves in this time.")
+    ] = 7.5
+    log_level: Annotated[str, Meta(description="debug, info, warning or error.")] = "info"
+
+
+class ControllerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[controller]`: the central service, its API and page."""
+
+    listen: Annotated[str, Meta(description="HOST:PORT of API and page.")] = "127.0.0.1:8470"
+    database_url: Annotated[
+        str, Meta(description="SQLAlchemy URL: sqlite:///PATH or postgresql+psycopg://...")
+    ] = "sqlite:////var/lib/evenkeel/controller.db"
+    state_dir: Annotated[
+        str, Meta(description="Holds admin.token, written at the first start (mode 0600).")
+    ] = "/var/lib/evenkeel"
+    history_hours: Annotated[
+        float, Meta(gt=0, description="Per-tick history is kept this long.")
+    ] = 24.0
+    max_body_mib: Annotated[
+        float, Meta(gt=0, description="A larger request body is refused (413).")
+    ] = 8.0
+    host_silent_s: Annotated[
+        Seconds, Meta(description="A host that said nothing for this long is shown as silent.")
+    ] = 20.0
+    tls_cert_file: Annotated[str, Meta(description="PEM certificate; empty: plain HTTP.")] = ""
+    tls_key_file: Annotated[str, Meta(description="PEM key of the certificate.")] = ""
+    log_level: Annotated[str, Meta(description="debug, info, warning or error.")] = "info"
+
+
+class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[client]`: where the CLI finds the controller. EVENKEEL_URL and EVENKEEL_TOKEN win."""
+
+    url: Annotated[str, Meta(description="Base URL of the controller.")] = "http://127.0.0.1:8470"
+    token: Annotated[str, Meta(description="API token; token_file is better.")] = ""
+    token_file: Annotated[str, Meta(description="File that holds the API token.")] = ""
+    timeout_s: Annotated[Seconds, Meta(description="Give up on a request after this.")] = 10.0
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    agent: AgentConfig = msgspec.field(default_factory=AgentConfig)
+    controller: ControllerConfig = msgspec.field(default_factory=ControllerConfig)
+    client: ClientConfig = msgspec.field(default_factory=ClientConfig)
+
+
+T = TypeVar("T")
+
+
+def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Config:
+    """Read file and environment. Raises ConfigInvalid naming the file, the field and the reason."""
+    env = dict(os.environ) if environ is None else environ
+    chosen = path or (Path(env["EVENKEEL_CONFIG"]) if env.get("EVENKEEL_CONFIG") else None)
+    raw: dict[str, Any] = {}
+    if chosen is not None or DEFAULT_PATH.exists():
+        raw = _read_toml(chosen or DEFAULT_PATH)
+    for key, value in env.items():
+        group, dash, name = key.removeprefix(ENV_PREFIX).lower().partition("__")
+        if key.startswith(ENV_PREFIX) and dash and group in Config.__struct_fields__:
+            section = raw.setdefault(group, {})
+            if isinstance(section, dict):
+                section[name] = value
+    if env.get("EVENKEEL_URL"):
+        raw.setdefault("client", {})["url"] = env["EVENKEEL_URL"]
+    if env.get("EVENKEEL_TOKEN"):
+        raw.setdefault("client", {})["token"] = env["EVENKEEL_TOKEN"]
+    try:
+        return msgspec.convert(raw, Config, strict=False)
+    except msgspec.ValidationError as error:
+        where = str(chosen) if chosen else "environment or " + str(DEFAULT_PATH)
+        raise ConfigInvalid(f"{where}: {error}") from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{path}: {error}") from error
+
+
+def parse_cpu_list(text: str) -> tuple[int, ...]:
+    """`"0-2,5"` -> (0, 1, 2, 5), the kernel's CPU list format. Raises ConfigInvalid."""
+    cpus: set[int] = set()
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        first, dash, last = part.partition("-")
+        try:
+            low, high = int(first), int(last if dash else first)
+        except ValueError as error:
+            raise ConfigInvalid(f"{part!r} is not a CPU or a range of CPUs") from error
+        if low < 0 or high < low:
+            raise ConfigInvalid(f"{part!r} is not a range of CPUs")
+        cpus.update(range(low, high + 1))
+    return tuple(sorted(cpus))

@@ -1,0 +1,1 @@
+"""The central service: takes batches in, keeps the record, hands out policy."""

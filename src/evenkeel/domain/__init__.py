@@ -1,0 +1,1 @@
+"""The nouns of Evenkeel: frozen values with units, no behaviour beyond their invariants."""

@@ -1,0 +1,43 @@
+"""A hypervisor host: what it has and what may be done on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from evenkeel.domain.ids import HostId
+
+
+class Capability(StrEnum):
+    """What a host lets Evenkeel do or see; found by asking, never assumed."""
+
+    PIN = "pin"
+    SHARES = "shares"
+    QUOTA = "quota"
+    THROTTLE_STATS = "throttle_stats"
+    BALLOON = "balloon"
+    PSI = "psi"
+
+
+class Mode(StrEnum):
+    """How far Evenkeel may go: only score, show plans, or carry them out."""
+
+    OBSERVE = "observe"
+    ADVISE = "advise"
+    ACT = "act"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """`cpus` are the host CPUs that VMs may use; the other capacities are in the resource's unit.
+
+    None stands for a capacity nobody has told or learned yet.
+    """
+
+    id: HostId
+    cpus: tuple[int, ...]
+    memory_mib: float
+    net_mbit_s: float | None = None
+    iops: float | None = None
+    capabilities: frozenset[Capability] = frozenset()
+    hypervisor: str = ""

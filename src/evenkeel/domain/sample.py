@@ -1,0 +1,103 @@
+"""Measurements: cumulative counters as read, and what one tick derives from two of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from evenkeel.domain.host import Host
+from evenkeel.domain.ids import VmId
+from evenkeel.domain.vm import Vm
+
+F64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class VmCounters:
+    """One VM's cumulative counters at one instant, as the hypervisor gave them.
+
+    Times are in nanoseconds, memory in KiB (libvirt's units); None means "not offered". A counter
+    may restart from zero when the VM reboots or migrates: `incarnation` (libvirt's domain id)
+    changes then.
+    """
+
+    vm: Vm
+    incarnation: int
+    vcpu_time_ns: int
+    vcpu_delay_ns: int | None
+    cpu_time_ns: int
+    throttled_ns: int | None = None
+    balloon_kib: int | None = None
+    unused_kib: int | None = None
+    available_kib: int | None = None
+    rss_kib: int | None = None
+    swap_in_kib: int | None = None
+    swap_out_kib: int | None = None
+    major_faults: int | None = None
+    balloon_updated_at_s: int | None = None
+    disk_requests: int = 0
+    disk_bytes: int = 0
+    disk_time_ns: int = 0
+    net_bytes: int = 0
+    net_packets: int = 0
+    net_drops: int = 0
+    net_errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HostCounters:
+    """One observation of a host and all its VMs. `monotonic_s` orders, `wall_s` dates."""
+
+    host: Host
+    monotonic_s: float
+    wall_s: float
+    vms: tuple[VmCounters, ...]
+    cpu_busy_ns: int | None = None
+    memory_used_mib: float = float("nan")
+    psi_cpu_some: float = float("nan")
+    psi_memory_some: float = float("nan")
+    psi_io_some: float = float("nan")
+
+
+class Flaw(StrEnum):
+    """Why a VM's numbers in a tick are not trusted in full; flawed values are NaN."""
+
+    NEW = "new"
+    RESET = "reset"
+    PAUSED = "paused"
+    NO_BALLOON = "no_balloon"
+    STALE_BALLOON = "stale_balloon"
+    NO_DELAY = "no_delay"
+    IMPLAUSIBLE = "implausible"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HostTick:
+    """What one tick says about a host: arrays are (n_vms, n_resources) in the order of `AXIS`.
+
+    `demand` is what a VM wanted, `usage` what it got, `loss` the share of demand it did not get
+    because of others, `self_limited` what its own limits took (unit of the resource).
+    `background` (n_resources) is what the host itself used beside its VMs. NaN: not known.
+    """
+
+    host: Host
+    taken_at_s: float
+    interval_s: float
+    vms: tuple[Vm, ...]
+    demand: F64
+    usage: F64
+    loss: F64
+    self_limited: F64
+    background: F64
+    flaws: tuple[frozenset[Flaw], ...]
+    psi: tuple[float, float, float] = (float("nan"), float("nan"), float("nan"))
+
+    def index_of(self, vm_id: VmId) -> int | None:
+        """Row of a VM, or None when it is not on the host in this tick."""
+        for i, vm in enumerate(self.vms):
+            if vm.id == vm_id:
+                return i
+        return None

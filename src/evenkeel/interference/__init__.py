@@ -1,0 +1,1 @@
+"""Who will hurt whom: capacity physics and the contention map. Pure."""

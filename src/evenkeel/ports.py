@@ -1,0 +1,113 @@
+"""What the services need from the outside world, as Protocols. Adapters and sim/ implement them.
+
+Every method says what it raises; an implementation raises nothing else on expected trouble.
+`retry` says whether calling again with the same arguments is safe.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from evenkeel.domain.ids import VmId
+from evenkeel.domain.plan import Instruction, Mitigation
+from evenkeel.domain.policy import Policy
+from evenkeel.domain.sample import HostCounters
+from evenkeel.domain.vm import CpuTuning
+from evenkeel.wire import Batch, BatchReply
+
+
+class Clock(Protocol):
+    """Time, injected. `wall_s` may jump; `monotonic_s` never goes back."""
+
+    def wall_s(self) -> float: ...
+
+    def monotonic_s(self) -> float: ...
+
+
+class Hypervisor(Protocol):
+    """One host's hypervisor. Calls return within the adapter's own timeout."""
+
+    def observe(self) -> HostCounters:
+        """All VMs in one call. Retry: yes. Raises HypervisorError."""
+        ...
+
+    def tuning(self, vm_id: VmId) -> CpuTuning:
+        """Read one VM's knobs afresh. Retry: yes. Raises VmGone, HypervisorError."""
+        ...
+
+    def apply(self, instruction: Instruction) -> None:
+        """Turn one knob of a running VM, for this run only. Retry: yes, it is idempotent.
+
+        Raises VmGone, ActionUnsupported, ActionRefused, HypervisorError.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class Journal(Protocol):
+    """The agent's durable record of mitigations. A call that returns is on disk.
+
+    Raises JournalUnavailable; whoever cannot write the journal does not act.
+    """
+
+    def record(self, mitigation: Mitigation) -> None:
+        """Insert or replace by id. Retry: yes."""
+        ...
+
+    def open_mitigations(self) -> tuple[Mitigation, ...]: ...
+
+    def unreported(self) -> tuple[Mitigation, ...]:
+        """Closed mitigations that no acknowledged batch has carried yet."""
+        ...
+
+    def mark_reported(self, mitigations: tuple[Mitigation, ...]) -> None:
+        """Forget closed ones as carried, if they have not changed since. Retry: yes."""
+        ...
+
+
+class Spool(Protocol):
+    """Bounded durable queue of encoded batches, oldest first. Never blocks, never raises."""
+
+    def put(self, seq: int, body: bytes) -> None: ...
+
+    def oldest(self) -> tuple[int, bytes] | None: ...
+
+    def drop(self, seq: int) -> None:
+        """Forget a batch that was acknowledged (or refused for good)."""
+        ...
+
+    def n_batches(self) -> int: ...
+
+    def n_dropped(self) -> int:
+        """Batches lost to the bound or to a full disk since start; shown, never silent."""
+        ...
+
+
+class PolicyMemory(Protocol):
+    """Keeps the last policy over restarts, so that an agent alone goes on by it."""
+
+    def load(self) -> Policy | None: ...
+
+    def save(self, policy: Policy) -> None: ...
+
+
+class ControllerLink(Protocol):
+    def send(self, body: bytes) -> BatchReply:
+        """Deliver one encoded batch. Retry: yes, (host, epoch, seq) deduplicates.
+
+        Raises ControllerUnavailable (try later), Unauthenticated, Forbidden (try later, it is
+        the operator's to mend), BatchInvalid, BatchTooLarge (drop it, it will never pass).
+        """
+        ...
+
+
+__all__ = [
+    "Batch",
+    "Clock",
+    "ControllerLink",
+    "Hypervisor",
+    "Journal",
+    "PolicyMemory",
+    "Spool",
+]

@@ -1,0 +1,1 @@
+"""An in-memory world behind the same ports."""

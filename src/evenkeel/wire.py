@@ -1,0 +1,180 @@
+"""What an agent and its controller say to each other (JSON over HTTP), and nothing else.
+
+A batch is level-triggered: it carries the host's whole present state (VMs, open mitigations,
+scores above a floor), so a lost batch costs history of one tick and never correctness. Unknown
+fields are ignored and new ones have defaults, so agents and controllers of neighbouring versions
+understand one another. Arrays are (vm, resource) lists in `AXIS` order; null stands for NaN.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from evenkeel.domain.errors import BatchInvalid
+from evenkeel.domain.events import Event
+from evenkeel.domain.host import Host, Mode
+from evenkeel.domain.plan import Advice, Mitigation
+from evenkeel.domain.policy import Policy
+from evenkeel.domain.resources import N_RESOURCES
+from evenkeel.domain.sample import F64, Flaw, HostTick
+from evenkeel.domain.score import Deviation, PairScore
+from evenkeel.domain.vm import Vm
+
+WIRE_VERSION = 1
+
+Matrix = list[list[float | None]]
+
+
+class TickBody(msgspec.Struct, frozen=True):
+    """A `HostTick` in columns; row k of every matrix belongs to `vms[k]`."""
+
+    taken_at_s: float
+    interval_s: float
+    vms: tuple[Vm, ...]
+    demand: Matrix
+    usage: Matrix
+    loss: Matrix
+    self_limited: Matrix
+    background: list[float | None]
+    flaws: tuple[tuple[Flaw, ...], ...]
+    psi: tuple[float | None, float | None, float | None]
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How the agent itself fares."""
+
+    agent_version: str = ""
+    tick_ms: float = 0.0
+    spool_batches: int = 0
+    spool_dropped: int = 0
+    hypervisor_ok: bool = True
+    problem: str = ""
+    """Stable code of what is wrong now, or empty."""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """One tick of one host. (host.id, epoch, seq) names it: replaying it changes nothing.
+
+    `epoch` is new at every agent start and grows with time; `seq` counts from 1 inside it.
+    `mitigations` holds all that are open and those closed since the last acknowledged batch.
+    """
+
+    v: int
+    host: Host
+    epoch: str
+    seq: int
+    sent_at_s: float
+    mode: Mode
+    tick: TickBody | None = None
+    scores: tuple[PairScore, ...] = ()
+    deviations: tuple[Deviation, ...] = ()
+    advice: tuple[Advice, ...] = ()
+    mitigations: tuple[Mitigation, ...] = ()
+    events: tuple[Event, ...] = ()
+    health: Health = Health()
+
+
+class BatchReply(msgspec.Struct, frozen=True):
+    """Sent only after the batch is durable. `policy` is the one the agent should follow now."""
+
+    accepted: bool
+    duplicate: bool
+    policy: Policy
+    server_time_s: float
+
+
+_encoder = msgspec.json.Encoder()
+_batch_decoder = msgspec.json.Decoder(Batch)
+_reply_decoder = msgspec.json.Decoder(BatchReply)
+
+
+def encode(message: Batch | BatchReply) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode_batch(raw: bytes) -> Batch:
+    """Parse and check a batch. Raises BatchInvalid with the field and the reason."""
+    try:
+        batch = _batch_decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BatchInvalid(f"batch does not parse: {error}") from error
+    if batch.v != WIRE_VERSION:
+        raise BatchInvalid(f"wire version {batch.v} is not {WIRE_VERSION}")
+    if batch.seq < 1:
+        raise BatchInvalid(f"seq {batch.seq} is not positive")
+    if batch.tick is not None:
+        _check_tick(batch.tick)
+    return batch
+
+
+def decode_reply(raw: bytes) -> BatchReply:
+    try:
+        return _reply_decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BatchInvalid(f"reply does not parse: {error}") from error
+
+
+def _check_tick(tick: TickBody) -> None:
+    n_vms = len(tick.vms)
+    if len({vm.id for vm in tick.vms}) != n_vms:
+        raise BatchInvalid("a VM appears twice in the tick")
+    if not tick.interval_s > 0:
+        raise BatchInvalid(f"interval_s {tick.interval_s} is not positive")
+    if len(tick.flaws) != n_vms or len(tick.background) != N_RESOURCES:
+        raise BatchInvalid("flaws or background do not match the tick's VMs and resources")
+    for name in ("demand", "usage", "loss", "self_limited"):
+        matrix: Matrix = getattr(tick, name)
+        if len(matrix) != n_vms or any(len(row) != N_RESOURCES for row in matrix):
+            raise BatchInvalid(f"{name} is not a {n_vms} x {N_RESOURCES} matrix")
+        if any(value is not None and value < 0 for row in matrix for value in row):
+            raise BatchInvalid(f"{name} holds a negative number")
+    if any(value is not None and value > 1 for row in tick.loss for value in row):
+        raise BatchInvalid("loss holds a share above 1")
+
+
+def tick_to_body(tick: HostTick) -> TickBody:
+    psi = [None if np.isnan(x) else round(x, 4) for x in tick.psi]
+    return TickBody(
+        taken_at_s=tick.taken_at_s,
+        interval_s=tick.interval_s,
+        vms=tick.vms,
+        demand=_to_lists(tick.demand),
+        usage=_to_lists(tick.usage),
+        loss=_to_lists(tick.loss),
+        self_limited=_to_lists(tick.self_limited),
+        background=_to_lists(tick.background[None, :])[0],
+        flaws=tuple(tuple(sorted(flaws)) for flaws in tick.flaws),
+        psi=(psi[0], psi[1], psi[2]),
+    )
+
+
+def body_to_tick(host: Host, body: TickBody) -> HostTick:
+    nan = float("nan")
+    psi = [nan if x is None else x for x in body.psi]
+    return HostTick(
+        host=host,
+        taken_at_s=body.taken_at_s,
+        interval_s=body.interval_s,
+        vms=body.vms,
+        demand=_to_array(body.demand),
+        usage=_to_array(body.usage),
+        loss=_to_array(body.loss),
+        self_limited=_to_array(body.self_limited),
+        background=_to_array([body.background])[0],
+        flaws=tuple(frozenset(flaws) for flaws in body.flaws),
+        psi=(psi[0], psi[1], psi[2]),
+    )
+
+
+def _to_lists(matrix: F64) -> Matrix:
+    rounded = np.round(matrix, 5)
+    out: Matrix = rounded.tolist()
+    if np.isnan(rounded).any():
+        out = [[None if x != x else x for x in row] for row in out]
+    return out
+
+
+def _to_array(matrix: Matrix) -> F64:
+    rows = [[np.nan if x is None else x for x in row] for row in matrix]
+    return np.array(rows, dtype=np.float64).reshape(len(matrix), N_RESOURCES)
