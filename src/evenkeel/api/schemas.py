@@ -95,7 +95,7 @@ class VmOut(Body):
 
 
 class PairOut(Body):
-    """A directed pair: how much of what it wants the victim is expected to lose to the aggressor."""
+    """A directed pair: the share of its demand the victim should lose to the aggressor."""
 
     host: str
     victim: str
