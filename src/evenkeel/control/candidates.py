@@ -1,0 +1,209 @@
+"""What could be done for a victim, and what the physics says each would bring.
+
+Every candidate changes one knob of one VM. It is judged by running the capacity physics again with
+that VM's tuning replaced: the victim's benefit less the harm to everybody else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from evenkeel.domain.host import Capability, Host
+from evenkeel.domain.ids import VmId
+from evenkeel.domain.plan import (
+    ActionKind,
+    Instruction,
+    SetCpuQuota,
+    SetCpuShares,
+    SetVcpuPins,
+)
+from evenkeel.domain.policy import Policy
+from evenkeel.domain.sample import F64
+from evenkeel.domain.vm import CpuTuning, Vm
+from evenkeel.interference.contention import DEFAULT_SHARES, cpu_demand, cpu_loss_with
+from evenkeel.interference.window import Window
+
+BOOSTS: Final = (2, 4, 8)
+MAX_SHARES: Final = 10_000
+"""The upper bound that cgroup v1 and v2 have in common."""
+QUOTA_PERIOD_US: Final = 100_000
+MIN_QUOTA_US: Final = 10_000
+KIND_COST: Final = {ActionKind.PIN_APART: 0.0, ActionKind.BOOST: 0.02, ActionKind.QUOTA: 0.05}
+"""Preference between equals, in shares of loss: what takes nothing from anybody comes first."""
+SURPLUS_WEIGHT: Final = 0.25
+"""Harm to an aggressor above its fair share counts this much: it was not its own to lose."""
+
+NEEDS: Final = {
+    ActionKind.PIN_APART: Capability.PIN,
+    ActionKind.BOOST: Capability.SHARES,
+    ActionKind.QUOTA: Capability.QUOTA,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    kind: ActionKind
+    target: Vm
+    instruction: Instruction
+    tuning: CpuTuning
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """Mean share of demand that every VM loses to others, before and after; `net` is the worth."""
+
+    candidate: Candidate
+    before: F64
+    after: F64
+    net: float
+    objection: str
+
+
+def propose(window: Window, host: Host, victim: int, aggressor: int | None) -> Iterator[Candidate]:
+    """All candidates for a (victim, aggressor) pair of columns; None stands for the host itself."""
+    sick = window.vms[victim]
+    rowdy = None if aggressor is None else window.vms[aggressor]
+    targets = [(sick, rowdy)] + ([(rowdy, sick)] if rowdy is not None else [])
+    for target, other in reversed(targets):
+        for pins in _pin_sets(window, host, target, other):
+            tuning = replace(target.tuning, vcpu_pins=pins)
+            yield Candidate(ActionKind.PIN_APART, target, SetVcpuPins(target.id, pins), tuning)
+    if sick.tuning.shares is not None:
+        for factor in BOOSTS:
+            shares = min(MAX_SHARES, sick.tuning.shares * factor)
+            if shares > sick.tuning.shares:
+                tuning = replace(sick.tuning, shares=shares)
+                yield Candidate(ActionKind.BOOST, sick, SetCpuShares(sick.id, shares), tuning)
+    if rowdy is not None and rowdy.tuning.quota_us is not None:
+        yield from _quotas(window, host, rowdy)
+
+
+def _pin_sets(
+    window: Window, host: Host, target: Vm, other: Vm | None
+) -> Iterator[tuple[tuple[int, ...], ...]]:
+    """Core sets for `target`: the quietest ones, kept off the other's cores where possible."""
+    everywhere = set(host.cpus)
+    occupied = set(other.tuning.cpuset) & everywhere if other else set()
+    load = _load_without(window, host, target)
+    current = (set(target.tuning.cpuset) & everywhere) or everywhere
+    for avoid in (occupied, set()):
+        free = sorted(everywhere - avoid, key=lambda cpu: (load[cpu], cpu))
+        chosen = tuple(sorted(free[: max(1, min(target.n_vcpus, len(everywhere) - 1))]))
+        if chosen and set(chosen) != current:
+            yield (chosen,) * max(1, len(target.tuning.vcpu_pins))
+        if occupied == set():
+            break
+
+
+def _load_without(window: Window, host: Host, target: Vm) -> dict[int, float]:
+    """Mean load per host CPU that everybody but `target` causes."""
+    weights = window.weights(half_life_s=15.0)
+    loss, demand = cpu_loss_with(window, host, weights, {})
+    mean = weights @ demand
+    mean[window.index_of(target.id)] = 0.0
+    per_atom = (mean @ loss.share) / loss.atoms.sizes
+    return {cpu: float(per_atom[a]) for a, cpus in enumerate(loss.atoms.cpus) for cpu in cpus}
+
+
+def _quotas(window: Window, host: Host, rowdy: Vm) -> Iterator[Candidate]:
+    """Cap the aggressor at its fair share of the host, or at what it uses halved."""
+    shares = np.array([float(vm.tuning.shares or DEFAULT_SHARES) for vm in window.vms])
+    i = window.index_of(rowdy.id)
+    demand = cpu_demand(window)
+    if i is None or not len(demand):
+        return
+    fair = len(host.cpus) * shares[i] / shares.sum()
+    for cores in sorted({fair, max(fair, float(demand[-1, i]) / 2)}):
+        per_vcpu = math.ceil(cores / rowdy.n_vcpus * QUOTA_PERIOD_US)
+        quota_us = max(MIN_QUOTA_US, per_vcpu)
+        if quota_us < QUOTA_PERIOD_US and cores < rowdy.tuning.quota_cores:
+            tuning = replace(rowdy.tuning, period_us=QUOTA_PERIOD_US, quota_us=quota_us)
+            yield Candidate(
+                ActionKind.QUOTA, rowdy, SetCpuQuota(rowdy.id, QUOTA_PERIOD_US, quota_us), tuning
+            )
+
+
+def judge(
+    window: Window,
+    host: Host,
+    policy: Policy,
+    row_weights: F64,
+    victim: int,
+    candidate: Candidate,
+) -> Outcome:
+    """Predict a candidate's effect; `objection` is empty when it may be done."""
+    before = mean_loss(window, host, row_weights, {})
+    after = mean_loss(window, host, row_weights, {candidate.target.id: candidate.tuning})
+    change = after - before
+    priority = np.array([vm.priority for vm in window.vms])
+    care = priority * _care(window, host, row_weights, candidate)
+    harm = np.maximum(change, 0.0) * care
+    help_ = np.maximum(-change, 0.0) * priority
+    bystanders = np.arange(len(window.vms)) != victim
+    net = float(
+        -change[victim] * priority[victim]
+        - harm[bystanders].sum()
+        + 0.25 * help_[bystanders].sum()
+        - KIND_COST[candidate.kind]
+    )
+    return Outcome(
+        candidate=candidate,
+        before=before,
+        after=after,
+        net=net,
+        objection=_objection(window, policy, victim, candidate, before, after, net),
+    )
+
+
+def mean_loss(window: Window, host: Host, row_weights: F64, changed: dict[VmId, CpuTuning]) -> F64:
+    """(N,) mean share of CPU demand lost to others under changed tunings, own quotas included."""
+    loss, demand = cpu_loss_with(window, host, row_weights, changed)
+    quota = np.array([changed.get(vm.id, vm.tuning).quota_cores for vm in window.vms])
+    lost = loss.lost + np.maximum(demand - quota, 0.0)
+    wanted = np.asarray(row_weights @ demand, dtype=np.float64)
+    return np.asarray(
+        np.divide(row_weights @ lost, wanted, out=np.zeros_like(wanted), where=wanted > 0.05)
+    )
+
+
+def _care(window: Window, host: Host, row_weights: F64, candidate: Candidate) -> F64:
+    """(N,) how much a VM's harm counts: the target of a limit only up to its fair share."""
+    care = np.ones(len(window.vms))
+    i = window.index_of(candidate.target.id)
+    if i is not None and candidate.kind is not ActionKind.BOOST:
+        shares = np.array([float(vm.tuning.shares or DEFAULT_SHARES) for vm in window.vms])
+        fair = len(host.cpus) * shares[i] / shares.sum()
+        wanted = float(row_weights @ cpu_demand(window)[:, i])
+        if wanted > fair:
+            care[i] = SURPLUS_WEIGHT
+    return care
+
+
+def _objection(
+    window: Window,
+    policy: Policy,
+    victim: int,
+    candidate: Candidate,
+    before: F64,
+    after: F64,
+    net: float,
+) -> str:
+    """Why a candidate may not be done, or an empty string."""
+    if candidate.target.exempt:
+        return f"{candidate.target.name} is exempt"
+    benefit = float(before[victim] - after[victim])
+    if benefit < policy.min_benefit:
+        return f"would cut the loss by {benefit:.0%} only"
+    target = window.index_of(candidate.target.id)
+    for i, vm in enumerate(window.vms):
+        worse = float(after[i] - before[i])
+        if i not in (victim, target) and 100 * after[i] >= policy.alarm_score and worse > 0.02:
+            return f"would hurt {vm.name}: it would lose {after[i]:.0%}"
+    if net <= 0:
+        return "would harm others more than it helps"
+    return ""

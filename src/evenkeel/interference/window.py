@@ -1,0 +1,134 @@
+"""The demand window: what every VM on a host wanted lately, as arrays in a fixed layout.
+
+Two depths: `recent` rows (one a tick) that scores are computed from, and coarse `slots` (means
+over `SLOT_S`) from which a VM's norm, its usual demand, is taken. The norm leaves out the newest
+slots, so that a surge cannot hide in its own baseline. Immutable: `append` returns a new window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from evenkeel.domain.ids import VmId
+from evenkeel.domain.resources import N_RESOURCES
+from evenkeel.domain.sample import F64, HostTick
+from evenkeel.domain.vm import Vm
+
+SLOT_S: Final = 10.0
+N_SLOTS: Final = 60
+SLOTS_TOO_NEW: Final = 3
+"""Newest slots that the norm ignores (30 s)."""
+MIN_NORM_SLOTS: Final = 3
+RESCHEDULING_GAP: Final = 3.0
+"""A tick longer than this many former intervals says too little about contention to be scored."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """Rows are ticks, oldest first; columns are `vms`. NaN where a VM was absent or unmeasured.
+
+    Shapes: `at_s` (T,), `demand` `loss` `self_limited` (T, N, R), `background` (T, R),
+    `slots` (S, N, R), `slot_sum` `slot_weight` (N, R), the slot in the making.
+    """
+
+    vms: tuple[Vm, ...]
+    at_s: F64
+    interval_s: F64
+    demand: F64
+    loss: F64
+    self_limited: F64
+    background: F64
+    slots: F64
+    slot_sum: F64
+    slot_weight: F64
+    slot_age_s: float
+    window_s: float
+
+    @classmethod
+    def empty(cls, window_s: float) -> Window:
+        cube = np.empty((0, 0, N_RESOURCES))
+        flat = np.empty((0, N_RESOURCES))
+        none = np.empty(0)
+        return cls((), none, none, cube, cube, cube, flat, cube, flat, flat, 0.0, window_s)
+
+    def append(self, tick: HostTick) -> Window:
+        """Add a tick, forget rows older than `window_s`, follow VMs that came and went."""
+        columns = _columns(self.vms, tick.vms)
+        keep = self.at_s > tick.taken_at_s - self.window_s
+        # A wall clock set back would leave rows from "the future": they are dropped as well.
+        keep &= self.at_s < tick.taken_at_s
+
+        def grown(rows: F64, row: F64) -> F64:
+            return np.concatenate([_realign(rows[keep], columns), row[None]])
+
+        slot_sum = _realign(self.slot_sum[None], columns, fill=0.0)[0]
+        slot_weight = _realign(self.slot_weight[None], columns, fill=0.0)[0]
+        known = ~np.isnan(tick.demand)
+        slot_sum = slot_sum + np.where(known, tick.demand, 0.0) * tick.interval_s
+        slot_weight = slot_weight + known * tick.interval_s
+        slots = _realign(self.slots, columns)
+        age_s = self.slot_age_s + tick.interval_s
+        if age_s >= SLOT_S:
+            with np.errstate(invalid="ignore"):
+                mean = np.where(slot_weight > 0, slot_sum / np.maximum(slot_weight, 1e-9), np.nan)
+            slots = np.concatenate([slots, mean[None]])[-N_SLOTS:]
+            slot_sum, slot_weight = np.zeros_like(slot_sum), np.zeros_like(slot_weight)
+            age_s = 0.0
+        return replace(
+            self,
+            vms=tick.vms,
+            at_s=np.append(self.at_s[keep], tick.taken_at_s),
+            interval_s=np.append(self.interval_s[keep], tick.interval_s),
+            demand=grown(self.demand, tick.demand),
+            loss=grown(self.loss, tick.loss),
+            self_limited=grown(self.self_limited, tick.self_limited),
+            background=np.concatenate([self.background[keep], tick.background[None]]),
+            slots=slots,
+            slot_sum=slot_sum,
+            slot_weight=slot_weight,
+            slot_age_s=age_s,
+        )
+
+    def weights(self, half_life_s: float) -> F64:
+        """(T,) recency weights that sum to 1: a row's weight halves every `half_life_s`."""
+        if len(self.at_s) == 0:
+            return np.empty(0)
+        age_s = self.at_s[-1] - self.at_s
+        raw = np.asarray(self.interval_s * np.exp2(-age_s / half_life_s), dtype=np.float64)
+        return np.asarray(raw / raw.sum(), dtype=np.float64)
+
+    def norm(self) -> F64:
+        """(N, R) usual demand: the median of settled slots; NaN before there are enough."""
+        settled = self.slots[: max(0, len(self.slots) - SLOTS_TOO_NEW)]
+        out = np.full((len(self.vms), N_RESOURCES), np.nan)
+        if len(settled) < MIN_NORM_SLOTS:
+            return out
+        enough = (~np.isnan(settled)).sum(axis=0) >= MIN_NORM_SLOTS
+        if enough.any():
+            out[enough] = np.nanmedian(settled[:, enough], axis=0)
+        return out
+
+    def index_of(self, vm_id: VmId) -> int | None:
+        for i, vm in enumerate(self.vms):
+            if vm.id == vm_id:
+                return i
+        return None
+
+
+def _columns(old: tuple[Vm, ...], new: tuple[Vm, ...]) -> npt.NDArray[np.intp]:
+    """For each new column the old one with the same VM, or -1."""
+    where = {vm.id: i for i, vm in enumerate(old)}
+    return np.array([where.get(vm.id, -1) for vm in new], dtype=np.intp)
+
+
+def _realign(rows: F64, columns: npt.NDArray[np.intp], fill: float = np.nan) -> F64:
+    """(T, N_old, R) -> (T, N_new, R); columns that are new get `fill`."""
+    out = np.full((len(rows), len(columns), N_RESOURCES), fill)
+    known = columns >= 0
+    if known.any():
+        out[:, known] = rows[:, columns[known]]
+    return out
