@@ -67,21 +67,32 @@ class Journal(Protocol):
 
 
 class Spool(Protocol):
-    """Bounded durable queue of encoded batches, oldest first. Never blocks, never raises."""
+    """Bounded durable queue of encoded batches, oldest first. Never raises, waits for no fsync.
 
-    def put(self, seq: int, body: bytes) -> None: ...
+    Batches come out in the order they were put, those of former agent runs first. A batch that
+    was put survives the agent's death (not always a power cut). One thread may put while another
+    takes.
+    """
 
-    def oldest(self) -> tuple[int, bytes] | None: ...
+    def put(self, body: bytes) -> int:
+        """Keep a batch; returns the ticket that `oldest` will show it by."""
+        ...
 
-    def drop(self, seq: int) -> None:
-        """Forget a batch that was acknowledged (or refused for good)."""
+    def oldest(self) -> tuple[int, bytes] | None:
+        """The batch to deliver next, with the ticket to drop it by; None when empty."""
+        ...
+
+    def drop(self, ticket: int) -> None:
+        """Forget a batch that was acknowledged (or refused for good). Retry: yes."""
         ...
 
     def n_batches(self) -> int: ...
 
     def n_dropped(self) -> int:
-        """Batches lost to the bound or to a full disk since start; shown, never silent."""
+        """Batches lost to the bound, a full disk or damage since start; shown, never silent."""
         ...
+
+    def close(self) -> None: ...
 
 
 class PolicyMemory(Protocol):

@@ -53,6 +53,10 @@ class Patience:
     calm: dict[MitigationId, int] = field(default_factory=dict)
     cooldown_until_s: dict[VmId, float] = field(default_factory=dict)
 
+    def leaving_alone(self, victim: VmId, until_s: float) -> Patience:
+        """The same, with a victim for which nothing is started before `until_s`."""
+        return replace(self, cooldown_until_s={**self.cooldown_until_s, victim: until_s})
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:

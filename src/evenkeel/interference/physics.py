@@ -2,11 +2,12 @@
 
 CPU is a queue: a vCPU that is runnable a fraction p of the time meets a random number K of other
 runnable vCPUs on its cores, and runs at the rate that weighted fair scheduling leaves it,
-`min(1, c / (1 + K_w))`, where K_w counts rivals in units of its own weight; rivals can never
-take more than K cores, so the rate is at least `min(1, c - K)`. K's distribution is the sum of
-independent on/off vCPUs (Poisson-binomial), taken as normal with its exact mean and variance and
-integrated by Gauss-Hermite quadrature. Because measured demand is runnable time (run + delay), the
-model is self-consistent: for saturated VMs it gives weighted max-min fair sharing.
+`min(1, c / (1 + r K))`, where r is the rivals' mean weight in units of its own; rivals can never
+take more than K cores, so the rate is at least `min(1, c - K)`. K is a sum of independent on/off
+vCPUs: its Poisson-binomial distribution is computed exactly from the characteristic function
+(Hong 2013, doi:10.1016/j.csda.2012.10.006), or taken as normal beyond `EXACT_VCPUS`. Because
+measured demand is runnable time (run + delay), the model is self-consistent: for saturated VMs it
+gives weighted max-min fair sharing.
 
 The other resources are fluids: weighted max-min sharing of a capacity, row by row.
 See docs/designs/0002-capacity-physics.md for the alternatives and their errors.
@@ -16,12 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from evenkeel.domain.sample import F64
 from evenkeel.interference.cores import Atoms, cut, spread
 
+EXACT_VCPUS: Final = 128
+IDLE_CORES: Final = 0.002
+"""A VM that never wanted more than this neither presses nor loses anything that matters."""
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
@@ -62,8 +68,9 @@ def cpu_loss(demand: F64, background: F64, shape: CpuShape, row_weights: F64) ->
     mean = row_weights @ wanted
     share = spread(atoms, mean, float(row_weights @ background))
     lost = np.zeros_like(wanted)
+    awake = wanted.max(axis=0, initial=0.0) > IDLE_CORES
     for a, size in enumerate(atoms.sizes):
-        here = np.flatnonzero(share[:, a] > 1e-3)
+        here = np.flatnonzero((share[:, a] > 1e-3) & awake)
         if len(here):
             lost[:, here] += _atom_loss(
                 wanted[:, here] * share[here, a],
@@ -78,32 +85,54 @@ def cpu_loss(demand: F64, background: F64, shape: CpuShape, row_weights: F64) ->
 
 def _atom_loss(here: F64, wanted: F64, background: F64, weight: F64, n_vcpus: F64, c: float) -> F64:
     """Cores lost in one atom of c CPUs. `here` (T, n): demand spent in this atom."""
-    busy = np.clip(wanted / n_vcpus, 0.0, 1.0)
+    # The host's own load is one more rival: as many threads as there are CPUs, of median weight.
+    everybody = np.concatenate([here, np.minimum(background, c)[:, None]], axis=1)
+    vcpus = np.append(n_vcpus, np.ceil(c))
     # Weight of one runnable vCPU: a group's weight is shared by those of its vCPUs that run.
-    per_vcpu = weight / np.maximum(wanted, 1.0)
-    spare_variance = here * (1.0 - busy)
-    base = np.median(weight)
-    rivals = here.sum(axis=1, keepdims=True) + background[:, None]
-    rivals_var = spare_variance.sum(axis=1, keepdims=True)
-    pull = (here * per_vcpu).sum(axis=1, keepdims=True) + background[:, None] * base
-    pull_var = (spare_variance * per_vcpu**2).sum(axis=1, keepdims=True)
+    per_vcpu = np.concatenate(
+        [weight / np.maximum(wanted, 1.0), np.full((len(here), 1), np.median(weight))], axis=1
+    )
+    busy = np.clip(everybody / vcpus, 0.0, 1.0)
     # A vCPU does not queue behind itself, but does behind its own VM's other vCPUs.
-    own = here / n_vcpus
-    own_var = own * (1.0 - busy)
-    k_mean = np.maximum(rivals - own, 0.0)
-    k_std = np.sqrt(np.maximum(rivals_var - own_var, 0.0))
-    kw_mean = np.maximum(pull - own * per_vcpu, 0.0) / per_vcpu
-    kw_std = np.sqrt(np.maximum(pull_var - own_var * per_vcpu**2, 0.0)) / per_vcpu
-    lost_share = np.zeros_like(here)
+    k_mean = np.maximum(everybody.sum(axis=1, keepdims=True) - busy, 0.0)
+    pull = np.maximum((everybody * per_vcpu).sum(axis=1, keepdims=True) - busy * per_vcpu, 0.0)
+    ratio = np.divide(pull / per_vcpu, k_mean, out=np.ones_like(k_mean), where=k_mean > 1e-9)
+    if vcpus.sum() <= EXACT_VCPUS:
+        lost_share = _exact_lost_share(busy, vcpus.astype(int), ratio, c)
+    else:
+        lost_share = _normal_lost_share(everybody, busy, k_mean, ratio, c)
+    # What its own sibling vCPUs would take from it on an otherwise empty atom is not a neighbour's.
+    alone = np.maximum(1.0 - c / np.maximum(1.0 + everybody - busy, 1e-9), 0.0)
+    lost = everybody * np.maximum(lost_share - alone, 0.0)
+    return np.asarray(lost[:, :-1], dtype=np.float64)
+
+
+def _exact_lost_share(busy: F64, vcpus: npt.NDArray[np.int_], ratio: F64, c: float) -> F64:
+    """(T, n) expected lost share of a runnable vCPU, over the exact distribution of its rivals."""
+    size = int(vcpus.sum())
+    turn = np.exp(2j * np.pi * np.arange(size // 2 + 1) / size)
+    unit = 1.0 - busy[..., None] + busy[..., None] * turn
+    whole = unit ** vcpus[None, :, None]
+    before, after = np.ones_like(whole), np.ones_like(whole)
+    np.cumprod(whole[:, :-1], axis=1, out=before[:, 1:])
+    np.cumprod(whole[:, :0:-1], axis=1, out=after[:, -2::-1])
+    rivals = before * after * unit ** (vcpus - 1)[None, :, None]
+    pmf = np.fft.irfft(rivals.conj(), n=size, axis=2)
+    k = np.arange(size, dtype=np.float64)
+    rate = np.maximum(c / (1.0 + k * ratio[..., None]), c - k)
+    return np.asarray((pmf * (1.0 - np.minimum(rate, 1.0))).sum(axis=2), dtype=np.float64)
+
+
+def _normal_lost_share(everybody: F64, busy: F64, k_mean: F64, ratio: F64, c: float) -> F64:
+    """The same for crowds, with K normal."""
+    variance = (everybody * (1.0 - busy)).sum(axis=1, keepdims=True) - busy * (1.0 - busy)
+    k_std = np.sqrt(np.maximum(variance, 0.0))
+    lost_share = np.zeros_like(everybody)
     for node, p in zip(_NODES, _WEIGHTS, strict=True):
         k = np.maximum(k_mean + node * k_std, 0.0)
-        kw = np.maximum(kw_mean + node * kw_std, 0.0)
-        rate = np.maximum(c / (1.0 + kw), np.minimum(c - k, 1.0))
+        rate = np.maximum(c / (1.0 + k * ratio), c - k)
         lost_share += p * (1.0 - np.minimum(rate, 1.0))
-    # What its own sibling vCPUs would take from it on an otherwise empty atom is not a neighbour's.
-    own_k = here - own
-    alone = np.maximum(1.0 - c / (1.0 + np.maximum(own_k, 0.0)), 0.0)
-    return np.asarray(here * np.maximum(lost_share - alone, 0.0), dtype=np.float64)
+    return lost_share
 
 
 def _meeting(share: F64) -> F64:

@@ -1,7 +1,7 @@
 """Carries out checked steps: re-observe, write the journal, change, read back, write again.
 
-The journal entry is on disk before anything is touched, so whatever instant the process dies at, the
-next start finds what may have been changed and puts it back. Undoing never clobbers a knob that
+The journal entry is on disk before anything is touched, so whatever instant the process dies at,
+the next start finds what may have been changed and puts it back. Undoing never clobbers a knob that
 somebody else has turned meanwhile.
 """
 
@@ -51,13 +51,11 @@ class Executor:
                 return self._update(mitigation, step, now_s)
         return []
 
-    def recover(self, now_s: float) -> tuple[list[Event], bool]:
-        """Undo everything a former run left open. Returns the events and whether all is closed."""
+    def undo_all(self, reason: str, now_s: float) -> tuple[list[Event], bool]:
+        """Undo everything that is open. Returns the events and whether all is closed now."""
         events: list[Event] = []
         for mitigation in self._journal.open_mitigations():
-            events += self.undo(
-                mitigation, MitigationState.ROLLED_BACK, "the agent was restarted", now_s
-            )
+            events += self.undo(mitigation, MitigationState.ROLLED_BACK, reason, now_s)
         return events, not self._journal.open_mitigations()
 
     def undo(

@@ -1,4 +1,4 @@
-"""The one loop: a fixed tick that events can only wake early, and that nothing can kill silently."""
+"""The one loop: a fixed tick that events can only wake early, and no failure ends silently."""
 
 from __future__ import annotations
 

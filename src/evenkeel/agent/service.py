@@ -1,0 +1,306 @@
+"""The host daemon: every tick observe, measure, score, decide, check, act, report.
+
+It owns no libvirt, disk or socket: those are ports. When the controller is away it goes on by its
+last policy; when libvirt is away it says so and changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from evenkeel import __version__
+from evenkeel.agent.deviations import DeviationLog
+from evenkeel.control.check import check
+from evenkeel.control.measure import Baselines, derive
+from evenkeel.control.mitigate import Patience, View, decide
+from evenkeel.domain.errors import EvenkeelError, HypervisorError, JournalUnavailable
+from evenkeel.domain.events import Event, Severity
+from evenkeel.domain.host import Host
+from evenkeel.domain.ids import VmId
+from evenkeel.domain.plan import Advice, Apply, Mitigation, Plan
+from evenkeel.domain.policy import Policy
+from evenkeel.domain.sample import HostCounters, HostTick
+from evenkeel.domain.score import Deviation, PairScore
+from evenkeel.domain.vm import VmState
+from evenkeel.interference.contention import ContentionMap, score_host
+from evenkeel.interference.window import Window
+from evenkeel.ports import Clock, Hypervisor, Journal, PolicyMemory, Spool
+from evenkeel.runtime.executor import Executor
+from evenkeel.wire import WIRE_VERSION, Batch, Health, encode, tick_to_body
+
+log = logging.getLogger(__name__)
+
+CLOCK_JUMP_S: Final = 2.0
+"""Wall and monotonic time may drift apart this much in a tick before it counts as a jump."""
+MAX_PENDING_EVENTS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """The latest state, for the metrics endpoint: replaced whole, so readers need no lock."""
+
+    counters: HostCounters | None = None
+    tick: HostTick | None = None
+    scores: tuple[PairScore, ...] = ()
+    open_now: tuple[Mitigation, ...] = ()
+    policy: Policy = field(default_factory=Policy)
+    health: Health = field(default_factory=Health)
+
+
+class Agent:
+    """One host's agent. `tick` is its whole life; `start` and `stop` put the host back in order."""
+
+    def __init__(
+        self,
+        *,
+        host: Host,
+        hypervisor: Hypervisor,
+        journal: Journal,
+        spool: Spool,
+        policies: PolicyMemory,
+        clock: Clock,
+        epoch: str,
+        window_s: float,
+        half_life_s: float,
+        on_batch: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._host = host
+        self._hypervisor = hypervisor
+        self._journal = journal
+        self._spool = spool
+        self._policies = policies
+        self._clock = clock
+        self._epoch = epoch
+        self._half_life_s = half_life_s
+        self._window_s = window_s
+        self._on_batch = on_batch
+        self._executor = Executor(hypervisor, journal)
+        self._seq = 0
+        self._before: HostCounters | None = None
+        self._baselines = Baselines()
+        self._window = Window.empty(window_s)
+        self._contention: ContentionMap | None = None
+        self._patience = Patience()
+        self._deviations = DeviationLog()
+        self._events: deque[Event] = deque(maxlen=MAX_PENDING_EVENTS)
+        self._carried: dict[int, tuple[Mitigation, ...]] = {}
+        self._carried_lock = threading.Lock()
+        self._problem = ""
+        self._recovered = False
+        self._policy = self._last_policy()
+        self.snapshot = Snapshot(policy=self._policy)
+        self._say("agent_started", f"agent {__version__} started")
+
+    # --- what other threads call ----------------------------------------------------------------
+
+    def adopt(self, policy: Policy) -> None:
+        """Follow a policy that came with an acknowledgement; kept on disk when it is new."""
+        if policy != self._policy:
+            self._policy = policy
+            try:
+                self._policies.save(policy)
+            except OSError as error:
+                log.warning("policy could not be kept on disk: %s", error)
+
+    def acknowledged(self, ticket: int) -> None:
+        """A batch arrived: the closed mitigations that it carried need not be sent again."""
+        with self._carried_lock:
+            carried = self._carried.pop(ticket, ())
+        if carried:
+            try:
+                self._journal.mark_reported(carried)
+            except JournalUnavailable as error:
+                log.warning("journal: %s", error)
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Observe, measure, score, decide, check, act, report. Expected trouble is reported."""
+        began_s = self._clock.monotonic_s()
+        if not self._recovered:
+            self._recover()
+        counters = self._observe()
+        tick, plan = None, Plan()
+        scores: tuple[PairScore, ...] = ()
+        deviations: tuple[Deviation, ...] = ()
+        if counters is not None:
+            self._host = counters.host
+            self._follow(counters)
+            tick, self._baselines = derive(self._before, counters, self._baselines)
+            self._before = counters
+        if tick is not None:
+            deviations = self._deviations.observe(self._contention, tick)
+            self._window = self._window.append(tick)
+            self._contention = score_host(self._window, tick.host, self._half_life_s)
+            scores = self._contention.pairs()
+            plan = self._act(tick, self._contention)
+        tick_ms = (self._clock.monotonic_s() - began_s) * 1e3
+        health = Health(
+            agent_version=__version__,
+            tick_ms=round(tick_ms, 3),
+            spool_batches=self._spool.n_batches(),
+            spool_dropped=self._spool.n_dropped(),
+            hypervisor_ok=counters is not None,
+            problem=self._problem,
+        )
+        open_now = self._open()
+        self.snapshot = Snapshot(counters, tick, scores, open_now, self._policy, health)
+        self._report(tick, scores, deviations, plan.advice, open_now, health)
+
+    def stop(self) -> None:
+        """Put the host back as it was: nobody would undo at expiry while the agent is away."""
+        try:
+            events, _ = self._executor.undo_all("the agent stopped", self._clock.wall_s())
+            self._events.extend(events)
+        except JournalUnavailable as error:
+            log.error("cannot undo at stop: %s", error)
+        self._say("agent_stopped", "agent stopped")
+        self._report(None, (), (), (), self._open(), Health(agent_version=__version__))
+
+    # --- steps of a tick ------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        """Undo what a killed run left behind, before anything else is done."""
+        try:
+            events, self._recovered = self._executor.undo_all(
+                "the agent was restarted", self._clock.wall_s()
+            )
+        except JournalUnavailable as error:
+            self._trouble(error)
+            return
+        self._events.extend(events)
+
+    def _observe(self) -> HostCounters | None:
+        try:
+            counters = self._hypervisor.observe()
+        except HypervisorError as error:
+            self._trouble(error)
+            return None
+        if self._problem and self._recovered:
+            self._say("hypervisor_recovered", f"libvirt answers again (was {self._problem})")
+            self._problem = ""
+        return counters
+
+    def _follow(self, now: HostCounters) -> None:
+        """Events for what changed between two observations: VMs and the wall clock."""
+        before = self._before
+        if before is None:
+            return
+        drift_s = (now.wall_s - before.wall_s) - (now.monotonic_s - before.monotonic_s)
+        if abs(drift_s) > CLOCK_JUMP_S:
+            # Rows dated by the old clock would lie about their age.
+            self._window = Window.empty(self._window_s)
+            self._say("clock_jumped", f"the wall clock jumped {drift_s:+.1f} s", Severity.WARNING)
+        old = {c.vm.id: c for c in before.vms}
+        for counters in now.vms:
+            earlier = old.pop(counters.vm.id, None)
+            vm = counters.vm
+            if earlier is None:
+                continue
+            if earlier.incarnation != counters.incarnation:
+                self._events.append(self._vm_event("vm_restarted", vm.id, f"{vm.name} restarted"))
+            elif (earlier.vm.state is VmState.PAUSED) != (vm.state is VmState.PAUSED):
+                verb = "paused" if vm.state is VmState.PAUSED else "resumed"
+                self._events.append(self._vm_event(f"vm_{verb}", vm.id, f"{vm.name} {verb}"))
+
+    def _act(self, tick: HostTick, contention: ContentionMap) -> Plan:
+        """Decide and, where the policy lets us, carry out. Nothing is done on doubtful ground."""
+        if not self._recovered:
+            return Plan()
+        now_s = self._clock.wall_s()
+        try:
+            open_now = self._journal.open_mitigations()
+            view = View(now_s, tick, self._window, contention, open_now, self._policy)
+            plan, self._patience = decide(view, self._patience, f"{self._epoch}-{self._seq + 1}")
+            refused = check(plan, tick, open_now, self._policy, now_s)
+            for i, step in enumerate(plan.steps):
+                if i in refused:
+                    self._say("step_refused", refused[i], Severity.ERROR)
+                    continue
+                events = self._executor.execute(step, now_s)
+                self._events.extend(events)
+                failed = any(e.kind in ("mitigation_refused", "mitigation_failed") for e in events)
+                if failed and isinstance(step, Apply):
+                    until_s = now_s + self._policy.cooldown_s
+                    self._patience = self._patience.leaving_alone(step.mitigation.victim, until_s)
+        except JournalUnavailable as error:
+            self._trouble(error)
+            return Plan()
+        return plan
+
+    def _report(
+        self,
+        tick: HostTick | None,
+        scores: tuple[PairScore, ...],
+        deviations: tuple[Deviation, ...],
+        advice: tuple[Advice, ...],
+        open_now: tuple[Mitigation, ...],
+        health: Health,
+    ) -> None:
+        """Spool the batch; the reporter's thread takes it from there."""
+        closed = self._unreported()
+        self._seq += 1
+        events = tuple(self._events)
+        batch = Batch(
+            v=WIRE_VERSION,
+            host=self._host,
+            epoch=self._epoch,
+            seq=self._seq,
+            sent_at_s=self._clock.wall_s(),
+            mode=self._policy.mode,
+            tick=tick_to_body(tick) if tick is not None else None,
+            scores=scores,
+            deviations=deviations,
+            advice=advice,
+            mitigations=(*open_now, *closed),
+            events=events,
+            health=health,
+        )
+        with self._carried_lock:
+            ticket = self._spool.put(encode(batch))
+            if closed:
+                self._carried[ticket] = closed
+        for _ in events:
+            self._events.popleft()
+        self._on_batch()
+
+    # --- small things ---------------------------------------------------------------------------
+
+    def _open(self) -> tuple[Mitigation, ...]:
+        try:
+            return self._journal.open_mitigations()
+        except JournalUnavailable:
+            return ()
+
+    def _unreported(self) -> tuple[Mitigation, ...]:
+        try:
+            return self._journal.unreported()
+        except JournalUnavailable:
+            return ()
+
+    def _last_policy(self) -> Policy:
+        try:
+            return self._policies.load() or Policy()
+        except (OSError, EvenkeelError) as error:
+            log.warning("last policy could not be read, going on with the default: %s", error)
+            return Policy()
+
+    def _trouble(self, error: EvenkeelError) -> None:
+        """Say it once when it starts; the batch's health says it as long as it lasts."""
+        if error.code != self._problem:
+            self._say(error.code, error.message, Severity.ERROR)
+            log.error("%s (%s)", error.message, error.code)
+        self._problem = error.code
+
+    def _say(self, kind: str, message: str, severity: Severity = Severity.INFO) -> None:
+        self._events.append(
+            Event(self._clock.wall_s(), kind, message, severity, host=self._host.id)
+        )
+
+    def _vm_event(self, kind: str, vm: VmId, message: str) -> Event:
+        return Event(self._clock.wall_s(), kind, message, Severity.INFO, self._host.id, vm)
