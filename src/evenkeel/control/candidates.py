@@ -23,6 +23,7 @@ from evenkeel.domain.plan import (
     SetVcpuPins,
 )
 from evenkeel.domain.policy import Policy
+from evenkeel.domain.resources import SPECS, Resource
 from evenkeel.domain.sample import F64
 from evenkeel.domain.vm import CpuTuning, Vm
 from evenkeel.interference.contention import DEFAULT_SHARES, cpu_demand, cpu_loss_with
@@ -161,13 +162,17 @@ def judge(
 
 
 def mean_loss(window: Window, host: Host, row_weights: F64, changed: dict[VmId, CpuTuning]) -> F64:
-    """(N,) mean share of CPU demand lost to others under changed tunings, own quotas included."""
+    """(N,) mean share of CPU demand lost to others under changed tunings, own quotas included.
+
+    As in the scores, a loss below one shard is not material and counts as none.
+    """
     loss, demand = cpu_loss_with(window, host, row_weights, changed)
     quota = np.array([changed.get(vm.id, vm.tuning).quota_cores for vm in window.vms])
     lost = loss.lost + np.maximum(demand - quota, 0.0)
+    lost = lost * (lost >= SPECS[Resource.CPU].shard)
     wanted = np.asarray(row_weights @ demand, dtype=np.float64)
     return np.asarray(
-        np.divide(row_weights @ lost, wanted, out=np.zeros_like(wanted), where=wanted > 0.05)
+        np.divide(row_weights @ lost, wanted, out=np.zeros_like(wanted), where=wanted > 0)
     )
 
 

@@ -101,14 +101,15 @@ def _atom_loss(here: F64, wanted: F64, background: F64, weight: F64, n_vcpus: F6
         lost_share = _exact_lost_share(busy, vcpus.astype(int), ratio, c)
     else:
         lost_share = _normal_lost_share(everybody, busy, k_mean, ratio, c)
-    # What its own sibling vCPUs would take from it on an otherwise empty atom is not a neighbour's.
-    alone = np.maximum(1.0 - c / np.maximum(1.0 + everybody - busy, 1e-9), 0.0)
-    lost = everybody * np.maximum(lost_share - alone, 0.0)
+    lost = everybody * np.maximum(lost_share, 0.0)
     return np.asarray(lost[:, :-1], dtype=np.float64)
 
 
 def _exact_lost_share(busy: F64, vcpus: npt.NDArray[np.int_], ratio: F64, c: float) -> F64:
-    """(T, n) expected lost share of a runnable vCPU, over the exact distribution of its rivals."""
+    """(T, n) expected lost share of a runnable vCPU, over the exact distribution of its rivals.
+
+    Less what its own sibling vCPUs would take from it on an otherwise empty atom.
+    """
     size = int(vcpus.sum())
     turn = np.exp(2j * np.pi * np.arange(size // 2 + 1) / size)
     unit = 1.0 - busy[..., None] + busy[..., None] * turn
@@ -116,22 +117,35 @@ def _exact_lost_share(busy: F64, vcpus: npt.NDArray[np.int_], ratio: F64, c: flo
     before, after = np.ones_like(whole), np.ones_like(whole)
     np.cumprod(whole[:, :-1], axis=1, out=before[:, 1:])
     np.cumprod(whole[:, :0:-1], axis=1, out=after[:, -2::-1])
-    rivals = before * after * unit ** (vcpus - 1)[None, :, None]
-    pmf = np.fft.irfft(rivals.conj(), n=size, axis=2)
+    siblings = unit ** (vcpus - 1)[None, :, None]
     k = np.arange(size, dtype=np.float64)
-    rate = np.maximum(c / (1.0 + k * ratio[..., None]), c - k)
-    return np.asarray((pmf * (1.0 - np.minimum(rate, 1.0))).sum(axis=2), dtype=np.float64)
+
+    def expected(characteristic: npt.NDArray[np.complex128], r: F64) -> F64:
+        pmf = np.fft.irfft(characteristic.conj(), n=size, axis=2)
+        return np.asarray((pmf * _lost_at(k, r[..., None], c)).sum(axis=2), dtype=np.float64)
+
+    lost_share = expected(before * after * siblings, ratio)
+    if (vcpus > c).any():
+        lost_share -= expected(siblings, np.ones_like(ratio))
+    return lost_share
+
+
+def _lost_at(k: F64, ratio: F64, c: float) -> F64:
+    """Share that a runnable vCPU loses when it meets k others of `ratio` times its weight."""
+    rate = np.maximum(c / (1.0 + k * ratio), c - k)
+    return np.asarray(1.0 - np.minimum(rate, 1.0), dtype=np.float64)
 
 
 def _normal_lost_share(everybody: F64, busy: F64, k_mean: F64, ratio: F64, c: float) -> F64:
     """The same for crowds, with K normal."""
-    variance = (everybody * (1.0 - busy)).sum(axis=1, keepdims=True) - busy * (1.0 - busy)
-    k_std = np.sqrt(np.maximum(variance, 0.0))
+    variance = everybody * (1.0 - busy)
+    own_variance = np.maximum(variance - busy * (1.0 - busy), 0.0)
+    all_variance = variance.sum(axis=1, keepdims=True) - busy * (1.0 - busy)
     lost_share = np.zeros_like(everybody)
     for node, p in zip(_NODES, _WEIGHTS, strict=True):
-        k = np.maximum(k_mean + node * k_std, 0.0)
-        rate = np.maximum(c / (1.0 + k * ratio), c - k)
-        lost_share += p * (1.0 - np.minimum(rate, 1.0))
+        k = np.maximum(k_mean + node * np.sqrt(np.maximum(all_variance, 0.0)), 0.0)
+        own = np.maximum(everybody - busy + node * np.sqrt(own_variance), 0.0)
+        lost_share += p * (_lost_at(k, ratio, c) - _lost_at(own, np.ones_like(ratio), c))
     return lost_share
 
 
