@@ -152,6 +152,12 @@ class Agent:
         self.snapshot = Snapshot(counters, tick, scores, open_now, self._policy, health)
         self._report(tick, scores, deviations, plan.advice, open_now, health)
 
+    def failed(self, error: Exception) -> None:
+        """A bug ended a tick: say so, since a host that only falls silent helps nobody."""
+        self._say("tick_failed", f"{type(error).__name__}: {error}", Severity.ERROR)
+        health = Health(agent_version=__version__, problem="internal")
+        self._report(None, (), (), (), self._open(), health)
+
     def stop(self) -> None:
         """Put the host back as it was: nobody would undo at expiry while the agent is away."""
         try:

@@ -14,23 +14,29 @@ log = logging.getLogger(__name__)
 class Loop:
     """Calls `step` every `tick_s` until stopped. A late tick is skipped, never made up for."""
 
-    def __init__(self, step: Callable[[], None], tick_s: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        step: Callable[[], None],
+        tick_s: float,
+        clock: Clock,
+        on_failure: Callable[[Exception], None],
+    ) -> None:
         self._step = step
+        self._on_failure = on_failure
         self._tick_s = tick_s
         self._clock = clock
         self._wake = threading.Event()
         self._stopped = threading.Event()
-        self.n_failures = 0
 
     def run(self) -> None:
-        """Block until `stop`. An exception in a step is a bug: it is logged and counted."""
+        """Block until `stop`. An exception in a step is a bug: it is logged and handed on."""
         due_s = self._clock.monotonic_s()
         while not self._stopped.is_set():
             try:
                 self._step()
-            except Exception:
-                self.n_failures += 1
+            except Exception as error:
                 log.exception("tick failed; the loop goes on")
+                self._on_failure(error)
             now_s = self._clock.monotonic_s()
             due_s += self._tick_s
             if due_s <= now_s:

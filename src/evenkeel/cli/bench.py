@@ -1,0 +1,48 @@
+"""`evenkeel bench NAME`: measurements with baselines from the same run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from evenkeel.cli.output import err, friendly_errors, out
+from evenkeel.envelope import Result
+
+bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks, each beside its baselines.")
+
+JsonOut = Annotated[
+    Path | None, typer.Option("--json", help="Write the result to this file, as JSON.")
+]
+
+
+@bench_app.command()
+@friendly_errors
+def agent(
+    domains: Annotated[int, typer.Option(min=1, max=250, help="Paused guests to watch.")] = 100,
+    seconds: Annotated[float, typer.Option(min=10, help="How long to watch them.")] = 60.0,
+    json_out: JsonOut = None,
+) -> None:
+    """CPU, memory and time of the agent with many domains, against asking for each by itself.
+
+    Example: evenkeel bench agent --domains 100 --json agent.json
+    """
+    from evenkeel.bench.agent import bench_agent
+
+    with err.status("starting the lab") as progress:
+        result = bench_agent(domains, seconds, progress.update)
+    show(result, json_out)
+
+
+def show(result: Result, json_out: Path | None) -> None:
+    """A table of our metrics beside each baseline's, and the envelope where it was asked for."""
+    result.write(json_out)
+    table = Table("metric", "ours", *result.baselines, title=result.name)
+    for name, value in result.metrics.items():
+        others = [result.baselines[b].get(name) for b in result.baselines]
+        table.add_row(name, f"{value:g}", *("" if v is None else f"{v:g}" for v in others))
+    out.print(table)
+    if json_out:
+        out.print(f"written to {json_out}", highlight=False)

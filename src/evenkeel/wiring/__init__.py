@@ -1,0 +1,1 @@
+"""The only place where adapters meet services. One module a process, so that each stays light."""
