@@ -7,7 +7,8 @@ import http.client
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from evenkeel.domain.errors import LabError
@@ -17,15 +18,17 @@ from evenkeel.domain.errors import LabError
 class Guest:
     """Guest `name` on host `host`, at http://`address`/.
 
-    `connect` gives a libvirt connection to a host by name; `forget` is told when it is destroyed.
+    `console` is the log of its serial port. `connect` gives a libvirt connection to a host by
+    name; `forget` is told when the guest is destroyed.
     """
 
     name: str
     host: str
     number: int
     address: str
-    connect: Callable[[str], Any]
-    forget: Callable[[Guest], None]
+    console: Path
+    connect: Callable[[str], Any] = field(repr=False, compare=False)
+    forget: Callable[[Guest], None] = field(repr=False, compare=False)
 
     def domain(self) -> Any:
         """The libvirt domain, looked up anew. Raises LabError when it is not on its host."""
@@ -96,10 +99,15 @@ class Guest:
             if time.monotonic() - start > timeout_s:
                 raise LabError(
                     f"guest {self.name} on {self.host} does not answer after {timeout_s:.0f} s",
-                    hint=f"Its console is in the lab's {self.host}/log/{self.name}.serial.",
+                    hint=f"{self.console}: {self._console_end()}",
                 )
             time.sleep(0.05)
         return time.monotonic() - start
+
+    def _console_end(self) -> str:
+        with contextlib.suppress(OSError):
+            return self.console.read_text(errors="replace")[-300:].strip() or "(empty)"
+        return "(missing)"
 
     def resume(self) -> None:
         self.domain().resume()

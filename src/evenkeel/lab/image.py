@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import lzma
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -28,20 +29,8 @@ from evenkeel.lab import commands
 Report = Callable[[str], None]
 
 KERNEL_PACKAGES: Final = ("linux-image-cloud-amd64", "linux-image-virtual", "linux-image-amd64")
-MODULES: Final = (
-    "virtio",
-    "virtio_ring",
-    "virtio_pci_legacy_dev",
-    "virtio_pci_modern_dev",
-    "virtio_pci",
-    "virtio_balloon",
-    "failover",
-    "net_failover",
-    "virtio_net",
-    "virtio_blk",
-)
-"""In loading order. A kernel may have any of them built in, or folded into another."""
-NEEDED: Final = ("virtio_pci", "virtio_balloon", "virtio_net", "virtio_blk")
+DRIVERS: Final = ("virtio_pci", "virtio_balloon", "virtio_net", "virtio_blk")
+"""What a guest needs; a kernel has each as a module, with others it depends on, or built in."""
 RESOURCES: Final = Path(str(files("evenkeel.lab")))
 
 
@@ -75,7 +64,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def _sources_digest() -> str:
-    digest = hashlib.sha256(" ".join(MODULES).encode())
+    digest = hashlib.sha256(" ".join(DRIVERS).encode())
     for name in ("guestd.c", "init"):
         digest.update((RESOURCES / "guest" / name).read_bytes())
     return digest.hexdigest()[:12]
@@ -166,20 +155,36 @@ def _depends(package: str, prefixes: tuple[str, ...]) -> list[str]:
 
 
 def _add_modules(modules: Path, root: Path) -> None:
-    """Unpack the drivers into the RAM disk. Raises LabError when one is nowhere to be found."""
-    present = {p.name.split(".ko")[0].replace("-", "_"): p for p in modules.rglob("*.ko*")}
+    """Unpack the drivers into the RAM disk, in loading order. Raises LabError when one is missing."""
+    files = {p.name.split(".ko")[0].replace("-", "_"): p for p in modules.rglob("*.ko*")}
     built_in = {
         Path(line).stem.replace("-", "_")
         for index in modules.rglob("modules.builtin")
         for line in index.read_text().splitlines()
     }
-    lacking = [name for name in NEEDED if name not in present and name not in built_in]
-    if lacking:
-        raise LabError(f"the guest kernel in {modules} lacks {', '.join(lacking)}")
-    loaded = [name for name in MODULES if name in present]
-    for name in loaded:
-        (root / "lib" / f"{name}.ko").write_bytes(_unpacked(present[name]))
+    loaded: dict[str, None] = {}  # an ordered set
+
+    def add(name: str) -> None:
+        if name in loaded or (name in built_in and name not in files):
+            return
+        if name not in files:
+            raise LabError(f"the guest kernel in {modules} has no {name}")
+        module = _unpacked(files[name])
+        for dependency in module_dependencies(module):
+            add(dependency)
+        (root / "lib" / f"{name}.ko").write_bytes(module)
+        loaded[name] = None
+
+    for driver in DRIVERS:
+        add(driver)
     (root / "modules").write_text(" ".join(loaded) + "\n")
+
+
+def module_dependencies(module: bytes) -> list[str]:
+    """Names of the modules that a kernel module, given as its file's bytes, wants loaded first."""
+    found = re.search(rb"\0depends=([^\0]*)\0", module)
+    names = found[1].decode() if found else ""
+    return [name.replace("-", "_") for name in names.split(",") if name]
 
 
 def _unpacked(module: Path) -> bytes:

@@ -262,7 +262,7 @@ class Lab:
         with self._guard:
             kept = self._connections.get(host)
             with contextlib.suppress(libvirt.libvirtError):
-                if kept is not None and kept.isAlive():
+                if kept is not None and kept.numOfDomains() >= 0:  # isAlive() sees a crash late
                     return kept
             libvirt.registerErrorHandler(_ignore_libvirt_message, None)
             try:
@@ -387,7 +387,8 @@ class Lab:
 
     def _guest(self, name: str, host: str, number: int) -> Guest:
         address = self.names.guest_address(number)
-        return Guest(name, host, number, address, self.connect, self._forget)
+        console = self.state_dir / host / "log" / f"{name}.serial"
+        return Guest(name, host, number, address, console, self.connect, self._forget)
 
     def _guest_of(self, domain: Any, host: str) -> Guest:
         """Raises LabError for a domain that is gone, or none of the lab's making."""
