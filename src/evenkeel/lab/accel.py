@@ -9,7 +9,7 @@ import selectors
 import subprocess
 import time
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from evenkeel.lab.config import Accel
 from evenkeel.lab.image import GuestImage, Report
@@ -42,27 +42,28 @@ def choose(wanted: Accel, image: GuestImage, build_dir: Path, report: Report) ->
 
 def boots(image: GuestImage, accel: str, patience_s: float) -> bool:
     """Boot the guest image with QEMU alone; true when it gets to the end of its start."""
-    argv = ["qemu-system-x86_64", "-accel", accel, "-m", "96", "-nodefaults", "-no-user-config"]
+    argv = ["setpriv", "--pdeath-signal", "KILL"]  # the probe is in no cgroup of the lab's
+    argv += ["qemu-system-x86_64", "-accel", accel, "-m", "96", "-nodefaults", "-no-user-config"]
     argv += ["-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", str(image.kernel)]
     argv += ["-initrd", str(image.initrd), "-append", "console=ttyS0 quiet panic=-1"]
     with subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as qemu:
         try:
-            return _said_ready(qemu, time.monotonic() + patience_s)
+            deadline = time.monotonic() + patience_s
+            return qemu.stdout is not None and _said_ready(qemu.stdout, deadline)
         finally:
             qemu.kill()
 
 
-def _said_ready(qemu: subprocess.Popen[bytes], deadline: float) -> bool:
-    assert qemu.stdout is not None  # asked for above
+def _said_ready(output: IO[bytes], deadline: float) -> bool:
     seen = b""
     with selectors.DefaultSelector() as selector:
-        selector.register(qemu.stdout, selectors.EVENT_READ)
+        selector.register(output, selectors.EVENT_READ)
         while (left := deadline - time.monotonic()) > 0:
             if not selector.select(left):
                 return False
-            chunk = os.read(qemu.stdout.fileno(), 65536)
+            chunk = os.read(output.fileno(), 65536)
             if not chunk:
                 return False  # QEMU gave up
             seen = (seen + chunk)[-200_000:]

@@ -21,6 +21,13 @@ KEEPER: Final = "evenkeel-lab-keeper"
 _CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
 _SHARES: Final = {"cpu.shares": "4096", "cpu.weight": "400"}
 """The lab outweighs whatever else runs on the machine (default 1024 and 100): steadier figures."""
+_V1_CONTROLLERS: Final = {"cpu", "cpuacct", "cpuset", "memory", "blkio", "devices", "freezer"} | {
+    "pids",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "hugetlb",
+}
 _DELEGATED: Final = ("cpuset", "cpu", "io", "memory", "pids")
 
 
@@ -53,11 +60,6 @@ def parse_trees(mounts: str) -> tuple[Tree, ...]:
         if known:
             trees.append(Tree(root, known, is_v2=False))
     return tuple(dict.fromkeys(trees))
-
-
-_V1_CONTROLLERS: Final = frozenset(
-    "cpu cpuacct cpuset memory blkio devices freezer pids net_cls net_prio perf_event hugetlb".split()
-)
 
 
 class LabCgroups:

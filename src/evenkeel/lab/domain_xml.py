@@ -94,7 +94,7 @@ def domain_xml(
     image, accel = boot
     domain = ET.Element("domain", type="kvm" if accel is Accel.KVM else "qemu")
     _text(domain, "name", name)
-    _text(_sub(domain, "metadata"), "{%s}vm" % METADATA_URI, None, **_evenkeel(spec))
+    _text(_sub(domain, "metadata"), f"{{{METADATA_URI}}}vm", None, **_evenkeel(spec))
     _text(domain, "memory", spec.memory_mib, unit="MiB")
     _text(domain, "vcpu", spec.vcpus, placement="static")
     _cputune(domain, spec)

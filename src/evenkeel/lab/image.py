@@ -155,7 +155,7 @@ def _depends(package: str, prefixes: tuple[str, ...]) -> list[str]:
 
 
 def _add_modules(modules: Path, root: Path) -> None:
-    """Unpack the drivers into the RAM disk, in loading order. Raises LabError when one is missing."""
+    """Unpack the drivers into the RAM disk, in loading order. Raises LabError if one lacks."""
     files = {p.name.split(".ko")[0].replace("-", "_"): p for p in modules.rglob("*.ko*")}
     built_in = {
         Path(line).stem.replace("-", "_")
