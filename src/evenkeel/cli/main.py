@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from evenkeel import __version__
+from evenkeel.cli.lab import lab_app
 
 app = typer.Typer(
     name="evenkeel",
@@ -19,6 +20,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
 )
+
+app.add_typer(lab_app, name="lab")
 
 
 def _version(value: bool) -> None:
