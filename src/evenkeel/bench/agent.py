@@ -28,6 +28,7 @@ GUEST_MIB: Final = 32
 SWEEPS: Final = 10
 VIRSH_DOMAINS: Final = 20
 
+
 def bench_agent(n_domains: int, seconds: float, report: Callable[[str], None]) -> Result:
     """Start a lab host with `n_domains` paused guests and watch the agent for `seconds`."""
     start_s = time.monotonic()
@@ -104,11 +105,11 @@ def _ask(lab: Lab, libvirtd: int) -> dict[str, dict[str, float]]:
     return asked
 
 
-def _ask_with_virsh(
-    lab: Lab, libvirtd: int, names: list[str], n_domains: int
-) -> dict[str, float]:
+def _ask_with_virsh(lab: Lab, libvirtd: int, names: list[str], n_domains: int) -> dict[str, float]:
     """One `virsh domstats` a domain, as shell exporters do; a few, scaled up to all domains."""
-    script = "time -p sh -c 'for d in " + " ".join(names) + "; do virsh -q domstats $d; done' >/dev/null"
+    script = (
+        "time -p sh -c 'for d in " + " ".join(names) + "; do virsh -q domstats $d; done' >/dev/null"
+    )
     served = cpu_s(libvirtd)
     ran = lab.run_on("h1", ["bash", "-c", script], timeout_s=300)
     scale = n_domains / len(names)

@@ -11,7 +11,10 @@ from typing import Annotated
 import typer
 
 from evenkeel import __version__
+from evenkeel.cli.agent import agent
+from evenkeel.cli.bench import bench_app
 from evenkeel.cli.lab import lab_app
+from evenkeel.cli.scenario import scenario_app
 
 app = typer.Typer(
     name="evenkeel",
@@ -21,7 +24,10 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
+lab_app.add_typer(scenario_app, name="scenario")
 app.add_typer(lab_app, name="lab")
+app.add_typer(bench_app, name="bench")
+app.command()(agent)
 
 
 def _version(value: bool) -> None:
