@@ -75,6 +75,7 @@ class LibvirtHypervisor:
         self._book = FactBook(Path(config.cgroup_root), clock.monotonic_s)
         self._session: Session | None = None
         self._odd: set[str] = set()
+        self._records: tuple[tuple[str, str, dict[str, Any]], ...] = ()
         self._lock = threading.Lock()
 
     def observe(self) -> HostCounters:
@@ -118,6 +119,10 @@ class LibvirtHypervisor:
                 _log.info("closing libvirt: %s", error)
             self._guard.close()
 
+    def records(self) -> tuple[tuple[str, str, dict[str, Any]], ...]:
+        """Name, UUID and libvirt's own dictionary of every VM in the last observation."""
+        return self._records
+
     @property
     def n_hung_calls(self) -> int:
         """Calls to libvirt that never came back so far."""
@@ -158,16 +163,16 @@ class LibvirtHypervisor:
         book = self._book
         before_s = self._clock.monotonic_s()
         try:
-            records = session.connection.getAllDomainStats(GROUPS, FLAGS)
+            answer = session.connection.getAllDomainStats(GROUPS, FLAGS)
         except libvirt.libvirtError as error:
             raise faults.on_call(error, "getAllDomainStats") from error
         after_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
-        rows = [(domain.UUIDString(), domain.ID(), stats) for domain, stats in records]
+        rows = [(domain.UUIDString(), domain.ID(), stats) for domain, stats in answer]
         present = {uuid: incarnation for uuid, incarnation, _ in rows}
         book.keep_only(present)
         self._odd &= present.keys()
         self._read_facts(session, book, present)
-        vms = []
+        vms, records = [], []
         for uuid, incarnation, stats in rows:
             facts = book.get(uuid, incarnation)
             if facts is None:
@@ -176,8 +181,10 @@ class LibvirtHypervisor:
                 book.read_throttled(facts)
             try:
                 vms.append(_counters(facts, VmId(uuid), stats))
+                records.append((facts.name, uuid, stats))
             except (TypeError, ValueError, OverflowError) as error:
                 self._name_odd(uuid, facts.name, error)
+        self._records = tuple(records)
         self._learn(book, vms)
         reading = self._host.read()
         return HostCounters(
