@@ -112,6 +112,12 @@ class JournalUnavailable(EvenkeelError):
     default_hint = "The agent does not act without its journal: check `agent.state_dir`."
 
 
+class MetricsUnavailable(EvenkeelError):
+    code = "metrics_unavailable"
+    http_status = 503
+    default_hint = "Is the port taken? Set `agent.metrics_listen`; the agent works without it."
+
+
 # --- API --------------------------------------------------------------------------------------
 
 

@@ -1,1 +1,1 @@
-"""libvirt and the cgroups beneath it, as a Hypervisor."""
+"""Reads and tunes one host's VMs through libvirt; `hypervisor.LibvirtHypervisor` is the way in."""

@@ -1,0 +1,86 @@
+"""What the host itself tells about its CPUs, memory, pressure and uplink, through /proc and /sys.
+
+Everything here is best effort: what cannot be read is NaN or None, never an error.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Final
+
+NAN: Final = math.nan
+_NS_PER_JIFFY: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+_ROUTE_UP: Final = 0x1
+PRESSURES: Final = ("cpu", "memory", "io")
+
+
+def cpu_busy_ns(cpus: frozenset[int], stat: Path = Path("/proc/stat")) -> int | None:
+    """Time that `cpus` together were not idle since boot, guests included, in ns."""
+    try:
+        text = stat.read_bytes()
+    except OSError:
+        return None
+    jiffies, n_found = 0, 0
+    for line in text.splitlines()[1:]:
+        if not line.startswith(b"cpu"):
+            break
+        name, *fields = line.split()
+        if int(name[3:]) in cpus:
+            # user nice system idle iowait irq softirq steal; guest time is within user and nice
+            times = [int(field) for field in fields[:8]]
+            jiffies += sum(times) - times[3] - times[4]
+            n_found += 1
+    return jiffies * _NS_PER_JIFFY if n_found else None
+
+
+def memory_mib(meminfo: Path = Path("/proc/meminfo")) -> tuple[float, float]:
+    """Total and used (not available to a new process) memory of the host, in MiB."""
+    total = available = NAN
+    try:
+        with meminfo.open(encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemTotal:"):
+                    total = int(line.split()[1]) / 1024
+                elif line.startswith("MemAvailable:"):
+                    available = int(line.split()[1]) / 1024
+                    break
+    except (OSError, ValueError, IndexError):
+        return NAN, NAN
+    return total, total - available
+
+
+def pressure(resource: str, root: Path = Path("/proc/pressure")) -> float:
+    """Share of the last 10 s in which some task waited for `resource`, in [0, 1]."""
+    try:
+        first = (root / resource).read_bytes().split(b"\n", 1)[0]
+        name, _, value = first.split()[1].partition(b"=")
+        return float(value) / 100 if first.startswith(b"some") and name == b"avg10" else NAN
+    except (OSError, ValueError, IndexError):
+        return NAN
+
+
+def uplink_mbit_s(
+    routes: Path = Path("/proc/net/route"), links: Path = Path("/sys/class/net")
+) -> float | None:
+    """Speed of the link that the default route leaves by, or of the fastest port of its bridge."""
+    try:
+        lines = [line.split() for line in routes.read_text(encoding="ascii").splitlines()[1:]]
+    except OSError:
+        return None
+    for fields in lines:
+        if len(fields) > 3 and fields[1] == "00000000" and int(fields[3], 16) & _ROUTE_UP:
+            link = links / fields[0]
+            ports = sorted((link / "brif").glob("*"))
+            speeds = [_speed(links / port.name) for port in ports] or [_speed(link)]
+            return max((s for s in speeds if s), default=None)
+    return None
+
+
+def _speed(link: Path) -> float | None:
+    try:
+        speed = float((link / "speed").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return speed if speed > 0 else None

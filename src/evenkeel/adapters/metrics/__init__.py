@@ -1,0 +1,1 @@
+"""Prometheus exposition of what the agent saw last; `server.MetricsServer` is the way in."""
