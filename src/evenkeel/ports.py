@@ -65,31 +65,46 @@ class Journal(Protocol):
         """Forget closed ones as carried, if they have not changed since. Retry: yes."""
         ...
 
+    def close(self) -> None: ...
+
 
 class Spool(Protocol):
-    """Bounded durable queue of encoded batches, oldest first. Never blocks, never raises."""
+    """Bounded durable queue of encoded batches, oldest first. Never raises, never waits long.
 
-    def put(self, seq: int, body: bytes) -> None: ...
+    Batches come out in the order they were put, those of former agent runs first. A batch that
+    was put survives the agent's death (not always a power cut). One thread may put while another
+    takes.
+    """
 
-    def oldest(self) -> tuple[int, bytes] | None: ...
+    def put(self, body: bytes) -> None: ...
 
-    def drop(self, seq: int) -> None:
-        """Forget a batch that was acknowledged (or refused for good)."""
+    def oldest(self) -> tuple[int, bytes] | None:
+        """The batch to deliver next, with the ticket to drop it by; None when empty."""
+        ...
+
+    def drop(self, ticket: int) -> None:
+        """Forget a batch that was acknowledged (or refused for good). Retry: yes."""
         ...
 
     def n_batches(self) -> int: ...
 
     def n_dropped(self) -> int:
-        """Batches lost to the bound or to a full disk since start; shown, never silent."""
+        """Batches lost to the bound, a full disk or damage since start; shown, never silent."""
         ...
+
+    def close(self) -> None: ...
 
 
 class PolicyMemory(Protocol):
     """Keeps the last policy over restarts, so that an agent alone goes on by it."""
 
-    def load(self) -> Policy | None: ...
+    def load(self) -> Policy | None:
+        """The policy saved last; None when there is none that can be read."""
+        ...
 
-    def save(self, policy: Policy) -> None: ...
+    def save(self, policy: Policy) -> None:
+        """Never raises: a policy that could not be written is logged and holds for this run."""
+        ...
 
 
 class ControllerLink(Protocol):
