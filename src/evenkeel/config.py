@@ -42,6 +42,9 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str, Meta(description="File with this agent's token, readable by it alone.")
     ] = "/etc/evenkeel/agent.token"
     ca_file: Annotated[str, Meta(description="CA of an https controller; empty: system CAs.")] = ""
+    controller_timeout_s: Annotated[
+        Seconds, Meta(description="Give up on a request to the controller after this.")
+    ] = 10.0
     state_dir: Annotated[str, Meta(description="Journal, spool and last policy live here.")] = (
         "/var/lib/evenkeel"
     )

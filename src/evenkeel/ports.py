@@ -6,14 +6,29 @@ Every method says what it raises; an implementation raises nothing else on expec
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.plan import Instruction, Mitigation
 from evenkeel.domain.policy import Policy
-from evenkeel.domain.sample import HostCounters
+from evenkeel.domain.sample import HostCounters, HostTick
+from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import CpuTuning
-from evenkeel.wire import Batch, BatchReply
+from evenkeel.wire import BatchReply, Health
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An agent's latest results, for whoever shows them; no counters while libvirt is silent."""
+
+    mode: Mode
+    counters: HostCounters | None = None
+    tick: HostTick | None = None
+    scores: tuple[PairScore, ...] = ()
+    mitigations: tuple[Mitigation, ...] = ()
+    health: Health = field(default_factory=Health)
 
 
 class Clock(Protocol):
@@ -65,9 +80,11 @@ class Journal(Protocol):
         """Forget closed ones as carried, if they have not changed since. Retry: yes."""
         ...
 
+    def close(self) -> None: ...
+
 
 class Spool(Protocol):
-    """Bounded durable queue of encoded batches, oldest first. Never raises, waits for no fsync.
+    """Bounded durable queue of encoded batches, oldest first. Never raises, never waits long.
 
     Batches come out in the order they were put, those of former agent runs first. A batch that
     was put survives the agent's death (not always a power cut). One thread may put while another
@@ -98,9 +115,13 @@ class Spool(Protocol):
 class PolicyMemory(Protocol):
     """Keeps the last policy over restarts, so that an agent alone goes on by it."""
 
-    def load(self) -> Policy | None: ...
+    def load(self) -> Policy | None:
+        """The policy saved last; None when there is none that can be read."""
+        ...
 
-    def save(self, policy: Policy) -> None: ...
+    def save(self, policy: Policy) -> None:
+        """Never raises: a policy that could not be written is logged and holds for this run."""
+        ...
 
 
 class ControllerLink(Protocol):
@@ -111,14 +132,3 @@ class ControllerLink(Protocol):
         the operator's to mend), BatchInvalid, BatchTooLarge (drop it, it will never pass).
         """
         ...
-
-
-__all__ = [
-    "Batch",
-    "Clock",
-    "ControllerLink",
-    "Hypervisor",
-    "Journal",
-    "PolicyMemory",
-    "Spool",
-]

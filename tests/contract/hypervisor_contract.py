@@ -186,9 +186,7 @@ class HypervisorContract:
     def test_applying_twice_is_applying_once(
         self, world: HypervisorWorld, prior: CpuTuning
     ) -> None:
-        pins = SetVcpuPins(
-            vm=world.vm, vcpu_pins=tuple(pins[-1:] for pins in prior.vcpu_pins)
-        )
+        pins = SetVcpuPins(vm=world.vm, vcpu_pins=tuple(pins[-1:] for pins in prior.vcpu_pins))
         world.hypervisor.apply(pins)
         once = world.hypervisor.tuning(world.vm)
         world.hypervisor.apply(pins)
@@ -221,9 +219,7 @@ class HypervisorContract:
         if Capability.QUOTA not in has:
             assert prior.quota_us is None
             with pytest.raises(ActionUnsupported):
-                world.hypervisor.apply(
-                    SetCpuQuota(vm=world.vm, period_us=100_000, quota_us=20_000)
-                )
+                world.hypervisor.apply(SetCpuQuota(vm=world.vm, period_us=100_000, quota_us=20_000))
 
     @pytest.mark.parametrize("vm", [ABSENT, VmId("no-uuid-at-all"), VmId("")])
     def test_an_absent_vm_is_gone(self, world: HypervisorWorld, vm: VmId) -> None:

@@ -10,7 +10,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from evenkeel import __version__
@@ -29,7 +28,7 @@ from evenkeel.domain.score import Deviation, PairScore
 from evenkeel.domain.vm import VmState
 from evenkeel.interference.contention import ContentionMap, score_host
 from evenkeel.interference.window import Window
-from evenkeel.ports import Clock, Hypervisor, Journal, PolicyMemory, Spool
+from evenkeel.ports import Clock, Hypervisor, Journal, PolicyMemory, Snapshot, Spool
 from evenkeel.runtime.executor import Executor
 from evenkeel.wire import WIRE_VERSION, Batch, Health, encode, tick_to_body
 
@@ -38,18 +37,6 @@ log = logging.getLogger(__name__)
 CLOCK_JUMP_S: Final = 2.0
 """Wall and monotonic time may drift apart this much in a tick before it counts as a jump."""
 MAX_PENDING_EVENTS: Final = 1000
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Snapshot:
-    """The latest state, for the metrics endpoint: replaced whole, so readers need no lock."""
-
-    counters: HostCounters | None = None
-    tick: HostTick | None = None
-    scores: tuple[PairScore, ...] = ()
-    open_now: tuple[Mitigation, ...] = ()
-    policy: Policy = field(default_factory=Policy)
-    health: Health = field(default_factory=Health)
 
 
 class Agent:
@@ -92,8 +79,9 @@ class Agent:
         self._carried_lock = threading.Lock()
         self._problem = ""
         self._recovered = False
-        self._policy = self._last_policy()
-        self.snapshot = Snapshot(policy=self._policy)
+        self._policy = policies.load() or Policy()
+        self.snapshot = Snapshot(mode=self._policy.mode)
+        """The latest state, replaced whole every tick, so that readers need no lock."""
         self._say("agent_started", f"agent {__version__} started")
 
     # --- what other threads call ----------------------------------------------------------------
@@ -102,10 +90,7 @@ class Agent:
         """Follow a policy that came with an acknowledgement; kept on disk when it is new."""
         if policy != self._policy:
             self._policy = policy
-            try:
-                self._policies.save(policy)
-            except OSError as error:
-                log.warning("policy could not be kept on disk: %s", error)
+            self._policies.save(policy)
 
     def acknowledged(self, ticket: int) -> None:
         """A batch arrived: the closed mitigations that it carried need not be sent again."""
@@ -149,7 +134,7 @@ class Agent:
             problem=self._problem,
         )
         open_now = self._open()
-        self.snapshot = Snapshot(counters, tick, scores, open_now, self._policy, health)
+        self.snapshot = Snapshot(self._policy.mode, counters, tick, scores, open_now, health)
         self._report(tick, scores, deviations, plan.advice, open_now, health)
 
     def failed(self, error: Exception) -> None:
@@ -288,13 +273,6 @@ class Agent:
             return self._journal.unreported()
         except JournalUnavailable:
             return ()
-
-    def _last_policy(self) -> Policy:
-        try:
-            return self._policies.load() or Policy()
-        except (OSError, EvenkeelError) as error:
-            log.warning("last policy could not be read, going on with the default: %s", error)
-            return Policy()
 
     def _trouble(self, error: EvenkeelError) -> None:
         """Say it once when it starts; the batch's health says it as long as it lasts."""

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from evenkeel.domain.errors import LabError
@@ -95,7 +96,7 @@ def noisy_neighbour(fleet: Fleet, mode: str, runs: int, seed: int, report: Repor
     done: list[NoisyRun] = []
     fleet.put_mode(mode)
     for i in range(runs):
-        run = _one_noisy_run(fleet, rng, i, lambda text, i=i: report(f"run {i + 1}/{runs}: {text}"))
+        run = _one_noisy_run(fleet, rng, i, partial(_report_run, report, f"run {i + 1}/{runs}"))
         done.append(run)
         report(
             f"run {i + 1}/{runs}: culprit {run.named or 'not named'}, detected "
@@ -130,6 +131,10 @@ def noisy_neighbour(fleet: Fleet, mode: str, runs: int, seed: int, report: Repor
     )
 
 
+def _report_run(report: Report, which: str, text: str) -> None:
+    report(f"{which}: {text}")
+
+
 def _one_noisy_run(fleet: Fleet, rng: random.Random, i: int, report: Report) -> NoisyRun:
     lab = fleet.lab
     host = rng.choice(lab.hosts)
@@ -139,7 +144,7 @@ def _one_noisy_run(fleet: Fleet, rng: random.Random, i: int, report: Report) -> 
     victim_name, noisy_name, calm_name = names
     wait_s = rng.uniform(0.0, 6.0)
     report(f"booting {', '.join(sorted(names))} on {host.name}")
-    pins = {victim_name: (core,), noisy_name: (core,), calm_name: (other,)}
+    pins = {victim_name: ((core,),), noisy_name: ((core,),), calm_name: ((other,),)}
     guests = {
         name: lab.start_guest(
             host.name, name, GuestSpec(cpu_pct=CALM_PCT, pins=pins[name]), wait=False
@@ -179,7 +184,7 @@ def _one_noisy_run(fleet: Fleet, rng: random.Random, i: int, report: Report) -> 
 
 def _watch(fleet: Fleet, run: NoisyRun, guests: dict[str, Guest], onset_s: float) -> None:
     """Follow the API from the onset until the action has had time to work."""
-    victim = guests[run.victim].uuid()
+    victim = guests[run.victim].uuid
     deadline_s = onset_s + WATCH_S
     while time.time() < deadline_s:
         if run.detect_s is None:

@@ -91,10 +91,11 @@ def build_agent(
             host_id=config.host_id,
             token_file=Path(config.token_file),
             ca_file=Path(config.ca_file) if config.ca_file else None,
+            timeout_s=config.controller_timeout_s,
         )
         reporter = Reporter(link, spool, agent.adopt, agent.acknowledged)
     loop = Loop(agent.tick, config.tick_s, clock, on_failure=agent.failed)
-    return AgentDaemon(agent, loop, reporter, _metrics(config, agent), hypervisor)
+    return AgentDaemon(agent, loop, reporter, _metrics(config, agent, hypervisor), hypervisor)
 
 
 def run_agent(config: AgentConfig) -> None:
@@ -144,11 +145,14 @@ def _unseen_host(config: AgentConfig) -> Host:
     return Host(HostId(config.host_id), cpus, memory_mib=0.0)
 
 
-def _metrics(config: AgentConfig, agent: Agent) -> MetricsServer | None:
+def _metrics(config: AgentConfig, agent: Agent, hypervisor: Hypervisor) -> MetricsServer | None:
     if not config.metrics_listen:
         return None
+    records = hypervisor.records if isinstance(hypervisor, LibvirtHypervisor) else tuple
+    server = MetricsServer(config.metrics_listen, lambda: agent.snapshot, records)
     try:
-        return MetricsServer(config.metrics_listen, lambda: agent.snapshot)
+        server.start()
     except EvenkeelError as error:
         log.error("no metrics endpoint: %s (%s)", error.message, error.code)
         return None
+    return server

@@ -14,12 +14,12 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from evenkeel.adapters.metrics.snapshot import MetricsSnapshot
 from evenkeel.domain.host import Mode
 from evenkeel.domain.plan import OPEN_STATES, ActionKind
 from evenkeel.domain.resources import AXIS
 from evenkeel.domain.sample import HostCounters, HostTick, VmCounters
 from evenkeel.domain.vm import VmState
+from evenkeel.ports import Snapshot
 
 VM_LABELS: Final = ("domain", "uuid")
 NS: Final = 1e-9
@@ -93,7 +93,7 @@ _VM_GAUGES: Final[tuple[tuple[str, str, Value], ...]] = (
 )
 
 
-def families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
+def families(snapshot: Snapshot) -> Iterator[Metric]:
     """All metric families of a snapshot. NaN and unknown values are left out."""
     counters = snapshot.counters
     yield GaugeMetricFamily(
@@ -172,7 +172,7 @@ def _of_tick(tick: HostTick) -> Iterator[Metric]:
         yield family
 
 
-def _of_scores(snapshot: MetricsSnapshot) -> Iterator[Metric]:
+def _of_scores(snapshot: Snapshot) -> Iterator[Metric]:
     scores = GaugeMetricFamily(
         "evenkeel_pair_score",
         "Contention score (0-100) of victim from aggressor",
@@ -190,7 +190,7 @@ def _of_scores(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     yield mitigations
 
 
-def _of_agent(snapshot: MetricsSnapshot) -> Iterator[Metric]:
+def _of_agent(snapshot: Snapshot) -> Iterator[Metric]:
     health = snapshot.health
     yield GaugeMetricFamily(
         "evenkeel_agent_tick_seconds", "Length of the last tick", value=health.tick_ms / 1000

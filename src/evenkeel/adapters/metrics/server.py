@@ -15,8 +15,8 @@ from prometheus_client.metrics_core import Metric
 from evenkeel.adapters.metrics import devices
 from evenkeel.adapters.metrics.devices import DomainRecord
 from evenkeel.adapters.metrics.families import families
-from evenkeel.adapters.metrics.snapshot import MetricsSnapshot
 from evenkeel.domain.errors import ConfigInvalid, MetricsUnavailable
+from evenkeel.ports import Snapshot
 
 Record = tuple[str, str, Mapping[str, Any]]
 
@@ -37,7 +37,7 @@ class MetricsServer:
     def __init__(
         self,
         listen: str,
-        source: Callable[[], MetricsSnapshot | None],
+        source: Callable[[], Snapshot | None],
         records: Callable[[], Sequence[Record]] = tuple,
     ) -> None:
         """Raises ConfigInvalid when `listen` is not HOST:PORT."""
@@ -69,7 +69,7 @@ class _Collector:
 
     def __init__(
         self,
-        source: Callable[[], MetricsSnapshot | None],
+        source: Callable[[], Snapshot | None],
         records: Callable[[], Sequence[Record]],
     ) -> None:
         self._source = source
