@@ -157,7 +157,7 @@ def judge(
         before=before,
         after=after,
         net=net,
-        objection=_objection(window, policy, victim, candidate, before, after, net),
+        objection=_objection(window, policy, row_weights, victim, candidate, before, after, net),
     )
 
 
@@ -192,6 +192,7 @@ def _care(window: Window, host: Host, row_weights: F64, candidate: Candidate) ->
 def _objection(
     window: Window,
     policy: Policy,
+    row_weights: F64,
     victim: int,
     candidate: Candidate,
     before: F64,
@@ -204,6 +205,9 @@ def _objection(
     benefit = float(before[victim] - after[victim])
     if benefit < policy.min_benefit:
         return f"would cut the loss by {benefit:.0%} only"
+    gain_cores = benefit * float(row_weights @ cpu_demand(window)[:, victim])
+    if gain_cores < policy.min_gain_cores:
+        return f"would win back {gain_cores:.2f} cores only"
     target = window.index_of(candidate.target.id)
     for i, vm in enumerate(window.vms):
         worse = float(after[i] - before[i])

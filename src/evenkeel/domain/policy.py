@@ -25,7 +25,8 @@ class Policy:
     `pair_thresholds` override the threshold for a (victim, aggressor) pair. A mitigation starts
     after `hold_ticks` ticks above it, lives `ttl_s` unless extended, is judged after
     `verify_after_s`, and its victim is left alone for `cooldown_s` afterwards. A candidate must
-    cut the victim's loss by at least `min_benefit` (a share of its demand).
+    cut the victim's loss by at least `min_benefit` (a share of its demand) and win it back at least
+    `min_gain_cores`: a VM that wants next to nothing is not worth disturbing others for.
     """
 
     version: int = 0
@@ -39,6 +40,7 @@ class Policy:
     verify_after_s: float = 10.0
     cooldown_s: float = 60.0
     min_benefit: float = 0.05
+    min_gain_cores: float = 0.1
     max_open_per_host: int = 8
     allowed: frozenset[ActionKind] = frozenset(ActionKind)
 

@@ -28,8 +28,19 @@ from evenkeel.interference.cores import Atoms, cut, spread
 EXACT_VCPUS: Final = 128
 IDLE_CORES: Final = 0.002
 """A VM that never wanted more than this neither presses nor loses anything that matters."""
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+
+
+def _normal_quadrature(n: int) -> tuple[F64, F64]:
+    """Gauss nodes and weights of the standard normal (Golub & Welsch 1969).
+
+    From the recurrence's Jacobi matrix: numpy.polynomial would cost the agent a megabyte.
+    """
+    off = np.sqrt(np.arange(1.0, n))
+    nodes, vectors = np.linalg.eigh(np.diag(off, 1) + np.diag(off, -1))
+    return nodes, np.asarray(vectors[0] ** 2, dtype=np.float64)
+
+
+_NODES, _WEIGHTS = _normal_quadrature(9)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

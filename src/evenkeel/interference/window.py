@@ -20,11 +20,9 @@ from evenkeel.domain.vm import Vm
 
 SLOT_S: Final = 10.0
 N_SLOTS: Final = 60
-SLOTS_TOO_NEW: Final = 3
-"""Newest slots that the norm ignores (30 s)."""
-MIN_NORM_SLOTS: Final = 3
-RESCHEDULING_GAP: Final = 3.0
-"""A tick longer than this many former intervals says too little about contention to be scored."""
+SLOTS_TOO_NEW: Final = 2
+"""Newest slots that the norm ignores (20 s): longer than it takes to notice a surge."""
+MIN_NORM_SLOTS: Final = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
