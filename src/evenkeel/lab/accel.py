@@ -42,7 +42,7 @@ def choose(wanted: Accel, image: GuestImage, build_dir: Path, report: Report) ->
 
 def boots(image: GuestImage, accel: str, patience_s: float) -> bool:
     """Boot the guest image with QEMU alone; true when it gets to the end of its start."""
-    argv = ["setpriv", "--pdeath-signal", "KILL"]  # the probe is in no cgroup of the lab's
+    argv = ["setpriv", "--pdeathsig", "KILL"]  # the probe is in no cgroup of the lab's
     argv += ["qemu-system-x86_64", "-accel", accel, "-m", "96", "-nodefaults", "-no-user-config"]
     argv += ["-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", str(image.kernel)]
     argv += ["-initrd", str(image.initrd), "-append", "console=ttyS0 quiet panic=-1"]

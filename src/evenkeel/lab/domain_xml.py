@@ -142,7 +142,7 @@ def _cputune(domain: ET.Element, spec: GuestSpec) -> None:
 
 
 def _cmdline(name: str, number: int, spec: GuestSpec, names: LabNames) -> str:
-    words = ["console=ttyS0", "quiet", "mitigations=off", "panic=-1", f"lab.name={name}"]
+    words = ["console=ttyS0", "quiet", "mitigations=off", f"lab.name={name}"]
     words += [f"lab.ip={names.guest_address(number)}", f"lab.gw={names.outside_address}"]
     words += [f"lab.cpu={spec.cpu_pct}", f"lab.thr={spec.vcpus}"]
     return " ".join([*words, *(["lab.swap=1"] if spec.swap else [])])

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from evenkeel.domain.errors import LabError
+
+HTTP_PORT: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Guest:
 
     def get(self, path: str = "/", timeout_s: float = 5.0) -> bytes:
         """Body of a GET. Raises LabError when the guest does not answer in time."""
-        connection = http.client.HTTPConnection(self.address, 80, timeout=timeout_s)
+        connection = http.client.HTTPConnection(self.address, HTTP_PORT, timeout=timeout_s)
         try:
             connection.request("GET", path, headers={"Connection": "close"})
             response = connection.getresponse()

@@ -8,7 +8,8 @@
  *       thr    threads that work, one a vCPU is usual
  *       ws     working set of a unit in MiB (0: pure arithmetic)
  *       mem    MiB held;  dirty  MiB/s of them rewritten
- *   GET /blob?kb=N              sends N KiB;   GET /sink?kb=N swallows N KiB sent after the header
+ *   GET /blob?kb=N              sends N KiB;   GET /sink?kb=N swallows N KiB (no zero bytes) sent
+ *                               after the header
  *   GET /disk?mb=&bs=&rw=r|w    O_DIRECT requests of bs KiB on /dev/vda, timed
  *
  * The background threads yield to the HTTP threads (SCHED_IDLE, nice), so that a question is
@@ -214,7 +215,9 @@ static int disk(const char *request, char *to, size_t size) {
 }
 
 static int swallow(int fd, const char *request, char *to, size_t size) {
-    long left = (long)arg(request, "kb", 64) << 10;
+    const char *body = strstr(request, "\r\n\r\n");
+    long left = (long)bounded(arg(request, "kb", 64), 0, 1 << 21) << 10;
+    if (body) left -= (long)strlen(body + 4); /* what came along with the header */
     char scratch[16384];
     double start = now();
     while (left > 0) {
