@@ -19,13 +19,13 @@ _PATIENCE_S: Final = 10.0
 
 
 def choose(wanted: Accel, image: GuestImage, build_dir: Path, report: Report) -> Accel:
-    """KVM or TCG. The probe's answer is kept for this kernel and image in the build directory."""
+    """KVM or TCG. The probe's answer is kept, for this kernel, in the build directory."""
     if wanted is not Accel.AUTO:
         return wanted
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return Accel.TCG
     record = build_dir / "accel.json"
-    key = [platform.release(), image.initrd.name]
+    key = platform.release()
     try:
         known = json.loads(record.read_text())
         if known["key"] == key:

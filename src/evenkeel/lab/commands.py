@@ -71,7 +71,7 @@ def require_lab() -> None:
     ):
         lacks.append("libvirt-daemon-driver-qemu")
     if importlib.util.find_spec("libvirt") is None:
-        lacks.append("libvirt-python (pip install 'evenkeel[agent]')")
+        lacks.append("libvirt-python (evenkeel's agent extra)")
     if platform.machine() != "x86_64":
         lacks.append(f"an x86_64 machine (this one is {platform.machine()})")
     if not Path("/dev/net/tun").exists():
