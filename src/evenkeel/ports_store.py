@@ -25,8 +25,8 @@ from evenkeel.records import (
     HostSummary,
     MitigationRecord,
     ModeSettings,
-    PairKey,
     PairRecord,
+    PairsPassed,
     TokenRecord,
     VmRecord,
     VmSeries,
@@ -85,7 +85,7 @@ class InventoryStore(Protocol):
         tenant: TenantId | None = None,
         min_score: float = 0.0,
         alive_since_s: float | None = None,
-        after: PairKey | None = None,
+        after: PairsPassed | None = None,
         limit: int = 100,
     ) -> list[PairRecord]:
         """Worst first, told by the host where the victim is now. A tenant's: either side is its.

@@ -76,14 +76,11 @@ class PairRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class PairKey:
-    """Where a list of pairs, worst first, goes on."""
+class PairsPassed:
+    """Where a list of pairs, worst first, goes on: after `n_passed` pairs of this very score."""
 
     score: float
-    host: str
-    victim: str
-    aggressor: str
-    resource: str
+    n_passed: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from evenkeel.domain.errors import EvenkeelError, StoreUnavailable
 from evenkeel.domain.events import Event
 from evenkeel.domain.plan import OPEN_STATES, MitigationState
 from evenkeel.domain.policy import Policy
-from evenkeel.ports import Clock, Session, Store
+from evenkeel.ports import Clock
+from evenkeel.ports_store import Session, Store
 from evenkeel.records import BatchSource, MitigationRecord
 from evenkeel.wire import Batch, BatchReply
 

@@ -14,7 +14,7 @@ from evenkeel.controller.skew import is_skewed
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.vm import Vm, VmState
-from evenkeel.ports import Session
+from evenkeel.ports_store import Session
 from evenkeel.records import Claim, HostRecord, VmRecord
 from evenkeel.wire import Batch
 

@@ -9,7 +9,8 @@ from evenkeel.domain.events import Event
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import HostId
 from evenkeel.domain.policy import Policy
-from evenkeel.ports import Clock, Store
+from evenkeel.ports import Clock
+from evenkeel.ports_store import Store
 from evenkeel.records import ModeSettings
 
 
@@ -46,8 +47,8 @@ class ModeService:
             scope, name = "host", host
         elif tenant is not None:
             scope, name = "tenant", tenant
-        if scope != "fleet" and (not 0 < len(name) <= 255 or "\x00" in name):
-            raise InvalidRequest(f"{scope} is not a name of 1-255 characters")
+        if scope != "fleet" and not (0 < len(name) <= 255 and name.isprintable()):
+            raise InvalidRequest(f"{scope} is not a name of 1-255 printable characters")
         what = f"{scope} {name}".strip()
         event = Event(
             self._clock.wall_s(),

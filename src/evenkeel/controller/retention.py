@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from evenkeel.ports import Clock, Store
+from evenkeel.ports import Clock
+from evenkeel.ports_store import Store
 
 CHUNK: Final = 2000
 """Batches forgotten per transaction, so that agents never wait long for it."""

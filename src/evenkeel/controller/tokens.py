@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from evenkeel.domain.errors import InvalidRequest, NotFound, TokenRevoked, Unauthenticated
 from evenkeel.domain.events import Event
-from evenkeel.ports import Clock, Session, Store
+from evenkeel.ports import Clock
+from evenkeel.ports_store import Session, Store
 from evenkeel.records import TokenRecord
 
 BOOTSTRAP_SUBJECT = "bootstrap"
+MIN_SECRET = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,10 @@ class NewToken:
 
     def __repr__(self) -> str:
         return f"NewToken({self.record!r}, secret=...)"
+
+
+def new_secret() -> str:
+    return f"ek_{secrets.token_urlsafe(32)}"
 
 
 class TokenService:
@@ -74,32 +80,30 @@ class TokenService:
             )
             session.chronicle.add_events([event])
 
-    def bootstrap(self, existing_secret: str | None) -> str | None:
-        """Make sure that there is a valid admin token.
+    def has_admin(self) -> bool:
+        with self._store.read() as session:
+            return session.access.n_valid_tokens("admin") > 0
 
-        Parameters
-        ----------
-        existing_secret : what the admin token file holds, if it is there
+    def adopt_admin(self, secret: str) -> None:
+        """Make this secret the first admin token, unless there is a valid one. Retry: yes.
 
-        Returns
-        -------
-        The secret to write into that file, or None when nothing is to be written.
+        Raises InvalidRequest for a secret that is too short to be one, or was revoked.
         """
+        if len(secret) < MIN_SECRET:
+            raise InvalidRequest(f"an admin token has at least {MIN_SECRET} characters")
         with self._store.write() as session:
             if session.access.n_valid_tokens("admin"):
-                return None
-            new = self._new("admin", BOOTSTRAP_SUBJECT)
-            # A new database beside an old file: the file goes on being the key.
-            if existing_secret and not session.access.token_by_hash(_sha256(existing_secret)):
-                new = NewToken(new.record, existing_secret)
-            self._add(session, new, BOOTSTRAP_SUBJECT)
-        return None if new.secret == existing_secret else new.secret
+                return
+            if session.access.token_by_hash(_sha256(secret)):
+                raise InvalidRequest("this token was revoked, or is not an admin's")
+            record = self._new("admin", BOOTSTRAP_SUBJECT).record
+            self._add(session, NewToken(record, secret), BOOTSTRAP_SUBJECT)
 
     def _new(self, role: str, subject: str) -> NewToken:
         if not 0 < len(subject) <= 200 or not subject.isprintable():
             raise InvalidRequest("subject is not a name of 1-200 printable characters")
         record = TokenRecord(secrets.token_hex(6), role, subject, self._clock.wall_s())
-        return NewToken(record, f"ek_{secrets.token_urlsafe(32)}")
+        return NewToken(record, new_secret())
 
     def _add(self, session: Session, new: NewToken, who: str) -> None:
         record = new.record

@@ -14,7 +14,7 @@ _TOKEN = (token.c.id, token.c.role, token.c.subject, token.c.created_at_s, token
 
 
 class SqlAccess:
-    """See `evenkeel.ports.AccessStore`."""
+    """See `evenkeel.ports_store.AccessStore`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

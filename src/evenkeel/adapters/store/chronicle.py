@@ -20,7 +20,7 @@ _decoder = msgspec.json.Decoder(MitigationRecord)
 
 
 class SqlChronicle:
-    """See `evenkeel.ports.ChronicleStore`."""
+    """See `evenkeel.ports_store.ChronicleStore`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

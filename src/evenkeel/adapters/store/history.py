@@ -29,7 +29,7 @@ _deviations_decoder = msgspec.json.Decoder(tuple[Deviation, ...])
 
 
 class SqlHistory:
-    """See `evenkeel.ports.HistoryStore`."""
+    """See `evenkeel.ports_store.HistoryStore`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

@@ -20,7 +20,7 @@ _vm_decoder = msgspec.json.Decoder(Vm)
 
 
 class SqlInventory(SqlPairs):
-    """See `evenkeel.ports.InventoryStore`."""
+    """See `evenkeel.ports_store.InventoryStore`."""
 
     def host(self, host_id: HostId) -> HostRecord | None:
         found = self.hosts_by_id([host_id])

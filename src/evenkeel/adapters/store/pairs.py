@@ -11,7 +11,7 @@ from evenkeel.adapters.store.tables import host, pair, vm
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.score import PairScore
-from evenkeel.records import PairKey, PairRecord
+from evenkeel.records import PairRecord, PairsPassed
 
 _ORDER = (pair.c.score.desc(), pair.c.host, pair.c.victim, pair.c.aggressor, pair.c.resource)
 
@@ -28,7 +28,7 @@ class SqlPairs:
         tenant: TenantId | None = None,
         min_score: float = 0.0,
         alive_since_s: float | None = None,
-        after: PairKey | None = None,
+        after: PairsPassed | None = None,
         limit: int = 100,
     ) -> list[PairRecord]:
         query = sa.select(pair).where(*_conditions(tenant, min_score, alive_since_s))
@@ -39,7 +39,7 @@ class SqlPairs:
         if aggressors is not None:
             query = query.where(pair.c.aggressor.in_(aggressors))
         if after is not None:
-            query = query.where(_beyond(after))
+            query = query.where(pair.c.score <= after.score).offset(after.n_passed)
         rows = self._connection.execute(query.order_by(*_ORDER).limit(limit))
         return [_pair_record(row) for row in rows]
 
@@ -86,14 +86,6 @@ def _conditions(
         alive = sa.select(host.c.id).where(host.c.last_seen_s >= alive_since_s)
         conditions.append(pair.c.host.in_(alive))
     return conditions
-
-
-def _beyond(key: PairKey) -> sa.ColumnElement[bool]:
-    names = sa.tuple_(pair.c.host, pair.c.victim, pair.c.aggressor, pair.c.resource)
-    last = sa.tuple_(
-        *(sa.literal(name) for name in (key.host, key.victim, key.aggressor, key.resource))
-    )
-    return (pair.c.score < key.score) | ((pair.c.score == key.score) & (names > last))
 
 
 def _pair_record(row: sa.Row[tuple[object, ...]]) -> PairRecord:

@@ -24,7 +24,7 @@ from evenkeel.adapters.store.migrate import migrate
 
 @dataclass(frozen=True, slots=True)
 class SqlSession:
-    """One transaction; see `evenkeel.ports.Session`."""
+    """One transaction; see `evenkeel.ports_store.Session`."""
 
     connection: sa.Connection
     inventory: SqlInventory
@@ -47,7 +47,7 @@ class SqlSession:
 
 
 class SqlStore:
-    """See `evenkeel.ports.Store`. Opening it migrates the database.
+    """See `evenkeel.ports_store.Store`. Opening it migrates the database.
 
     Parameters
     ----------
