@@ -13,8 +13,10 @@ import typer
 from evenkeel import __version__
 from evenkeel.cli.agent import agent
 from evenkeel.cli.bench import bench_app
+from evenkeel.cli.controller import controller
 from evenkeel.cli.lab import lab_app
 from evenkeel.cli.scenario import scenario_app
+from evenkeel.cli.token import token_app
 
 app = typer.Typer(
     name="evenkeel",
@@ -28,6 +30,8 @@ lab_app.add_typer(scenario_app, name="scenario")
 app.add_typer(lab_app, name="lab")
 app.add_typer(bench_app, name="bench")
 app.command()(agent)
+app.command()(controller)
+app.add_typer(token_app, name="token")
 
 
 def _version(value: bool) -> None:

@@ -156,6 +156,13 @@ class StoreUnavailable(EvenkeelError):
     default_hint = "Is the database reachable and its disk not full? See the controller's log."
 
 
+class StoreTooNew(EvenkeelError):
+    code = "store_too_new"
+    default_hint = (
+        "A newer Evenkeel wrote this database: upgrade this one, or use another database."
+    )
+
+
 # --- lab --------------------------------------------------------------------------------------
 
 

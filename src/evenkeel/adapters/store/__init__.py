@@ -1,1 +1,1 @@
-"""The relational store (SQLite or PostgreSQL)."""
+"""The controller's database on SQLite or PostgreSQL, and its migrations."""

@@ -1,0 +1,87 @@
+"""For whoever watches the controller: GET /healthz (anybody) and /metrics (an admin's token)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import PlainTextResponse
+
+from evenkeel import __version__
+from evenkeel.api.access import ADMIN
+from evenkeel.api.errors import ERROR_RESPONSES
+from evenkeel.api.reader import Principal
+from evenkeel.api.schemas import ErrorBody
+from evenkeel.api.services import Services, services_of
+from evenkeel.domain.errors import StoreUnavailable
+from evenkeel.domain.policy import Policy
+
+router = APIRouter(tags=["health"])
+
+Wired = Annotated[Services, Depends(services_of)]
+
+
+@router.get(
+    "/healthz",
+    summary="Alive, and the database answers",
+    responses={503: {"model": ErrorBody, "description": "The database does not serve."}},
+)
+def healthz(services: Wired) -> dict[str, str]:
+    with services.store.read() as session:
+        session.access.modes()
+    return {"status": "ok", "version": __version__}
+
+
+@router.get(
+    "/metrics",
+    summary="The controller's own figures for Prometheus",
+    response_class=PlainTextResponse,
+    responses=ERROR_RESPONSES,
+)
+def metrics(
+    request: Request, services: Wired, who: Annotated[Principal, Depends(ADMIN)]
+) -> PlainTextResponse:
+    """Give Prometheus an admin token of its own (`authorization: credentials_file`)."""
+    lines = _counters(services) + _gauges(services)
+    return PlainTextResponse(
+        "\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8"
+    )
+
+
+def _counters(services: Services) -> list[str]:
+    name = "evenkeel_controller_batches_total"
+    lines = [
+        f"# HELP {name} Batches from agents since start, by what became of them.",
+        f"# TYPE {name} counter",
+    ]
+    counts = dict(services.ingest.counts)
+    n_commits = counts.pop("commits", 0)
+    results = {"accepted": 0, "duplicate": 0} | counts
+    lines += [f'{name}{{result="{result}"}} {n}' for result, n in sorted(results.items())]
+    return lines + _metric(
+        "commits_total", "counter", "Transactions that stored batches since start.", n_commits
+    )
+
+
+def _gauges(services: Services) -> list[str]:
+    try:
+        with services.store.read() as session:
+            alive_since_s = services.clock.wall_s() - services.host_silent_s
+            fleet = session.inventory.summary(None, alive_since_s, Policy().alarm_score)
+    except StoreUnavailable:
+        return _metric("store_up", "gauge", "Whether the database serves.", 0)
+    lines = _metric("store_up", "gauge", "Whether the database serves.", 1)
+    for name, text, value in (
+        ("hosts", "Hosts known.", fleet.n_hosts),
+        ("hosts_alive", "Hosts heard from lately.", fleet.n_hosts_alive),
+        ("vms", "VMs in the fleet.", fleet.n_vms),
+        ("pairs_above_threshold", "Pairs that alarm now.", fleet.n_pairs_above_threshold),
+        ("open_mitigations", "Mitigations in place.", fleet.n_open_mitigations),
+    ):
+        lines += _metric(name, "gauge", text, value)
+    return lines
+
+
+def _metric(name: str, kind: str, text: str, value: float) -> list[str]:
+    full = f"evenkeel_controller_{name}"
+    return [f"# HELP {full} {text}", f"# TYPE {full} {kind}", f"{full} {value}"]

@@ -1,0 +1,34 @@
+"""What the routes work with; wiring puts it together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from evenkeel.api.access import Gate
+from evenkeel.api.reader import FleetReader
+from evenkeel.controller.ingest import Ingest
+from evenkeel.controller.modes import ModeService
+from evenkeel.controller.tokens import TokenService
+from evenkeel.ports import Clock
+from evenkeel.ports_store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    store: Store
+    clock: Clock
+    reader: FleetReader
+    ingest: Ingest
+    modes: ModeService
+    tokens: TokenService
+    gate: Gate
+    history_hours: float
+    max_body_bytes: int
+    host_silent_s: float
+
+
+def services_of(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services

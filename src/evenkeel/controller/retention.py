@@ -1,0 +1,23 @@
+"""Forgets per-tick history that is older than the operator wants to keep."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from evenkeel.ports import Clock
+from evenkeel.ports_store import Store
+
+CHUNK: Final = 2000
+"""Batches forgotten per transaction, so that agents never wait long for it."""
+
+
+def prune_history(store: Store, clock: Clock, history_hours: float) -> int:
+    """Prune all that is too old; how many batches went. Raises StoreUnavailable. Retry: yes."""
+    before_s = clock.wall_s() - history_hours * 3600
+    total = 0
+    while True:
+        with store.write() as session:
+            n = session.history.prune(before_s, CHUNK)
+        total += n
+        if n < CHUNK:
+            return total

@@ -1,0 +1,60 @@
+"""Puts the controller together: database, secrets, services and the API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fastapi import APIRouter, FastAPI
+
+from evenkeel.adapters.clock import SystemClock
+from evenkeel.adapters.store.state_dir import StateDir
+from evenkeel.adapters.store.store import SqlStore
+from evenkeel.api.access import Gate
+from evenkeel.api.app import create_app
+from evenkeel.api.fleet import StoreReader
+from evenkeel.api.services import Services
+from evenkeel.config import Config
+from evenkeel.controller.ingest import Ingest
+from evenkeel.controller.modes import ModeService
+from evenkeel.controller.tokens import TokenService, new_secret
+
+
+def build_controller(
+    config: Config, pages: Callable[[Services], Sequence[APIRouter]] | None = None
+) -> FastAPI:
+    """The controller: opens (and migrates) its database, makes the first admin token.
+
+    Parameters
+    ----------
+    config : only `controller` is read
+    pages : makes the routers that stand beside the API
+
+    Raises
+    ------
+    ConfigInvalid, StoreTooNew, StoreUnavailable
+    """
+    settings = config.controller
+    clock, state_dir = SystemClock(), StateDir(settings.state_dir)
+    key = state_dir.key()
+    store = SqlStore(settings.database_url)
+    try:
+        tokens = TokenService(store, clock)
+        if not tokens.has_admin():
+            # The file comes first: a token that only the database knew would be lost for good.
+            tokens.adopt_admin(state_dir.admin_token(new_secret()))
+        services = Services(
+            store=store,
+            clock=clock,
+            reader=StoreReader(store, clock, key, settings.host_silent_s),
+            ingest=Ingest(store, clock),
+            modes=ModeService(store, clock),
+            tokens=tokens,
+            gate=Gate(tokens, clock, key),
+            history_hours=settings.history_hours,
+            max_body_bytes=int(settings.max_body_mib * 2**20),
+            host_silent_s=settings.host_silent_s,
+        )
+        return create_app(services, pages(services) if pages else ())
+    except BaseException:
+        store.close()
+        raise
