@@ -210,7 +210,7 @@ class FleetFake:
         for t in at:
             ago = self.now_s - t
             wave = 1 + 0.12 * math.sin(t / 47) + 0.05 * math.sin(t / 9)
-            noisy = name == "web1" and resource is Resource.CPU and (600 < ago < 790 or ago < 95)
+            noisy = name == "web1" and resource is Resource.CPU and (600 < ago < 790 or ago < 75)
             demand.append(base * wave)
             loss.append((0.40 if noisy else 0.02) * (1 + 0.1 * math.sin(t / 5)))
         gap = range(len(at) // 3, len(at) // 3 + 4)  # the agent was restarted here
@@ -352,7 +352,7 @@ class FleetFake:
         if "web1" not in self.names or not self._sees(who, "web1"):
             return []
         rows = [
-            ("m-3", ActionKind.PIN_APART, MitigationState.VERIFIED, 70, 70, 0.04, ""),
+            ("m-3", ActionKind.PIN_APART, MitigationState.ACTIVE, 12, 12, None, ""),
             ("m-2", ActionKind.BOOST, MitigationState.INEFFECTIVE, 700, 640, 0.37, "loss stayed"),
             ("m-1", ActionKind.QUOTA, MitigationState.ROLLED_BACK, 2900, 2700, 0.05, "calm again"),
         ]
@@ -394,11 +394,9 @@ class FleetFake:
             if vm in (None, m.victim, m.target) and (not open_only or m.state in OPEN_STATES)
         ]
 
-    def events(
-        self, who, host=None, vm=None, cursor=None, limit=DEFAULT_LIMIT
-    ) -> Page[EventOut]:
+    def events(self, who, host=None, vm=None, cursor=None, limit=DEFAULT_LIMIT) -> Page[EventOut]:
         rows = [
-            (5, 70, "mitigation_applied", "info", "batch7 pinned apart from web1", "host-a"),
+            (5, 12, "mitigation_applied", "info", "batch7 pinned apart from web1", "host-a"),
             (4, 260, "host_fell_silent", "warning", "host-c is silent", "host-c"),
             (3, 640, "mitigation_undone", "info", "boost of web1 did not help, undone", "host-a"),
             (2, 700, "mitigation_applied", "info", "web1 boosted", "host-a"),

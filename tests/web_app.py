@@ -8,11 +8,11 @@ from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
+from tests.fleet_fake import ADMIN, SHOP
 
 from evenkeel.api.reader import FleetReader, Principal
 from evenkeel.domain.errors import Unauthenticated
 from evenkeel.web import build_web
-from tests.fleet_fake import ADMIN, SHOP
 
 TOKENS = {"admin-token": ADMIN, "shop-token": SHOP}
 

@@ -40,6 +40,11 @@ class Board:
         return [host for host in self.hosts if not host.alive]
 
     @property
+    def silent_hosts(self) -> set[str]:
+        """From the maps too: a tenant may see no hosts."""
+        return {host.id for host in self.silent} | {m.host for m in self.maps if not m.alive}
+
+    @property
     def troubled(self) -> list[HostOut]:
         return [host for host in self.hosts if host.alive and host.problem]
 
@@ -67,6 +72,14 @@ def read_board(reader: FleetReader, who: Principal, only: str | None) -> Board:
         only=only,
         tenant=who.role is Role.TENANT,
     )
+
+
+def is_silent(reader: FleetReader, who: Principal, host: str) -> bool:
+    """Whether what is known of this host is old. A host nobody may look at counts as heard."""
+    try:
+        return not reader.contention_map(who, host).alive
+    except (NotFound, Forbidden):
+        return False
 
 
 def _hosts(reader: FleetReader, who: Principal, only: str | None) -> tuple[list[HostOut], bool]:

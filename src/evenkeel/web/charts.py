@@ -41,9 +41,7 @@ class Charts(BaseModel):
     charts: list[Chart]
 
 
-def read_charts(
-    reader: FleetReader, who: Principal, vm: str, range_s: int, now_s: float
-) -> Charts:
+def read_charts(reader: FleetReader, who: Principal, vm: str, range_s: int, now_s: float) -> Charts:
     """Raises NotFound, StoreUnavailable."""
     since_s = now_s - range_s
     found = reader.vm(who, vm)

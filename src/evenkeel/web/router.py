@@ -19,7 +19,7 @@ from evenkeel import __version__
 from evenkeel.api.reader import FleetReader, Principal
 from evenkeel.domain.errors import NotFound
 from evenkeel.web import words
-from evenkeel.web.board import read_board
+from evenkeel.web.board import is_silent, read_board
 from evenkeel.web.charts import DEFAULT_RANGE_S, RANGES, Charts, read_charts
 from evenkeel.web.pages import Pages, page_route
 from evenkeel.web.static_files import static_files, static_url
@@ -79,9 +79,11 @@ def _add_open_routes(router: APIRouter, pages: Pages) -> None:
     """What needs no token."""
 
     @router.get("/login", response_class=HTMLResponse)
-    def login_page(request: Request, error: str = "", next: str = "/") -> Response:
+    def login_page(
+        request: Request, error: str = "", then: Annotated[str, Query(alias="next")] = "/"
+    ) -> Response:
         trouble = LOGIN_TROUBLE.get(error, "Signing in failed." if error else "")
-        return pages.render(request, "login.html", trouble=trouble, next=_local_path(next))
+        return pages.render(request, "login.html", trouble=trouble, next=_local_path(then))
 
     @router.get("/static/{path:path}")
     def static_file(path: str, request: Request) -> Response:
@@ -118,7 +120,8 @@ def _add_fleet_routes(
     ) -> Response:
         why = reader.why(who, vm)
         chosen = range_s if range_s in RANGES else DEFAULT_RANGE_S
-        return pages.render(request, "vm.html", who=who, why=why, range_s=chosen)
+        stale = is_silent(reader, who, why.vm.host)
+        return pages.render(request, "vm.html", who=who, why=why, range_s=chosen, stale=stale)
 
     @router.get("/vms/{vm}/charts", response_model=Charts)
     def vm_charts(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
+from markupsafe import Markup, escape
+
 from evenkeel.domain.errors import EvenkeelError
 from evenkeel.domain.host import Mode
 from evenkeel.domain.plan import ActionKind, MitigationState
@@ -114,7 +116,15 @@ def problem_hint(code: str) -> str:
     return "See the agent's log on that host."
 
 
+def prose(text: str) -> Markup:
+    """`code` between backticks as code; everything else escaped."""
+    parts = [escape(part) for part in text.split("`")]
+    marked = [Markup("<code>{}</code>").format(p) if i % 2 else p for i, p in enumerate(parts)]
+    return Markup("").join(marked)
+
+
 FILTERS: Final = {
+    "prose": prose,
     "percent": percent,
     "amount": amount,
     "memory": memory,
