@@ -263,7 +263,7 @@ class FleetFake:
         aggressor, aggressor_name = self._shown(who, "batch7")
         rejected = [
             (ActionKind.BOOST, "web1", 0.18, "helps less than pinning apart"),
-            (ActionKind.QUOTA, "batch7", 0.05, "would cost batch7 half of what it wants"),
+            (ActionKind.QUOTA, "batch7", 0.05, "would take half of what it wants"),
         ]
         return AdviceOut(
             victim=vm_id("web1"),
@@ -415,7 +415,7 @@ class FleetFake:
                 detail={},
             )
             for id_, age, kind, severity, message, where in rows
-            if where in hosts and host in (None, where)
+            if where in hosts and host in (None, where) and who.role is Role.ADMIN
         ]
         return self._page(found, cursor, limit)
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
-from tests.fleet_fake import ADMIN, SHOP
+from fleet_fake import ADMIN, SHOP
 
 from evenkeel.api.reader import FleetReader, Principal
 from evenkeel.domain.errors import Unauthenticated

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -24,10 +25,11 @@ from evenkeel.domain.errors import (
 )
 
 UrlOption = Annotated[
-    str, typer.Option("--url", help="Controller's base URL; else EVENKEEL_URL or [client] url.")
+    str, typer.Option("--url", help="Controller's base URL; else EVENKEEL_URL or client.url.")
 ]
 TokenFileOption = Annotated[
-    str, typer.Option("--token-file", help="File with the token; else EVENKEEL_TOKEN or [client].")
+    str,
+    typer.Option("--token-file", help="File with the token; else EVENKEEL_TOKEN or client.token."),
 ]
 PAGE_LIMIT: Final = 1000
 
@@ -69,8 +71,6 @@ class ApiClient:
 
     def server_time_s(self) -> float | None:
         """UTC epoch seconds by the controller's `Date` header (whole seconds), if it sends one."""
-        from email.utils import parsedate_to_datetime
-
         response = self._send("GET", "/v1/status", {}, None)
         try:
             return parsedate_to_datetime(response.headers["date"]).timestamp()
@@ -130,8 +130,10 @@ def connect(url: str = "", token_file: str = "") -> ApiClient:
     return ApiClient(client_settings(url, token_file))
 
 
-def client_settings(url: str, token_file: str) -> config.ClientConfig:
-    known = config.load().client
+def client_settings(
+    url: str, token_file: str, config_file: Path | None = None
+) -> config.ClientConfig:
+    known = config.load(config_file).client
     return config.ClientConfig(
         url=url or known.url,
         token="" if token_file else known.token,
@@ -163,10 +165,12 @@ def _error_of(status: int, answer: Any) -> EvenkeelError:
     """The error tree's own class where the code is known, so that exit codes are kept."""
     detail = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(detail, dict):
-        kind = InvalidRequest if status in {400, 422} else ControllerUnavailable
-        return kind(f"the controller answered {status}", hint="See the controller's log.")
+        refused = InvalidRequest if status in {400, 422} else ControllerUnavailable
+        return refused(f"the controller answered {status}", hint="See the controller's log.")
     code, message = str(detail.get("code", "")), str(detail.get("message", ""))
-    kind = _classes().get(code) or type("ApiError", (EvenkeelError,), {"code": code or "internal"})
+    kind: type[EvenkeelError] = _classes().get(code) or type(
+        "ApiError", (EvenkeelError,), {"code": code or "internal"}
+    )
     return kind(message, hint=str(detail.get("hint", "")))
 
 

@@ -51,8 +51,8 @@ def _matrix(names: list[str], cells: list[Json], rows: list[int], columns: list[
     for number, row in enumerate(rows, 1):
         line: list[Text] = [Text(f"{number:>2} {_name(names, row)[:NAME_WIDTH]} ")]
         for column in columns:
-            cell = worst.get((row, column))
-            line.append(Text("  · " if row == column else "") if cell is None else _cell(cell))
+            found = worst.get((row, column))
+            line.append(Text("  · " if row == column else "") if found is None else _cell(found))
         table.add_row(*line)
     return table
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from evenkeel.domain.errors import EvenkeelError
 
@@ -34,9 +35,10 @@ def friendly_errors(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except EvenkeelError as error:
-            err.print(f"[bold red]error[/] {error.message} [dim]({error.code})[/]", highlight=False)
+            what = f"{escape(error.message)} [dim]({error.code})[/]"
+            err.print(f"[bold red]error[/] {what}", highlight=False)
             if error.hint:
-                err.print(f"[dim]hint:[/] {error.hint}", highlight=False)
+                err.print(f"[dim]hint:[/] {escape(error.hint)}", highlight=False)
             raise typer.Exit(error.exit_code) from error
 
     return wrapped

@@ -115,7 +115,7 @@ def vm_table(vms: list[Json]) -> Table:
     right = ("worst", "CPU want", "got", "loss")
     table = grid("VM", "host", "state", *right, "hurt by", "heard", right=right)
     for vm in vms:
-        cpu = next((r for r in vm["readings"] if r["resource"] == "cpu"), {})
+        cpu: Json = next((r for r in vm["readings"] if r["resource"] == "cpu"), {})
         table.add_row(
             clean(vm["name"]),
             clean(vm["host"]),
