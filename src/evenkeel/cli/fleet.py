@@ -10,10 +10,10 @@ import typer
 from rich.text import Text
 
 from evenkeel.cli import show
-from evenkeel.cli.client import Json, TokenFileOption, UrlOption, connect, segment
+from evenkeel.cli.client import ApiClient, Json, TokenFileOption, UrlOption, connect, segment
 from evenkeel.cli.map_view import print_map
 from evenkeel.cli.output import JsonFlag, err, friendly_errors, out, print_json
-from evenkeel.domain.errors import InvalidRequest
+from evenkeel.domain.errors import Forbidden, InvalidRequest
 from evenkeel.domain.host import Mode
 
 FOLLOW_S = 2.0
@@ -130,7 +130,7 @@ def contention_map(
     Example: [bold]evenkeel map --host host-a --min-score 5[/]
     """
     with connect(url, token_file) as api:
-        names = [host] if host else [h["id"] for h in api.everything("/v1/hosts", 0)["items"]]
+        names = [host] if host else _host_names(api)
         maps = [api.get(f"/v1/hosts/{segment(name)}/map") for name in names]
     for each in maps:
         each["cells"] = [cell for cell in each["cells"] if cell["score"] >= min_score]
@@ -141,6 +141,14 @@ def contention_map(
     for each in maps:
         print_map(out, each)
     return None
+
+
+def _host_names(api: ApiClient) -> list[str]:
+    """Where a tenant may not list hosts, those that its VMs are on."""
+    try:
+        return [host["id"] for host in api.everything("/v1/hosts", 0)["items"]]
+    except Forbidden:
+        return sorted({vm["host"] for vm in api.everything("/v1/vms", 0)["items"]})
 
 
 @friendly_errors

@@ -37,7 +37,8 @@ def print_map(console: Console, contention: Json) -> None:
     else:
         console.print(_list(names, cells))
     if len(involved) < len(names):
-        console.print(f"  {len(names) - len(involved)} more VMs: not involved", style="dim")
+        n_calm = len(names) - len(involved)
+        console.print(f"  not involved: {n_calm} more VM{'s' * (n_calm > 1)}", style="dim")
 
 
 def _matrix(names: list[str], cells: list[Json], rows: list[int], columns: list[int]) -> Table:

@@ -11,6 +11,8 @@ from rich.text import Text
 from evenkeel.domain.resources import SPECS, Resource
 
 DASH: Final = "–"
+UNKNOWN_AFTER_S: Final = 60.0
+"""Longest tick there may be: a VM not heard of for longer is not known to be well."""
 HEAT: Final = (
     (70.0, "bold white on #7a2406"),
     (40.0, "bold white on #c04f0c"),
@@ -116,15 +118,16 @@ def vm_table(vms: list[Json]) -> Table:
     table = grid("VM", "host", "state", *right, "hurt by", "heard", right=right)
     for vm in vms:
         cpu: Json = next((r for r in vm["readings"] if r["resource"] == "cpu"), {})
+        known = time.time() - vm["last_seen_s"] < UNKNOWN_AFTER_S
         table.add_row(
             clean(vm["name"]),
             clean(vm["host"]),
-            vm["state"],
-            score(vm["worst_score"]),
-            amount(cpu.get("demand")),
-            amount(cpu.get("usage")),
-            percent(cpu.get("loss")),
-            clean(vm["worst_aggressor"] or DASH),
+            vm["state"] if known else Text("unknown", style="bold red"),
+            score(vm["worst_score"]) if known else "?",
+            amount(cpu.get("demand")) if known else "?",
+            amount(cpu.get("usage")) if known else "?",
+            percent(cpu.get("loss")) if known else "?",
+            clean(vm["worst_aggressor"] or DASH) if known else "",
             ago(vm["last_seen_s"]),
         )
     return table

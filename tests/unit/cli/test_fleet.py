@@ -20,6 +20,7 @@ from evenkeel.api.schemas import (
     WhyOut,
 )
 from evenkeel.cli.main import app
+from evenkeel.domain.errors import Forbidden
 
 COMMANDS: list[tuple[list[str], type[BaseModel]]] = [
     (["status"], StatusOut),
@@ -64,6 +65,14 @@ def test_a_silent_host_shows_no_figures(run):
     assert line.count("?") == 4
 
 
+def test_a_vm_that_is_not_heard_of_shows_no_figures(run, monkeypatch):
+    monkeypatch.setattr("evenkeel.cli.show.time.time", lambda: 1_800_000_000.0)
+    lines = {line.split()[0]: line for line in run("vms").stdout.splitlines()}
+    assert "unknown" in lines["wiki"]
+    assert lines["wiki"].count("?") == 4
+    assert "running" in lines["web1"]
+
+
 def test_lists_follow_the_pages(run, api):
     api.fleet.page_size = 5
     found = json.loads(run("vms", "--json").stdout)
@@ -88,7 +97,17 @@ def test_map_is_a_matrix_with_the_host_as_a_column(run):
     (web1,) = [line for line in shown.splitlines() if " web1 " in line and "aggr" not in line]
     assert " 36C" in web1
     assert "the host" in shown
-    assert "2 more VMs" not in shown
+    assert "not involved: 1 more VM\n" in shown
+
+
+def test_a_tenant_that_may_list_no_hosts_gets_the_maps_of_its_vms(run, monkeypatch):
+    def refuse(*_args: object, **_kw: object) -> None:
+        raise Forbidden("not yours")
+
+    monkeypatch.setenv("EVENKEEL_TOKEN", "shop-token")
+    monkeypatch.setattr(FleetFake, "hosts", refuse)
+    found = json.loads(run("map", "--json").stdout)
+    assert [each["host"] for each in found["items"]] == ["host-a"]
 
 
 def test_map_that_is_too_wide_becomes_a_list_worst_first(run):
