@@ -36,7 +36,7 @@ class HeatRow:
     name: str
     linked: bool
     cells: tuple[HeatCell | None, ...]
-    """One per column; None on the diagonal and where the score is below 1."""
+    """One per column; None where the score is below 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,17 @@ class HeatMap:
 def build_heatmap(
     contention: MapOut, pairs: list[PairOut], alarms: set[PairKey], visible: set[str]
 ) -> HeatMap:
-    """Lay the cells out; `visible` are the VMs whose own page the reader may open."""
+    """Lay the cells out; `visible` are the VMs whose own page the reader may open.
+
+    A VM of somebody else gets no row, unless there is something in it to say.
+    """
     evidence = {(p.victim, p.aggressor, p.resource): p for p in pairs}
     by_place: dict[tuple[int, int], list[MapCell]] = defaultdict(list)
     for cell in contention.cells:
         by_place[cell.victim, cell.aggressor].append(cell)
     shown, calm, crowded = _choose(contention)
     columns = [*shown, HOST]
+    victims = {victim for victim, _ in by_place}
 
     def at(row: int, column: int) -> HeatCell | None:
         cells = by_place.get((row, column))
@@ -80,6 +84,7 @@ def build_heatmap(
                 cells=tuple(at(row, column) for column in columns),
             )
             for row in shown
+            if contention.vms[row] in visible or row in victims
         ),
         calm=calm,
         crowded=crowded,

@@ -20,9 +20,9 @@ def a_map(n_vms: int, *cells: tuple[int, int, float]) -> MapOut:
 
 
 def test_a_small_host_shows_every_vm_and_the_host_last():
-    grid = build_heatmap(a_map(3, (0, 1, 30.0), (2, -1, 5.0)), [], set(), {"id0"})
+    grid = build_heatmap(a_map(3, (0, 1, 30.0), (2, -1, 5.0)), [], set(), {"id0", "id1"})
     assert [name for _, name in grid.columns] == ["vm0", "vm1", "vm2", "the host"]
-    assert [row.linked for row in grid.rows] == [True, False, False]
+    assert [row.linked for row in grid.rows] == [True, True, False]
     shown = [[cell and (cell.score, cell.level) for cell in row.cells] for row in grid.rows]
     assert shown == [
         [None, (30.0, 4), None, None],
@@ -31,8 +31,14 @@ def test_a_small_host_shows_every_vm_and_the_host_last():
     ]
 
 
+def test_a_vm_of_somebody_else_gets_a_row_only_as_a_victim():
+    grid = build_heatmap(a_map(4, (0, 1, 30.0), (2, 3, 5.0)), [], set(), {"id0"})
+    assert [row.name for row in grid.rows] == ["vm0", "vm2"]
+    assert len(grid.columns) == 5
+
+
 def test_a_large_host_shows_those_that_take_part():
-    grid = build_heatmap(a_map(30, (20, 4, 3.0)), [], set(), set())
+    grid = build_heatmap(a_map(30, (20, 4, 3.0)), [], set(), {f"id{i}" for i in range(30)})
     assert [row.name for row in grid.rows] == ["vm4", "vm20"]
     assert len(grid.calm) == 28
     assert grid.crowded == 0
@@ -40,7 +46,7 @@ def test_a_large_host_shows_those_that_take_part():
 
 def test_a_crowd_is_cut_to_the_worst_in_the_maps_order():
     cells = [(i, i + 1, 1.0 + i) for i in range(0, 98, 2)]
-    grid = build_heatmap(a_map(100, *cells), [], set(), set())
+    grid = build_heatmap(a_map(100, *cells), [], set(), {f"id{i}" for i in range(100)})
     assert len(grid.rows) == MOST_SHOWN
     assert [row.name for row in grid.rows][-2:] == ["vm96", "vm97"]
     assert grid.crowded == 98 - MOST_SHOWN
