@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from evenkeel import __version__
+from evenkeel.cli import doctor, fleet
 from evenkeel.cli.agent import agent
 from evenkeel.cli.bench import bench_app
 from evenkeel.cli.controller import controller
@@ -26,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
+fleet.register(app)
+doctor.register(app)
 lab_app.add_typer(scenario_app, name="scenario")
 app.add_typer(lab_app, name="lab")
 app.add_typer(bench_app, name="bench")

@@ -35,10 +35,10 @@ def friendly_errors(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except EvenkeelError as error:
-            said, hint = escape(error.message), escape(error.hint)
-            err.print(f"[bold red]error[/] {said} [dim]({error.code})[/]", highlight=False)
-            if hint:
-                err.print(f"[dim]hint:[/] {hint}", highlight=False)
+            what = f"{escape(error.message)} [dim]({error.code})[/]"
+            err.print(f"[bold red]error[/] {what}", highlight=False)
+            if error.hint:
+                err.print(f"[dim]hint:[/] {escape(error.hint)}", highlight=False)
             raise typer.Exit(error.exit_code) from error
 
     return wrapped

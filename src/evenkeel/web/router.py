@@ -1,0 +1,139 @@
+"""The page's routes. `build_web` is mounted by wiring beside the REST API.
+
+`/` the fleet, `/?host=H` one host, `/vms/{id}` one VM, `/vms/{id}/charts` its series as JSON,
+`/login` the form that POSTs to the API's `/login`, `/static/...` what they are made of. A request
+by htmx (its 5 s refresh) gets the inner part alone, from the same URL.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from evenkeel import __version__
+from evenkeel.api.reader import FleetReader, Principal
+from evenkeel.domain.errors import NotFound
+from evenkeel.web import words
+from evenkeel.web.board import is_silent, read_board
+from evenkeel.web.charts import DEFAULT_RANGE_S, RANGES, Charts, read_charts
+from evenkeel.web.pages import Pages, page_route
+from evenkeel.web.static_files import static_files, static_url
+
+Authenticate = Callable[..., Principal]
+Clock = Callable[[], float]
+
+LOGIN_TROUBLE: Final = {
+    "unauthenticated": "The controller does not know this token. Is it complete?",
+    "token_revoked": "This token was revoked. Ask an administrator for a new one.",
+    "forbidden": "This token belongs to an agent; the page needs an admin's or a tenant's.",
+    "signed_out": "You are signed out.",
+}
+
+
+def build_web(
+    reader: FleetReader, authenticate: Authenticate, clock: Clock = time.time
+) -> APIRouter:
+    """The router of the page.
+
+    Parameters
+    ----------
+    reader
+        What may be seen; the same reader as behind the REST API.
+    authenticate
+        A FastAPI dependency that gives the Principal of the session cookie (or bearer token) and
+        raises Unauthenticated otherwise, which becomes a redirect to `/login`.
+    clock
+        UTC epoch seconds.
+    """
+    pages = Pages(_environment(), clock)
+    router = APIRouter(route_class=page_route(pages), include_in_schema=False)
+    _add_open_routes(router, pages)
+    _add_fleet_routes(router, pages, reader, authenticate, clock)
+    return router
+
+
+def _environment() -> Environment:
+    env = Environment(
+        loader=PackageLoader("evenkeel.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters.update(words.FILTERS)
+    env.globals.update(
+        static_url=static_url,
+        version=__version__,
+        ranges=RANGES,
+        heat_bounds=words.HEAT_BOUNDS,
+    )
+    return env
+
+
+def _add_open_routes(router: APIRouter, pages: Pages) -> None:
+    """What needs no token."""
+
+    @router.get("/login", response_class=HTMLResponse)
+    def login_page(
+        request: Request, error: str = "", then: Annotated[str, Query(alias="next")] = "/"
+    ) -> Response:
+        trouble = LOGIN_TROUBLE.get(error, "Signing in failed." if error else "")
+        return pages.render(request, "login.html", trouble=trouble, next=_local_path(then))
+
+    @router.get("/static/{path:path}")
+    def static_file(path: str, request: Request) -> Response:
+        file = static_files().get(path)
+        if file is None:
+            raise NotFound(f"there is no file {path!r}", hint="")
+        etag = f'"{file.digest}"'
+        headers = {"ETag": etag, "Cache-Control": "public, max-age=31536000, immutable"}
+        if request.headers.get("if-none-match") == etag:
+            return Response(status_code=304, headers=headers)
+        return Response(file.content, media_type=file.media_type, headers=headers)
+
+
+def _add_fleet_routes(
+    router: APIRouter,
+    pages: Pages,
+    reader: FleetReader,
+    authenticate: Authenticate,
+    clock: Clock,
+) -> None:
+    @router.get("/", response_class=HTMLResponse)
+    def fleet(
+        request: Request, host: str | None = None, who: Principal = Depends(authenticate)
+    ) -> Response:
+        board = read_board(reader, who, host or None)
+        return pages.render(request, "fleet.html", who=who, board=board)
+
+    @router.get("/vms/{vm}", response_class=HTMLResponse)
+    def vm_page(
+        vm: str,
+        request: Request,
+        range_s: Annotated[int, Query(alias="range")] = DEFAULT_RANGE_S,
+        who: Principal = Depends(authenticate),
+    ) -> Response:
+        why = reader.why(who, vm)
+        chosen = range_s if range_s in RANGES else DEFAULT_RANGE_S
+        stale = is_silent(reader, who, why.vm.host)
+        return pages.render(request, "vm.html", who=who, why=why, range_s=chosen, stale=stale)
+
+    @router.get("/vms/{vm}/charts", response_model=Charts)
+    def vm_charts(
+        vm: str,
+        range_s: Annotated[int, Query(alias="range")] = DEFAULT_RANGE_S,
+        who: Principal = Depends(authenticate),
+    ) -> Any:
+        chosen = range_s if range_s in RANGES else DEFAULT_RANGE_S
+        return read_charts(reader, who, vm, chosen, clock())
+
+
+def _local_path(target: str) -> str:
+    """Only a path on this server: nobody is sent elsewhere after signing in."""
+    safe = target.startswith("/") and not target.startswith(("//", "/\\"))
+    return target if safe and target.isprintable() else "/"

@@ -1,0 +1,423 @@
+"""A believable fleet of three hosts behind FleetReader, for the page and the CLI.
+
+host-a: batch7 starves web1. host-b: two small rubs and a VM with a hostile name. host-c: silent.
+The tenant `shop` owns web1, web2 and db1.
+"""
+
+from __future__ import annotations
+
+import math
+
+from evenkeel.api.reader import DEFAULT_LIMIT, Principal, Role
+from evenkeel.api.schemas import (
+    AdviceOut,
+    DeviationOut,
+    EventOut,
+    HostOut,
+    MapCell,
+    MapOut,
+    MitigationOut,
+    ModeOut,
+    Page,
+    PairOut,
+    Reading,
+    RejectionOut,
+    SeriesOut,
+    StatusOut,
+    VmOut,
+    WhyOut,
+)
+from evenkeel.domain.errors import NotFound
+from evenkeel.domain.host import Mode
+from evenkeel.domain.plan import OPEN_STATES, ActionKind, MitigationState
+from evenkeel.domain.resources import AXIS, SPECS, Resource
+from evenkeel.domain.vm import VmState
+
+ADMIN = Principal(Role.ADMIN, "admin", "t-admin")
+SHOP = Principal(Role.TENANT, "shop", "t-shop")
+HOSTILE = '<script>alert("x")</script>'
+OTHER = "another tenant's VM"
+TICK_S = 5
+
+# name: (host, tenant, vCPUs, MiB, CPU demand, CPU loss)
+VMS: dict[str, tuple[str, str, int, int, float, float]] = {
+    "web1": ("host-a", "shop", 2, 4096, 1.42, 0.42),
+    "web2": ("host-a", "shop", 2, 4096, 0.61, 0.06),
+    "db1": ("host-a", "shop", 4, 16384, 1.10, 0.03),
+    "batch7": ("host-a", "analytics", 4, 8192, 3.90, 0.11),
+    "cache1": ("host-a", "infra", 1, 2048, 0.12, 0.01),
+    "ci-runner-03": ("host-a", "infra", 2, 4096, 0.35, 0.02),
+    "mail": ("host-b", "infra", 2, 4096, 0.22, 0.01),
+    "api1": ("host-b", "search", 2, 2048, 0.85, 0.08),
+    "stream": ("host-b", "media", 4, 8192, 2.20, 0.05),
+    HOSTILE: ("host-b", "mallory", 1, 1024, 0.30, 0.02),
+    "backup": ("host-c", "infra", 1, 2048, 0.0, 0.0),
+    "wiki": ("host-c", "infra", 1, 2048, 0.0, 0.0),
+}
+# victim, aggressor, resource, score, probability, severity, confidence
+PAIRS = [
+    ("web1", "batch7", Resource.CPU, 36.0, 0.90, 0.40, 0.90),
+    ("api1", "stream", Resource.NET, 23.1, 0.70, 0.33, 0.71),
+    ("web2", "batch7", Resource.CPU, 12.4, 0.62, 0.20, 0.84),
+    ("db1", "batch7", Resource.CPU, 7.8, 0.52, 0.15, 0.80),
+    ("db1", "ci-runner-03", Resource.IOPS, 5.6, 0.40, 0.14, 0.55),
+    ("web1", "batch7", Resource.MEMORY, 4.0, 0.20, 0.20, 0.40),
+    ("batch7", "web1", Resource.CPU, 3.2, 0.40, 0.08, 0.66),
+    ("web2", "host", Resource.CPU, 2.1, 0.30, 0.07, 0.50),
+    ("stream", "api1", Resource.NET, 1.4, 0.20, 0.07, 0.45),
+]
+USUAL = {Resource.MEMORY: 1800.0, Resource.NET: 90.0, Resource.IOPS: 220.0}
+
+
+def vm_id(name: str) -> str:
+    """Stable UUID-like id of a VM of this fleet."""
+    return f"0e5c2f6a-0000-4000-8000-{list(VMS).index(name):012d}"
+
+
+class FleetFake:
+    """FleetReader over the constants above; `now_s` is the moment everything is as of."""
+
+    def __init__(self, now_s: float, mode: Mode = Mode.ACT, empty: bool = False) -> None:
+        self.now_s = now_s
+        self.modes = ModeOut(mode=mode, hosts={"host-b": Mode.ADVISE}, tenants={})
+        self.names = [] if empty else list(VMS)
+        self.page_size = DEFAULT_LIMIT
+
+    # --- what a principal sees ------------------------------------------------------------
+
+    def _sees(self, who: Principal, name: str) -> bool:
+        return who.role is Role.ADMIN or VMS[name][1] == who.subject
+
+    def _visible(self, who: Principal) -> list[str]:
+        return [name for name in self.names if self._sees(who, name)]
+
+    def _shown(self, who: Principal, name: str) -> tuple[str, str]:
+        """Id and name as this principal may know them."""
+        if name == "host":
+            return "host", "the host"
+        if self._sees(who, name):
+            return vm_id(name), name
+        return f"other-{list(VMS).index(name)}", OTHER
+
+    def _find(self, who: Principal, vm: str) -> str:
+        for name in self._visible(who):
+            if vm in (name, vm_id(name)):
+                return name
+        raise NotFound(f"there is no VM {vm!r}", hint="`evenkeel vms` lists them.")
+
+    def _page(self, items: list, cursor: str | None, limit: int) -> Page:
+        start, size = int(cursor or 0), min(limit, self.page_size)
+        end = start + size
+        return Page(items=items[start:end], next=str(end) if end < len(items) else None)
+
+    # --- FleetReader ----------------------------------------------------------------------
+
+    def status(self, who: Principal) -> StatusOut:
+        alarms = [pair for pair in self._pairs(who) if pair.score >= 20]
+        hosts = {VMS[name][0] for name in self._visible(who)}
+        return StatusOut(
+            version="0.1.0",
+            mode=self.modes.mode,
+            started_at_s=self.now_s - 90_000,
+            n_hosts=len(hosts),
+            n_hosts_alive=len(hosts - {"host-c"}),
+            n_vms=len(self._visible(who)),
+            n_pairs_above_threshold=len(alarms),
+            n_open_mitigations=len(self._mitigations(who, open_only=True)),
+            alarms=alarms,
+            problems=[],
+        )
+
+    def hosts(self, who, cursor=None, limit=DEFAULT_LIMIT) -> Page[HostOut]:
+        names = sorted({VMS[name][0] for name in self._visible(who)})
+        return self._page([self.host(who, name) for name in names], cursor, limit)
+
+    def host(self, who, host: str) -> HostOut:
+        mine = [name for name in self._visible(who) if VMS[name][0] == host]
+        if not mine:
+            raise NotFound(f"there is no host {host!r}", hint="`evenkeel hosts` lists them.")
+        alive = host != "host-c"
+        demand = sum(VMS[name][4] for name in mine)
+        return HostOut(
+            id=host,
+            hypervisor="QEMU 7.2.0",
+            cpus=8,
+            memory_mib=65536,
+            net_mbit_s=10_000,
+            iops=None,
+            capabilities=["balloon", "pin", "psi", "quota", "shares"],
+            mode=self.modes.hosts.get(host, self.modes.mode),
+            alive=alive,
+            last_seen_s=self.now_s - (3 if alive else 260),
+            problem="journal_unavailable" if host == "host-b" else "",
+            agent_version="0.1.0",
+            n_vms=len(mine),
+            n_open_mitigations=1 if host == "host-a" else 0,
+            worst_score=max([p.score for p in self._pairs(who, host)], default=0.0),
+            cpu_demand_cores=demand if alive else None,
+            cpu_usage_cores=demand * 0.86 if alive else None,
+            psi_cpu_some=0.31 if host == "host-a" else 0.04,
+            psi_memory_some=0.01,
+            psi_io_some=0.06,
+            spool_batches=0 if alive else 4,
+            spool_dropped=0,
+            tick_ms=31.0,
+        )
+
+    def vms(self, who, host=None, cursor=None, limit=DEFAULT_LIMIT) -> Page[VmOut]:
+        mine = [n for n in self._visible(who) if host is None or VMS[n][0] == host]
+        return self._page([self.vm(who, name) for name in mine], cursor, limit)
+
+    def vm(self, who, vm: str) -> VmOut:
+        name = self._find(who, vm)
+        host, tenant, n_vcpus, memory_mib, demand, loss = VMS[name]
+        worst = max(self._pairs(who, victim=name), key=lambda p: p.score, default=None)
+        readings = [
+            Reading(
+                resource=r,
+                unit=SPECS[r].unit,
+                demand=demand if r is Resource.CPU else USUAL[r],
+                usage=demand * (1 - loss) if r is Resource.CPU else USUAL[r],
+                loss=loss if r is Resource.CPU else 0.0,
+                self_limited=0.0 if r is not Resource.IOPS else None,
+            )
+            for r in AXIS
+        ]
+        return VmOut(
+            id=vm_id(name),
+            name=name,
+            host=host,
+            tenant=tenant,
+            state=VmState.RUNNING,
+            n_vcpus=n_vcpus,
+            memory_mib=memory_mib,
+            exempt=name == "db1",
+            priority=2.0 if name == "web1" else 1.0,
+            cpus=list(range(4)),
+            readings=readings,
+            flaws=["no_balloon_stats"] if name == "cache1" else [],
+            last_seen_s=self.now_s - (3 if host != "host-c" else 260),
+            worst_score=worst.score if worst else 0.0,
+            worst_aggressor=worst.aggressor_name if worst else None,
+        )
+
+    def series(self, who, vm, resource, since_s, until_s, max_points=720) -> SeriesOut:
+        name = self._find(who, vm)
+        step = max(TICK_S, (until_s - since_s) / max_points)
+        at = [since_s + i * step for i in range(int((until_s - since_s) / step))]
+        base = VMS[name][4] if resource is Resource.CPU else USUAL[resource]
+        demand, loss = [], []
+        for t in at:
+            ago = self.now_s - t
+            wave = 1 + 0.12 * math.sin(t / 47) + 0.05 * math.sin(t / 9)
+            noisy = name == "web1" and resource is Resource.CPU and (600 < ago < 790 or ago < 75)
+            demand.append(base * wave)
+            loss.append((0.40 if noisy else 0.02) * (1 + 0.1 * math.sin(t / 5)))
+        gap = range(len(at) // 3, len(at) // 3 + 4)  # the agent was restarted here
+        return SeriesOut(
+            vm=vm_id(name),
+            resource=resource,
+            unit=SPECS[resource].unit,
+            at_s=at,
+            demand=[None if i in gap else value for i, value in enumerate(demand)],
+            usage=[
+                None if i in gap else d * (1 - x)
+                for i, (d, x) in enumerate(zip(demand, loss, strict=True))
+            ],
+            loss=[None if i in gap else value for i, value in enumerate(loss)],
+            self_limited=[0.0 for _ in at],
+        )
+
+    def why(self, who, vm: str) -> WhyOut:
+        name = self._find(who, vm)
+        pairs = self._pairs(who, victim=name)
+        advice = []
+        if name == "web1":
+            advice = [self._advice(who)]
+            summary = (
+                f"{name} is expected to lose 36 % of the CPU it wants because of "
+                f"{pairs[0].aggressor_name}; pinning them apart brings that to 3 %."
+            )
+        elif pairs:
+            summary = f"{name} suffers a little from {pairs[0].aggressor_name}."
+        else:
+            summary = f"{name} gets what it wants."
+        deviation = DeviationOut(
+            vm=vm_id(name),
+            resource=Resource.CPU,
+            predicted_loss=0.36,
+            measured_loss=0.42,
+            at_s=self.now_s - 8,
+        )
+        return WhyOut(
+            vm=self.vm(who, name),
+            summary=summary,
+            hurt_by=pairs,
+            hurts=[p for p in self._pairs(who) if p.aggressor == vm_id(name)],
+            deviations=[deviation] if name == "web1" else [],
+            advice=advice,
+            mitigations=self._mitigations(who, vm=vm_id(name)),
+        )
+
+    def _advice(self, who: Principal) -> AdviceOut:
+        aggressor, aggressor_name = self._shown(who, "batch7")
+        rejected = [
+            (ActionKind.BOOST, "web1", 0.18, "helps less than pinning apart"),
+            (ActionKind.QUOTA, "batch7", 0.05, "would take half of what it wants"),
+        ]
+        return AdviceOut(
+            victim=vm_id("web1"),
+            aggressor=aggressor,
+            resource=Resource.CPU,
+            score=36.0,
+            answer=f"keep {aggressor_name} off the CPUs of web1",
+            change=f"{aggressor_name}: vCPUs 0-3 pinned to CPUs 4-7",
+            predicted_loss=0.03,
+            rejected=[
+                RejectionOut(
+                    kind=kind,
+                    target=self._shown(who, target)[0],
+                    target_name=self._shown(who, target)[1],
+                    predicted_loss=loss,
+                    why=why,
+                )
+                for kind, target, loss, why in rejected
+            ],
+        )
+
+    def contention_map(self, who, host: str) -> MapOut:
+        known = self.host(who, host)
+        names = [name for name in self.names if VMS[name][0] == host]
+        shown = [self._shown(who, name) for name in names]
+        ids = [vm for vm, _ in shown]
+        cells = [
+            MapCell(
+                victim=ids.index(p.victim),
+                aggressor=-1 if p.aggressor == "host" else ids.index(p.aggressor),
+                resource=p.resource,
+                score=p.score,
+                confidence=p.confidence,
+            )
+            for p in self._pairs(who, host)
+        ]
+        return MapOut(
+            host=host,
+            at_s=known.last_seen_s,
+            alive=known.alive,
+            vms=ids,
+            names=[name for _, name in shown],
+            cells=cells,
+        )
+
+    def pairs(
+        self, who, host=None, min_score=1.0, cursor=None, limit=DEFAULT_LIMIT
+    ) -> Page[PairOut]:
+        found = [p for p in self._pairs(who, host) if p.score >= min_score]
+        return self._page(found, cursor, limit)
+
+    def _pairs(self, who, host=None, victim=None) -> list[PairOut]:
+        found = []
+        for v, a, resource, score, probability, severity, confidence in PAIRS:
+            wanted = host in (None, VMS[v][0]) and victim in (None, v)
+            if v not in self.names or not wanted or not self._sees(who, v):
+                continue
+            (vid, vname), (aid, aname) = self._shown(who, v), self._shown(who, a)
+            found.append(
+                PairOut(
+                    host=VMS[v][0],
+                    victim=vid,
+                    victim_name=vname,
+                    aggressor=aid,
+                    aggressor_name=aname,
+                    resource=resource,
+                    score=score,
+                    probability=probability,
+                    severity=severity,
+                    confidence=confidence,
+                    window_s=60,
+                    n_samples=12,
+                    horizon_s=5,
+                    at_s=self.now_s - 3,
+                )
+            )
+        return found
+
+    def mitigations(
+        self, who, host=None, vm=None, open_only=False, cursor=None, limit=DEFAULT_LIMIT
+    ) -> Page[MitigationOut]:
+        found = self._mitigations(who, vm, open_only)
+        return self._page([m for m in found if host in (None, m.host)], cursor, limit)
+
+    def _mitigations(self, who, vm=None, open_only=False) -> list[MitigationOut]:
+        if "web1" not in self.names or not self._sees(who, "web1"):
+            return []
+        rows = [
+            ("m-3", ActionKind.PIN_APART, MitigationState.ACTIVE, 12, 12, None, ""),
+            ("m-2", ActionKind.BOOST, MitigationState.INEFFECTIVE, 700, 640, 0.37, "loss stayed"),
+            ("m-1", ActionKind.QUOTA, MitigationState.ROLLED_BACK, 2900, 2700, 0.05, "calm again"),
+        ]
+        victim, (aggressor, aggressor_name) = vm_id("web1"), self._shown(who, "batch7")
+        found = []
+        for id_, kind, state, age, state_age, measured, reason in rows:
+            on_victim = kind is ActionKind.BOOST
+            found.append(
+                MitigationOut(
+                    id=id_,
+                    host="host-a",
+                    kind=kind,
+                    state=state,
+                    target=victim if on_victim else aggressor,
+                    target_name="web1" if on_victim else aggressor_name,
+                    victim=victim,
+                    victim_name="web1",
+                    aggressor=aggressor,
+                    aggressor_name=aggressor_name,
+                    resource=Resource.CPU,
+                    change={
+                        ActionKind.PIN_APART: "vCPUs 0-3 pinned to CPUs 4-7",
+                        ActionKind.BOOST: "CPU shares 1024 to 4096",
+                        ActionKind.QUOTA: "CPU quota 2.0 cores",
+                    }[kind],
+                    reason="score 36 for 2 ticks",
+                    created_at_s=self.now_s - age,
+                    expires_at_s=self.now_s - age + 120,
+                    state_at_s=self.now_s - state_age,
+                    state_reason=reason,
+                    loss_before=0.42,
+                    predicted_loss=0.03,
+                    measured_loss=measured,
+                )
+            )
+        return [
+            m
+            for m in found
+            if vm in (None, m.victim, m.target) and (not open_only or m.state in OPEN_STATES)
+        ]
+
+    def events(self, who, host=None, vm=None, cursor=None, limit=DEFAULT_LIMIT) -> Page[EventOut]:
+        rows = [
+            (5, 12, "mitigation_applied", "info", "batch7 pinned apart from web1", "host-a"),
+            (4, 260, "host_fell_silent", "warning", "host-c is silent", "host-c"),
+            (3, 640, "mitigation_undone", "info", "boost of web1 did not help, undone", "host-a"),
+            (2, 700, "mitigation_applied", "info", "web1 boosted", "host-a"),
+            (1, 9000, "agent_failed", "error", "the journal's disk is full", "host-b"),
+        ]
+        hosts = {VMS[name][0] for name in self._visible(who)}
+        found = [
+            EventOut(
+                id=id_,
+                at_s=self.now_s - age,
+                kind=kind,
+                severity=severity,
+                message=message,
+                host=where,
+                vm=None,
+                detail={},
+            )
+            for id_, age, kind, severity, message, where in rows
+            if where in hosts and host in (None, where) and who.role is Role.ADMIN
+        ]
+        return self._page(found, cursor, limit)
+
+    def mode(self, who) -> ModeOut:
+        return self.modes
