@@ -84,7 +84,7 @@ class BatchReply(msgspec.Struct, frozen=True):
     server_time_s: float
 
 
-_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder(order="deterministic")
 _batch_decoder = msgspec.json.Decoder(Batch)
 _reply_decoder = msgspec.json.Decoder(BatchReply)
 

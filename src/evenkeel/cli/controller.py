@@ -29,12 +29,12 @@ def controller(
     ] = None,
 ) -> None:
     """Run the controller: takes agents' batches, serves the API and the page."""
-    from evenkeel.wiring.controller import build_controller
+    from evenkeel.wiring.controller import build_controller, dashboard
 
     settings = configuration.load(config)
     _configure_logs(settings.controller.log_level)
     with _listening_socket(settings.controller.listen) as listener:
-        app = build_controller(settings)
+        app = build_controller(settings, dashboard)
         _say_where(settings.controller, listener)
         _serve(app, settings.controller, listener)
 

@@ -61,7 +61,7 @@ def demo(
         if lab is None:
             from evenkeel.cli.demo_simulated import run_simulated
 
-            run_simulated(mode, once, began_s)
+            run_simulated(mode, once, began_s, show_cli)
             return
         _run_real(lab, mode, once, began_s)
     except KeyboardInterrupt:

@@ -15,6 +15,7 @@ from evenkeel.cli import doctor, fleet
 from evenkeel.cli.agent import agent
 from evenkeel.cli.bench import bench_app
 from evenkeel.cli.controller import controller
+from evenkeel.cli.demo import demo
 from evenkeel.cli.lab import lab_app
 from evenkeel.cli.scenario import scenario_app
 from evenkeel.cli.token import token_app
@@ -34,6 +35,7 @@ app.add_typer(lab_app, name="lab")
 app.add_typer(bench_app, name="bench")
 app.command()(agent)
 app.command()(controller)
+app.command()(demo)
 app.add_typer(token_app, name="token")
 
 

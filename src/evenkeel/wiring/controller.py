@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 from evenkeel.adapters.clock import SystemClock
 from evenkeel.adapters.store.state_dir import StateDir
 from evenkeel.adapters.store.store import SqlStore
-from evenkeel.api.access import Gate
+from evenkeel.api.access import READERS, Gate
 from evenkeel.api.app import create_app
 from evenkeel.api.fleet import StoreReader
 from evenkeel.api.services import Services
@@ -17,6 +17,12 @@ from evenkeel.config import Config
 from evenkeel.controller.ingest import Ingest
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.tokens import TokenService, new_secret
+from evenkeel.web.router import build_web
+
+
+def dashboard(services: Services) -> Sequence[APIRouter]:
+    """The page, over the same reader as the REST API."""
+    return [build_web(services.reader, READERS, services.clock.wall_s)]
 
 
 def build_controller(
@@ -27,7 +33,7 @@ def build_controller(
     Parameters
     ----------
     config : only `controller` is read
-    pages : makes the routers that stand beside the API
+    pages : makes the routers that stand beside the API, such as `dashboard`
 
     Raises
     ------
