@@ -61,7 +61,7 @@ def noisy_neighbour(
             if is_here:
                 culprit = (host, aggressor, victim)
         fleet.add_vm(host, _vm(f"cron{h + 1}", SquareWave(0.05, 0.3, 47.0, 0.2), rng))
-    assert culprit is not None  # noqa: S101
+    assert culprit is not None
     return Scenario(fleet, *culprit, onset_s)
 
 
