@@ -53,13 +53,14 @@ class MemorySpool:
         self._n_tickets = 0
         self._n_dropped = 0
 
-    def put(self, body: bytes) -> None:
+    def put(self, body: bytes) -> int:
         self._n_tickets += 1
         self._batches[self._n_tickets] = body
         self._n_bytes += len(body)
         while self._n_bytes > self._max_bytes:
             self.drop(next(iter(self._batches)))
             self._n_dropped += 1
+        return self._n_tickets
 
     def oldest(self) -> tuple[int, bytes] | None:
         return next(iter(self._batches.items()), None)
