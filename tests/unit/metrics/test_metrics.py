@@ -6,7 +6,7 @@ import gc
 import tracemalloc
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,11 @@ from evenkeel.domain.errors import ConfigInvalid, MetricsUnavailable
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import HOST_ITSELF
 from evenkeel.domain.plan import ActionKind, MitigationState
-from evenkeel.domain.policy import Policy
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.sample import HostCounters, HostTick
 from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import VmState
+from evenkeel.ports import Snapshot
 from evenkeel.wire import Health
 
 NAN = float("nan")
@@ -35,16 +35,6 @@ NAN = float("nan")
 class Mitigated:
     kind: ActionKind
     state: MitigationState
-
-
-@dataclass
-class Shown:
-    counters: HostCounters | None = None
-    tick: HostTick | None = None
-    scores: tuple[PairScore, ...] = ()
-    open_now: tuple[Any, ...] = ()
-    policy: Policy = field(default_factory=Policy)
-    health: Health = field(default_factory=Health)
 
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -69,12 +59,12 @@ def of(samples: Samples, name: str, **labels: str) -> float:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., MetricsServer]]:
+def serve() -> Iterator[Callable[..., int]]:
     servers: list[MetricsServer] = []
 
-    def start(*args: Any) -> MetricsServer:
+    def start(*args: Any) -> int:
         servers.append(MetricsServer("127.0.0.1:0", *args))
-        return servers[-1]
+        return servers[-1].start()
 
     yield start
     for server in servers:
@@ -94,13 +84,13 @@ def host_counters(*vms: Any) -> HostCounters:
     )
 
 
-def test_libvirt_exporters_names(serve: Callable[..., MetricsServer]) -> None:
+def test_libvirt_exporters_names(serve: Callable[..., int]) -> None:
     vm = a_vm("web", state=VmState.PAUSED)
     seen = counters(
         vm, run_s=2.5, delay_s=0.5, balloon_kib=1024, unused_kib=512, throttled_ns=7_000_000_000
     )
     record = ("web", vm.id, RECORD)
-    samples = scrape(serve(lambda: Shown(host_counters(seen)), lambda: [record]).port)
+    samples = scrape(serve(lambda: Snapshot(Mode.ADVISE, host_counters(seen)), lambda: [record]))
 
     assert of(samples, "libvirt_up") == 1
     assert of(samples, "libvirt_domains") == 1
@@ -125,7 +115,7 @@ def test_libvirt_exporters_names(serve: Callable[..., MetricsServer]) -> None:
     assert not [n for n, _ in samples if n.startswith("evenkeel_host_psi_io")], "NaN is left out"
 
 
-def test_scores_ticks_and_the_agent_itself(serve: Callable[..., MetricsServer]) -> None:
+def test_scores_ticks_and_the_agent_itself(serve: Callable[..., int]) -> None:
     vm = a_vm("web")
     matrix = np.array([[1.5, NAN, 3.0, 4.0]])
     tick = HostTick(
@@ -141,17 +131,17 @@ def test_scores_ticks_and_the_agent_itself(serve: Callable[..., MetricsServer]) 
         flaws=(frozenset(),),
     )
     score = PairScore(vm.id, HOST_ITSELF, Resource.CPU, 42.0, 0.8, 0.5, 0.9, 60.0, 12, 60.0)
-    shown = Shown(
+    shown = Snapshot(
+        mode=Mode.ACT,
         tick=tick,
         scores=(score,),
-        open_now=(
+        mitigations=(  # type: ignore[arg-type]
             Mitigated(ActionKind.PIN_APART, MitigationState.ACTIVE),
             Mitigated(ActionKind.PIN_APART, MitigationState.ROLLED_BACK),
         ),
-        policy=Policy(mode=Mode.ACT),
         health=Health("1.2", 12.5, 3, 4, False, "hypervisor_timeout"),
     )
-    samples = scrape(serve(lambda: shown).port)
+    samples = scrape(serve(lambda: shown))
 
     assert of(samples, "libvirt_up") == 0
     assert of(samples, "evenkeel_vm_demand", domain="web", uuid=vm.id, resource="cpu") == 1.5
@@ -172,16 +162,16 @@ def test_scores_ticks_and_the_agent_itself(serve: Callable[..., MetricsServer]) 
     assert of(samples, "evenkeel_agent_info", version="1.2") == 1
 
 
-def test_before_the_first_tick_there_is_nothing(serve: Callable[..., MetricsServer]) -> None:
-    assert scrape(serve(lambda: None).port) == {}
+def test_before_the_first_tick_there_is_nothing(serve: Callable[..., int]) -> None:
+    assert scrape(serve(lambda: None)) == {}
 
 
-def test_odd_names_and_values_survive(serve: Callable[..., MetricsServer]) -> None:
+def test_odd_names_and_values_survive(serve: Callable[..., int]) -> None:
     name = 'a/b "c" \\ größe\nx'
     seen = counters(replace(a_vm("x"), name=name), delay_s=None)
     odd = RECORD | {"block.0.rd.reqs": "many", "vcpu.1.time": None, "net.count": "x"}
     records = [(name, "id-x", odd), ("hung", ABSENT, HUNG)]
-    samples = scrape(serve(lambda: Shown(host_counters(seen)), lambda: records).port)
+    samples = scrape(serve(lambda: Snapshot(Mode.ADVISE, host_counters(seen)), lambda: records))
 
     assert of(samples, "libvirt_domain_info_cpu_time_seconds_total", domain=name) == 0
     assert of(samples, "libvirt_domain_block_stats_read_bytes_total", domain=name) == 4608
@@ -189,13 +179,15 @@ def test_odd_names_and_values_survive(serve: Callable[..., MetricsServer]) -> No
     assert of(samples, "libvirt_domain_vcpu_time_seconds_total", domain="hung", vcpu="0") == 2.46
 
 
-def test_memory_does_not_grow_while_vms_come_and_go(serve: Callable[..., MetricsServer]) -> None:
+def test_memory_does_not_grow_while_vms_come_and_go(serve: Callable[..., int]) -> None:
     generation = 0
 
-    def source() -> Shown:
-        return Shown(host_counters(*(counters(a_vm(f"g{generation}-{k}")) for k in range(20))))
+    def source() -> Snapshot:
+        return Snapshot(
+            Mode.ADVISE, host_counters(*(counters(a_vm(f"g{generation}-{k}")) for k in range(20)))
+        )
 
-    port = serve(source, lambda: [(f"g{generation}", "u", RECORD)]).port
+    port = serve(source, lambda: [(f"g{generation}", "u", RECORD)])
     sizes = []
     tracemalloc.start()
     try:
@@ -210,11 +202,13 @@ def test_memory_does_not_grow_while_vms_come_and_go(serve: Callable[..., Metrics
     assert sizes[1] - sizes[0] < 100_000, "50 generations of 20 VMs"
 
 
-def test_a_taken_port_is_a_clear_error(serve: Callable[..., MetricsServer]) -> None:
-    port = serve(lambda: None).port
+def test_a_taken_port_is_a_clear_error(serve: Callable[..., int]) -> None:
+    port = serve(lambda: None)
 
+    server = MetricsServer(f"127.0.0.1:{port}", lambda: None)
     with pytest.raises(MetricsUnavailable, match=str(port)):
-        MetricsServer(f"127.0.0.1:{port}", lambda: None)
+        server.start()
+    server.close()
 
 
 @pytest.mark.parametrize("listen", ["", "9177", ":9177", "host", "host:port", "h:70000", "h:-1"])
@@ -225,14 +219,14 @@ def test_listen_must_be_host_and_port(listen: str) -> None:
 
 def test_an_address_that_is_not_ours_is_a_clear_error() -> None:
     with pytest.raises(MetricsUnavailable):
-        MetricsServer("192.0.2.77:0", lambda: None)
+        MetricsServer("192.0.2.77:0", lambda: None).start()
 
 
 def test_a_closed_server_frees_its_port() -> None:
     first = MetricsServer("127.0.0.1:0", lambda: None)
-    port = first.port
+    port = first.start()
     first.close()
 
     second = MetricsServer(f"127.0.0.1:{port}", lambda: None)
-    assert scrape(second.port) == {}
+    assert scrape(second) == {}
     second.close()
