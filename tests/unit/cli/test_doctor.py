@@ -44,7 +44,7 @@ def test_no_controller_fails_and_says_what_to_do(run, api):
     api.broken = ConnectError("refused")
     result = run("doctor", "--no-host")
     assert result.exit_code == 1
-    assert "✗ controller" in result.stdout
+    assert "✗  controller" in result.stdout
     assert "Is `evenkeel controller` running" in result.stdout
 
 
