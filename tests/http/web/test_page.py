@@ -223,6 +223,7 @@ def test_signing_in_leads_nowhere_else(page, target):
 
 def test_a_failed_login_says_why(page):
     assert "Is it complete?" in page.get("/login?error=unauthenticated").text
+    assert "You are signed out." in page.get("/login?error=signed_out").text
     assert "<b>x" not in page.get("/login?error=<b>x").text
 
 
