@@ -1,7 +1,7 @@
 """A believable fleet of three hosts behind FleetReader, for the page and the CLI.
 
 host-a: batch7 starves web1. host-b: two small rubs and a VM with a hostile name. host-c: silent.
-The tenant `shop` owns web1, web2 and db1.
+The tenant `shop` owns web1, web2 and db1; `infra` has a VM on each host. Tenants are refused hosts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from evenkeel.api.schemas import (
     VmOut,
     WhyOut,
 )
-from evenkeel.domain.errors import NotFound
+from evenkeel.domain.errors import Forbidden, NotFound
 from evenkeel.domain.host import Mode
 from evenkeel.domain.plan import OPEN_STATES, ActionKind, MitigationState
 from evenkeel.domain.resources import AXIS, SPECS, Resource
@@ -35,6 +35,7 @@ from evenkeel.domain.vm import VmState
 
 ADMIN = Principal(Role.ADMIN, "admin", "t-admin")
 SHOP = Principal(Role.TENANT, "shop", "t-shop")
+INFRA = Principal(Role.TENANT, "infra", "t-infra")
 HOSTILE = '<script>alert("x")</script>'
 OTHER = "another tenant's VM"
 TICK_S = 5
@@ -125,14 +126,25 @@ class FleetFake:
             n_pairs_above_threshold=len(alarms),
             n_open_mitigations=len(self._mitigations(who, open_only=True)),
             alarms=alarms,
-            problems=[],
+            problems=[
+                problem
+                for problem in ("host-b: journal_unavailable", "host-c: silent for 260 s")
+                if who.role is Role.ADMIN and problem.split(":")[0] in hosts
+            ],
         )
 
     def hosts(self, who, cursor=None, limit=DEFAULT_LIMIT) -> Page[HostOut]:
-        names = sorted({VMS[name][0] for name in self._visible(who)})
-        return self._page([self.host(who, name) for name in names], cursor, limit)
+        if who.role is not Role.ADMIN:
+            raise Forbidden("hosts are the operator's")
+        names = sorted({VMS[name][0] for name in self.names})
+        return self._page([self._host(who, name) for name in names], cursor, limit)
 
     def host(self, who, host: str) -> HostOut:
+        if who.role is not Role.ADMIN:
+            raise Forbidden("hosts are the operator's")
+        return self._host(who, host)
+
+    def _host(self, who, host: str) -> HostOut:
         mine = [name for name in self._visible(who) if VMS[name][0] == host]
         if not mine:
             raise NotFound(f"there is no host {host!r}", hint="`evenkeel hosts` lists them.")
@@ -286,7 +298,7 @@ class FleetFake:
         )
 
     def contention_map(self, who, host: str) -> MapOut:
-        known = self.host(who, host)
+        known = self._host(who, host)
         names = [name for name in self.names if VMS[name][0] == host]
         shown = [self._shown(who, name) for name in names]
         ids = [vm for vm, _ in shown]

@@ -8,13 +8,13 @@ from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
-from fleet_fake import ADMIN, SHOP
+from fleet_fake import ADMIN, INFRA, SHOP
 
 from evenkeel.api.reader import FleetReader, Principal
 from evenkeel.domain.errors import Unauthenticated
 from evenkeel.web import build_web
 
-TOKENS = {"admin-token": ADMIN, "shop-token": SHOP}
+TOKENS = {"admin-token": ADMIN, "shop-token": SHOP, "infra-token": INFRA}
 
 
 def authenticate(request: Request) -> Principal:

@@ -140,7 +140,7 @@ def _agent_token(agent: AgentConfig) -> Check:
     if not agent.controller_url:
         hint = "Set `agent.controller_url` to let it report; without, it works alone."
         return Check(name, Verdict.WARN, "no controller is set for the agent", hint)
-    hint = "`evenkeel token create` makes one; write it there with mode 0600."
+    hint = "`evenkeel token create agent HOST` makes one; write it there with mode 0600."
     try:
         if not path.read_text(encoding="utf-8").strip():
             return Check(name, Verdict.FAIL, f"{path} is empty", hint)

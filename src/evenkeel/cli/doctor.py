@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from evenkeel import config
@@ -76,13 +77,13 @@ def examine(host: bool | None, config_file: Path | None, url: str, token_file: s
 
 
 def _print(checks: list[Check]) -> None:
-    width = max(len(check.name) for check in checks)
+    table = Table.grid(padding=(0, 2, 0, 0))
     for check in checks:
-        glyph, style = _GLYPH[check.verdict]
-        line = show.clean(check.line).plain
-        out.print(Text.assemble((glyph, style), f" {check.name:<{width}}  ", line))
+        line = show.clean(check.line)
         if check.hint and check.verdict is not Verdict.OK:
-            out.print(Text(f"  {'':<{width}}  {check.hint}", style="dim"))
+            line.append(f"\n{check.hint}", style="dim")
+        table.add_row(Text(*_GLYPH[check.verdict]), check.name, line)
+    out.print(table)
     n_bad = sum(check.verdict is Verdict.FAIL for check in checks)
     n_warn = sum(check.verdict is Verdict.WARN for check in checks)
     out.print(Text(f"{len(checks)} checks, {n_bad} failed, {n_warn} warnings", style="dim"))

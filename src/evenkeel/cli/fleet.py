@@ -59,7 +59,7 @@ def status(
     if not now["n_hosts"]:
         out.print("No agent has reported yet. On a libvirt host run: evenkeel agent", style="dim")
     for pair in now["alarms"]:
-        out.print(show.pair_sentence(pair))
+        out.print(show.pair_sentence(pair), soft_wrap=True)
     if now["n_hosts_alive"] and not now["alarms"]:
         out.print("No pair is above the alarm threshold.", style="dim")
     for problem in now["problems"]:
@@ -169,7 +169,7 @@ def why(
     out.print(Text(show.clean(answer["summary"]).plain, style="bold"))
     out.print(show.reading_table(answer["vm"]["readings"]))
     for pair in answer["hurt_by"]:
-        out.print(show.pair_sentence(pair))
+        out.print(show.pair_sentence(pair), soft_wrap=True)
         out.print(
             f"  {pair['n_samples']} samples in {pair['window_s']:.0f} s, "
             f"for the next {pair['horizon_s']:.0f} s",
@@ -313,7 +313,7 @@ def _print_events(newest_first: list[Json], after: int, as_json: bool) -> int:
             if as_json:
                 typer.echo(json.dumps(event, allow_nan=False))
             else:
-                out.print(show.event_line(event))
+                out.print(show.event_line(event), soft_wrap=True)
             after = event["id"]
     return after
 

@@ -45,6 +45,17 @@ class Board:
         return {host.id for host in self.silent} | {m.host for m in self.maps if not m.alive}
 
     @property
+    def also_silent(self) -> list[str]:
+        """Silent hosts that only their maps tell of."""
+        return sorted(self.silent_hosts - {host.id for host in self.silent})
+
+    @property
+    def problems(self) -> list[str]:
+        """Those of the status, but for hosts that are listed with a hint of their own."""
+        listed = {host.id for host in self.silent + self.troubled}
+        return [text for text in self.status.problems if text.partition(": ")[0] not in listed]
+
+    @property
     def troubled(self) -> list[HostOut]:
         return [host for host in self.hosts if host.alive and host.problem]
 

@@ -31,7 +31,6 @@ LOGIN_TROUBLE: Final = {
     "unauthenticated": "The controller does not know this token. Is it complete?",
     "token_revoked": "This token was revoked. Ask an administrator for a new one.",
     "forbidden": "This token belongs to an agent; the page needs an admin's or a tenant's.",
-    "signed_out": "You are signed out.",
 }
 
 
@@ -82,8 +81,11 @@ def _add_open_routes(router: APIRouter, pages: Pages) -> None:
     def login_page(
         request: Request, error: str = "", then: Annotated[str, Query(alias="next")] = "/"
     ) -> Response:
-        trouble = LOGIN_TROUBLE.get(error, "Signing in failed." if error else "")
-        return pages.render(request, "login.html", trouble=trouble, next=_local_path(then))
+        signed_out = error == "signed_out"
+        known = LOGIN_TROUBLE.get(error, "Signing in failed.")
+        trouble = known if error and not signed_out else ""
+        context = {"trouble": trouble, "signed_out": signed_out, "next": _local_path(then)}
+        return pages.render(request, "login.html", **context)
 
     @router.get("/static/{path:path}")
     def static_file(path: str, request: Request) -> Response:

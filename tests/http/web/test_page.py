@@ -162,22 +162,33 @@ def test_a_tenant_sees_its_own_and_no_other_name(fleet):
     assert page.get(f"/vms/{vm_id('batch7')}/charts").status_code == 404
 
 
-def test_a_tenant_that_may_see_no_hosts_or_events_still_gets_its_vms(fleet, monkeypatch):
+def test_a_tenant_that_may_see_no_events_still_gets_the_rest(fleet, monkeypatch):
     def refuse(*_args: object, **_kw: object) -> None:
         raise Forbidden("not yours")
 
-    monkeypatch.setattr(FleetFake, "hosts", refuse)
     monkeypatch.setattr(FleetFake, "events", refuse)
-    page = client_for(fleet, "shop-token")
-    text = text_of(page.get("/").text)
+    text = text_of(client_for(fleet, "shop-token").get("/").text)
     assert "web1" in text
     assert "Contention map" in text
+
+
+def test_a_tenant_learns_that_a_host_of_its_vms_is_silent(fleet):
+    text = text_of(client_for(fleet, "infra-token").get("/").text)
+    assert "host-c is silent" in text
+    assert "No silent host" not in text
+    assert re.search(r"wiki 1 vCPU, 2 GiB host-c unknown", text)
+
+
+def test_a_host_in_trouble_is_listed_once(page):
+    (section,) = re.findall(r"Needs a look.*?</section>", page.get("/").text, re.S)
+    assert text_of(section).count("host-c") == 1
+    assert text_of(section).count("host-b") == 1
 
 
 def test_an_empty_fleet_teaches():
     text = text_of(client_for(FleetFake(NOW_S, empty=True)).get("/").text)
     assert "No agent has reported yet" in text
-    assert "evenkeel token create --role agent --subject HOST" in text
+    assert "evenkeel token create agent HOST" in text
 
 
 def test_when_every_host_is_silent_nobody_says_that_all_is_well(fleet):
@@ -212,6 +223,7 @@ def test_signing_in_leads_nowhere_else(page, target):
 
 def test_a_failed_login_says_why(page):
     assert "Is it complete?" in page.get("/login?error=unauthenticated").text
+    assert "You are signed out." in page.get("/login?error=signed_out").text
     assert "<b>x" not in page.get("/login?error=<b>x").text
 
 

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from httpx2 import ConnectError
@@ -44,7 +47,7 @@ def test_no_controller_fails_and_says_what_to_do(run, api):
     api.broken = ConnectError("refused")
     result = run("doctor", "--no-host")
     assert result.exit_code == 1
-    assert "✗ controller" in result.stdout
+    assert "✗  controller" in result.stdout
     assert "Is `evenkeel controller` running" in result.stdout
 
 
@@ -72,6 +75,39 @@ def test_the_tokens_role_shows(run, monkeypatch, token, verdict, words):
 def test_clock_skew(run, api, skew_s, verdict):
     api.skew_s = skew_s
     assert verdicts(run("doctor", "--no-host", "--json"))["clock"] == verdict
+
+
+@dataclass(frozen=True)
+class Finding:
+    check: str
+    ok: bool | None
+    message: str = "so it is"
+    hint: str = "do this"
+
+
+def test_what_the_host_offers(monkeypatch):
+    """What the agent cannot do without fails; what costs it a feature warns."""
+    findings = [
+        Finding("libvirt", False),
+        Finding("run-queue delay", False),
+        Finding("quota", False),
+        Finding("uplink", None),
+        Finding("pressure", True),
+    ]
+    diagnose = SimpleNamespace(diagnose=lambda _config, _clock: findings)
+    monkeypatch.setitem(sys.modules, "evenkeel.adapters.libvirt.diagnose", diagnose)
+    monkeypatch.setitem(sys.modules, "evenkeel.adapters.clock", SimpleNamespace(SystemClock=object))
+    found = checks._libvirt(AgentConfig())
+    assert [check.verdict for check in found] == [FAIL, FAIL, WARN, WARN, OK]
+    assert found[0] == Check("libvirt", FAIL, "so it is", "do this")
+
+
+def test_a_host_without_the_bindings_is_told_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "evenkeel.adapters.clock", SimpleNamespace(SystemClock=object))
+    monkeypatch.setitem(sys.modules, "evenkeel.adapters.libvirt.diagnose", None)
+    (found,) = checks._libvirt(AgentConfig())
+    assert found.verdict is FAIL
+    assert "evenkeel[agent]" in found.hint
 
 
 def test_a_state_directory_that_cannot_be_written(tmp_path: Path):

@@ -19,8 +19,6 @@ from evenkeel.api.schemas import (
     VmOut,
     WhyOut,
 )
-from evenkeel.cli.main import app
-from evenkeel.domain.errors import Forbidden
 
 COMMANDS: list[tuple[list[str], type[BaseModel]]] = [
     (["status"], StatusOut),
@@ -44,12 +42,15 @@ def test_json_is_the_apis(run, args, schema):
     schema.model_validate_json(result.stdout)
 
 
-@pytest.mark.parametrize("name", [c.name for c in app.registered_commands])
+READS = ["status", "hosts", "vms", "map", "why", "mitigations", "mode", "events", "doctor"]
+
+
+@pytest.mark.parametrize("name", READS)
 def test_every_read_command_teaches_with_an_example(run, name):
     shown = run(name, "--help")
     assert shown.exit_code == 0
     assert f"Example: evenkeel {name}" in " ".join(shown.output.split())
-    assert "--json" in shown.output or name in {"agent", "demo", "controller"}
+    assert "--json" in shown.output
 
 
 def test_status_names_the_culprit_in_words(run):
@@ -101,11 +102,7 @@ def test_map_is_a_matrix_with_the_host_as_a_column(run):
 
 
 def test_a_tenant_that_may_list_no_hosts_gets_the_maps_of_its_vms(run, monkeypatch):
-    def refuse(*_args: object, **_kw: object) -> None:
-        raise Forbidden("not yours")
-
     monkeypatch.setenv("EVENKEEL_TOKEN", "shop-token")
-    monkeypatch.setattr(FleetFake, "hosts", refuse)
     found = json.loads(run("map", "--json").stdout)
     assert [each["host"] for each in found["items"]] == ["host-a"]
 
