@@ -35,7 +35,9 @@ MAX_SHARES: Final = 10_000
 QUOTA_PERIOD_US: Final = 100_000
 MIN_QUOTA_US: Final = 10_000
 KIND_COST: Final = {ActionKind.PIN_APART: 0.0, ActionKind.BOOST: 0.02, ActionKind.QUOTA: 0.05}
-"""Preference between equals, in shares of loss: what takes nothing from anybody comes first."""
+"""Preference between equals, in cores: what takes nothing from anybody comes first."""
+HELP_WEIGHT: Final = 0.25
+"""What others win counts too, but is not what it is done for."""
 SURPLUS_WEIGHT: Final = 0.25
 """Harm to an aggressor above its fair share counts this much: it was not its own to lose."""
 
@@ -56,7 +58,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """Mean share of demand that every VM loses to others, before and after; `net` is the worth."""
+    """(N,) mean share of demand lost, before and after; `net` is the worth in cores."""
 
     candidate: Candidate
     before: F64
@@ -113,12 +115,11 @@ def _load_without(window: Window, host: Host, target: Vm) -> dict[int, float]:
 
 def _quotas(window: Window, host: Host, rowdy: Vm) -> Iterator[Candidate]:
     """Cap the aggressor at its fair share of the host, or at what it uses halved."""
-    shares = np.array([float(vm.tuning.shares or DEFAULT_SHARES) for vm in window.vms])
     i = window.index_of(rowdy.id)
     demand = cpu_demand(window)
     if i is None or not len(demand):
         return
-    fair = len(host.cpus) * shares[i] / shares.sum()
+    fair = float(fair_share(window, host)[i])
     for cores in sorted({fair, max(fair, float(demand[-1, i]) / 2)}):
         per_vcpu = math.ceil(cores / rowdy.n_vcpus * QUOTA_PERIOD_US)
         quota_us = max(MIN_QUOTA_US, per_vcpu)
@@ -134,85 +135,90 @@ def judge(
     host: Host,
     policy: Policy,
     row_weights: F64,
-    victim: int,
+    pair: tuple[int, int | None],
     candidate: Candidate,
 ) -> Outcome:
-    """Predict a candidate's effect; `objection` is empty when it may be done."""
-    before = mean_loss(window, host, row_weights, {})
-    after = mean_loss(window, host, row_weights, {candidate.target.id: candidate.tuning})
-    change = after - before
+    """Predict a candidate's effect for a (victim, aggressor) pair of columns.
+
+    Its worth is counted in cores won back less cores taken from others, each weighted by the
+    VM's priority; `objection` is empty when it may be done.
+    """
+    wanted = np.asarray(row_weights @ cpu_demand(window), dtype=np.float64)
+    before = mean_lost(window, host, row_weights, {})
+    after = mean_lost(window, host, row_weights, {candidate.target.id: candidate.tuning})
     priority = np.array([vm.priority for vm in window.vms])
-    care = priority * _care(window, host, row_weights, candidate)
-    harm = np.maximum(change, 0.0) * care
-    help_ = np.maximum(-change, 0.0) * priority
-    bystanders = np.arange(len(window.vms)) != victim
-    net = float(
-        -change[victim] * priority[victim]
-        - harm[bystanders].sum()
-        + 0.25 * help_[bystanders].sum()
-        - KIND_COST[candidate.kind]
-    )
+    won = (before - after) * priority
+    care = np.where(won < 0, _care(window, host, wanted, pair[1]), HELP_WEIGHT)
+    care[pair[0]] = 1.0
     return Outcome(
         candidate=candidate,
-        before=before,
-        after=after,
-        net=net,
-        objection=_objection(window, policy, row_weights, victim, candidate, before, after, net),
+        before=_share(before, wanted),
+        after=_share(after, wanted),
+        net=float((won * care).sum()) - KIND_COST[candidate.kind],
+        objection=_objection(window, policy, pair, candidate, before, after, wanted),
     )
 
 
-def mean_loss(window: Window, host: Host, row_weights: F64, changed: dict[VmId, CpuTuning]) -> F64:
-    """(N,) mean share of CPU demand lost to others under changed tunings, own quotas included.
+def mean_lost(window: Window, host: Host, row_weights: F64, changed: dict[VmId, CpuTuning]) -> F64:
+    """(N,) mean cores lost to others under changed tunings, own quotas included.
 
     As in the scores, a loss below one shard is not material and counts as none.
     """
     loss, demand = cpu_loss_with(window, host, row_weights, changed)
     quota = np.array([changed.get(vm.id, vm.tuning).quota_cores for vm in window.vms])
     lost = loss.lost + np.maximum(demand - quota, 0.0)
-    lost = lost * (lost >= SPECS[Resource.CPU].shard)
-    wanted = np.asarray(row_weights @ demand, dtype=np.float64)
-    return np.asarray(
-        np.divide(row_weights @ lost, wanted, out=np.zeros_like(wanted), where=wanted > 0)
-    )
+    material = lost * (lost >= SPECS[Resource.CPU].shard)
+    return np.asarray(row_weights @ material, dtype=np.float64)
 
 
-def _care(window: Window, host: Host, row_weights: F64, candidate: Candidate) -> F64:
-    """(N,) how much a VM's harm counts: the target of a limit only up to its fair share."""
+def loss_without(
+    window: Window, host: Host, row_weights: F64, victim: int, undone: dict[VmId, CpuTuning]
+) -> float:
+    """The share of its demand that the victim would lose if these VMs had these tunings."""
+    lost = mean_lost(window, host, row_weights, undone)
+    wanted = np.asarray(row_weights @ cpu_demand(window), dtype=np.float64)
+    return float(_share(lost, wanted)[victim])
+
+
+def _share(lost: F64, wanted: F64) -> F64:
+    return np.divide(lost, wanted, out=np.zeros_like(lost), where=wanted > 0)
+
+
+def _care(window: Window, host: Host, wanted: F64, aggressor: int | None) -> F64:
+    """(N,) how much a VM's harm counts: an aggressor's above its fair share counts less."""
     care = np.ones(len(window.vms))
-    i = window.index_of(candidate.target.id)
-    if i is not None and candidate.kind is not ActionKind.BOOST:
-        shares = np.array([float(vm.tuning.shares or DEFAULT_SHARES) for vm in window.vms])
-        fair = len(host.cpus) * shares[i] / shares.sum()
-        wanted = float(row_weights @ cpu_demand(window)[:, i])
-        if wanted > fair:
-            care[i] = SURPLUS_WEIGHT
+    if aggressor is not None and wanted[aggressor] > fair_share(window, host)[aggressor]:
+        care[aggressor] = SURPLUS_WEIGHT
     return care
+
+
+def fair_share(window: Window, host: Host) -> F64:
+    """(N,) cores of the host that each VM's weight entitles it to."""
+    shares = np.array([float(vm.tuning.shares or DEFAULT_SHARES) for vm in window.vms])
+    return np.asarray(len(host.cpus) * shares / shares.sum(), dtype=np.float64)
 
 
 def _objection(
     window: Window,
     policy: Policy,
-    row_weights: F64,
-    victim: int,
+    pair: tuple[int, int | None],
     candidate: Candidate,
     before: F64,
     after: F64,
-    net: float,
+    wanted: F64,
 ) -> str:
     """Why a candidate may not be done, or an empty string."""
+    victim, _ = pair
     if candidate.target.exempt:
         return f"{candidate.target.name} is exempt"
-    benefit = float(before[victim] - after[victim])
-    if benefit < policy.min_benefit:
-        return f"would cut the loss by {benefit:.0%} only"
-    gain_cores = benefit * float(row_weights @ cpu_demand(window)[:, victim])
+    gain_cores = float(before[victim] - after[victim])
+    if gain_cores < policy.min_benefit * wanted[victim]:
+        return f"would cut the loss by {gain_cores / max(wanted[victim], 1e-9):.0%} only"
     if gain_cores < policy.min_gain_cores:
         return f"would win back {gain_cores:.2f} cores only"
-    target = window.index_of(candidate.target.id)
+    share = _share(after, wanted)
     for i, vm in enumerate(window.vms):
         worse = float(after[i] - before[i])
-        if i not in (victim, target) and 100 * after[i] >= policy.alarm_score and worse > 0.02:
-            return f"would hurt {vm.name}: it would lose {after[i]:.0%}"
-    if net <= 0:
-        return "would harm others more than it helps"
+        if i not in pair and worse >= policy.min_gain_cores and 100 * share[i] > policy.alarm_score:
+            return f"would hurt {vm.name}: it would lose {share[i]:.0%}"
     return ""

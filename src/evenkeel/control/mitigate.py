@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.control.candidates import NEEDS, Outcome, judge, mean_loss, propose
+from evenkeel.control.candidates import NEEDS, Outcome, judge, loss_without, propose
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import HOST_ITSELF, MitigationId, VmId
 from evenkeel.domain.plan import (
@@ -147,8 +147,8 @@ def _advise(view: View, pair: PairScore, busy: set[VmId], nonce: str) -> Advice:
     weights = window.weights(JUDGE_HALF_LIFE_S)
     outcomes: list[Outcome] = []
     rejected: list[Rejection] = []
-    for candidate in propose(window, host, victim, aggressor):
-        outcome = judge(window, host, policy, weights, victim, candidate)
+    for candidate in dict.fromkeys(propose(window, host, victim, aggressor)):
+        outcome = judge(window, host, policy, weights, (victim, aggressor), candidate)
         objection = outcome.objection
         if NEEDS[candidate.kind] not in host.capabilities:
             objection = f"this host cannot {candidate.kind.value}"
@@ -156,6 +156,8 @@ def _advise(view: View, pair: PairScore, busy: set[VmId], nonce: str) -> Advice:
             objection = "the policy does not allow it"
         elif candidate.target.id in busy:
             objection = f"{candidate.target.name} is already part of a mitigation"
+        elif not objection and outcome.net <= 0:
+            objection = "would harm others more than it helps"
         if objection:
             rejected.append(_rejection(outcome, victim, objection))
         else:
@@ -269,7 +271,7 @@ def _loss_without(view: View, mitigation: Mitigation) -> float:
         return 0.0
     weights = view.window.weights(JUDGE_HALF_LIFE_S)
     prior = {mitigation.target: mitigation.prior}
-    return float(mean_loss(view.window, view.tick.host, weights, prior)[victim])
+    return loss_without(view.window, view.tick.host, weights, victim, prior)
 
 
 def _verdict(view: View, mitigation: Mitigation) -> Confirm | Undo | None:
