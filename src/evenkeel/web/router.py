@@ -84,8 +84,13 @@ def _add_open_routes(router: APIRouter, pages: Pages) -> None:
         signed_out = error == "signed_out"
         known = LOGIN_TROUBLE.get(error, "Signing in failed.")
         trouble = known if error and not signed_out else ""
-        context = {"trouble": trouble, "signed_out": signed_out, "next": _local_path(then)}
-        return pages.render(request, "login.html", **context)
+        return pages.render(
+            request,
+            "login.html",
+            trouble=trouble,
+            signed_out=signed_out,
+            next=_local_path(then),
+        )
 
     @router.get("/static/{path:path}")
     def static_file(path: str, request: Request) -> Response:
