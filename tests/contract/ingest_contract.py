@@ -150,9 +150,7 @@ class IngestContract:
         with store.read() as session:
             assert session.chronicle.mitigations() == [done]
 
-    def test_hosts_cannot_touch_each_others_mitigations(
-        self, store: Store, ingest: Ingest
-    ) -> None:
+    def test_hosts_cannot_touch_each_others_mitigations(self, store: Store, ingest: Ingest) -> None:
         ingest.accept(a_batch(1, "h1", mitigations=(a_mitigation(),)))
         forged = a_mitigation(host="h2", state=MitigationState.ROLLED_BACK)
         ingest.accept(a_batch(9, "h2", mitigations=(forged,)))

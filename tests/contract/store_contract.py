@@ -289,7 +289,9 @@ class StoreContract:
             assert known == {first.id: MitigationRecord(first, "e1", 1)}
 
     def test_an_event_of_a_batch_is_kept_once_others_every_time(self, store: Store) -> None:
-        event = Event(1.0, "seen", "text", Severity.WARNING, H1, VmId("id-web1"), {"n": 1, "b": None})
+        event = Event(
+            1.0, "seen", "text", Severity.WARNING, H1, VmId("id-web1"), {"n": 1, "b": None}
+        )
         source = BatchSource(H1, "e1", 1)
         with store.write() as session:
             put_fleet(session)

@@ -159,8 +159,11 @@ def _one_noisy_run(fleet: Fleet, rng: random.Random, i: int, report: Report) -> 
         guests[victim_name].set_load(cpu=WORK_PCT)
         meter = WorkMeter(guests[victim_name])
         before = {name: knobs(guest) for name, guest in guests.items()}
+        report("waiting for the collisions of booting to be over")
+        _wait_for_rollback(fleet, host.name)
         report("quiet")
         time.sleep(SETTLE_S + wait_s)
+        _wait_for_rollback(fleet, host.name)
         onset_s = time.time()
         run.alone = meter.rate(onset_s - 20.0, onset_s)
         guests[noisy_name].set_load(cpu=100, thr=1)
@@ -199,7 +202,7 @@ def _watch(fleet: Fleet, run: NoisyRun, guests: dict[str, Guest], onset_s: float
             applied = [
                 m
                 for m in fleet.get("/v1/mitigations", host=run.host, open_only=True)["items"]
-                if m["state"] in ("active", "verified")
+                if m["state"] in ("active", "verified") and m["created_at_s"] >= onset_s
             ]
             if applied:
                 run.act_s = applied[0]["created_at_s"] - onset_s
@@ -209,7 +212,7 @@ def _watch(fleet: Fleet, run: NoisyRun, guests: dict[str, Guest], onset_s: float
 
 
 def _wait_for_rollback(fleet: Fleet, host: str, timeout_s: float = 60.0) -> float | None:
-    """Seconds until no mitigation is open on the host; None when it took too long."""
+    """Seconds until no mitigation is open on the host; None when it takes too long."""
     try:
         return fleet.wait(
             lambda: not fleet.get("/v1/mitigations", host=host, open_only=True)["items"],
