@@ -1,0 +1,190 @@
+"""The whole agent in a seeded world of faults and kills: whatever happens, the host comes back.
+
+A kill is an exception that nothing catches, thrown before or after any change of the hypervisor or
+the journal; the next agent starts with what was on disk, as after `kill -9`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from evenkeel.agent.service import Agent
+from evenkeel.domain.host import Mode
+from evenkeel.domain.ids import HostId, VmId
+from evenkeel.domain.plan import MitigationState
+from evenkeel.domain.policy import Policy
+from evenkeel.domain.vm import CpuTuning
+from evenkeel.sim.churn import ChurnRates, plan_churn
+from evenkeel.sim.faults import FaultKind, Faults
+from evenkeel.sim.hypervisor import SimHypervisor
+from evenkeel.sim.memory import MemoryJournal, MemoryPolicy, MemorySpool
+from evenkeel.sim.scenarios import Scenario, noisy_neighbour, quiet
+from evenkeel.wire import decode_batch
+
+TICK_S = 5.0
+ACT = Policy(mode=Mode.ACT)
+
+
+class Killed(BaseException):
+    """The process is gone at this very instant."""
+
+
+@dataclass
+class Deadly:
+    """Wraps a port; every call to `methods` may be the last, before it took effect or after."""
+
+    inner: object
+    rng: np.random.Generator
+    chance: float
+    methods: tuple[str, ...]
+
+    def __getattr__(self, name: str):
+        found = getattr(self.inner, name)
+        if name not in self.methods:
+            return found
+
+        def call(*args):
+            fate = self.rng.random()
+            if fate < self.chance / 2:
+                raise Killed
+            result = found(*args)
+            if fate > 1 - self.chance / 2:
+                raise Killed
+            return result
+
+        return call
+
+
+@dataclass
+class World:
+    """One host of a scenario, its agent, and what survives the agent."""
+
+    scenario: Scenario
+    seed: int
+    rates: dict[FaultKind, float] = field(default_factory=dict)
+    kill_chance: float = 0.0
+    starts: int = 0
+
+    def __post_init__(self) -> None:
+        fleet = self.scenario.fleet
+        self.host_id = self.scenario.host or next(iter(fleet.hosts))
+        self.rng = np.random.default_rng([self.seed, 7])
+        self.faults = Faults(lambda: fleet.now_s, seed=self.seed, rates=self.rates)
+        self.hypervisor = SimHypervisor(fleet, self.host_id, self.faults)
+        self.journal = MemoryJournal(self.faults)
+        self.spool, self.policies = MemorySpool(), MemoryPolicy(ACT)
+        self.agent = self.start()
+
+    def start(self) -> Agent:
+        self.starts += 1
+        deadly = ("apply", "tuning"), ("record",)
+        return Agent(
+            host=self.scenario.fleet.hosts[HostId(self.host_id)].describe(),
+            hypervisor=Deadly(self.hypervisor, self.rng, self.kill_chance, deadly[0]),
+            journal=Deadly(self.journal, self.rng, self.kill_chance, deadly[1]),
+            spool=self.spool,
+            policies=self.policies,
+            clock=self.scenario.fleet.clock,
+            epoch=f"{self.starts:04}",
+            window_s=60.0,
+            half_life_s=7.5,
+        )
+
+    def run(self, seconds: float) -> None:
+        """Tick on; whoever is killed is started again, perhaps to be killed in its recovery."""
+        for _ in range(int(seconds / TICK_S)):
+            self.scenario.fleet.advance(TICK_S)
+            try:
+                self.agent.tick()
+            except Killed:
+                self.agent = self.start()
+
+    def tunings(self) -> dict[VmId, CpuTuning]:
+        return {vm: sim.tuning for vm, sim in self.scenario.fleet.hosts[self.host_id].vms.items()}
+
+    def batches(self):
+        while (oldest := self.spool.oldest()) is not None:
+            self.spool.drop(oldest[0])
+            yield decode_batch(oldest[1])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_culprit_is_named_acted_on_and_the_host_restored(seed):
+    world = World(noisy_neighbour(seed), seed)
+    before, fleet = world.tunings(), world.scenario.fleet
+    world.run(world.scenario.onset_s + 25)
+    opened = world.journal.open_mitigations()
+    assert opened, f"seed {seed}: nothing was done 25 s after the onset"
+    assert {opened[0].victim, opened[0].aggressor} == {
+        world.scenario.victim,
+        world.scenario.aggressor,
+    }
+    assert fleet.now_s - opened[0].created_at_s + fleet.clock.wall_s() - fleet.now_s > 0
+    world.agent.stop()
+    assert world.tunings() == before
+    first = next(b.scores[0] for b in world.batches() if b.scores and b.scores[0].score >= 20)
+    assert (first.victim, first.aggressor) == (world.scenario.victim, world.scenario.aggressor)
+
+
+def test_a_quiet_fleet_is_never_touched():
+    world = World(quiet(3), 3)
+    world.run(1800)
+    assert world.hypervisor.applied == []
+
+
+FAULTS = {
+    FaultKind.HYPERVISOR_AWAY: 0.02,
+    FaultKind.HYPERVISOR_HANGS: 0.01,
+    FaultKind.APPLY_REFUSED: 0.2,
+    FaultKind.APPLY_UNCERTAIN: 0.2,
+    FaultKind.COUNTER_NEGATIVE: 0.01,
+    FaultKind.COUNTER_NAN: 0.01,
+    FaultKind.JOURNAL_UNAVAILABLE: 0.02,
+}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_through_faults_and_kills_the_host_comes_back_exactly(seed):
+    world = World(noisy_neighbour(seed), seed, FAULTS, kill_chance=0.2)
+    plan_churn(
+        world.scenario.fleet,
+        ChurnRates(reboot=10, pause=20, clock_jump=6),
+        seed=seed,
+        until_s=600,
+    )
+    before = world.tunings()
+    world.run(600)
+    world.faults.rates.clear()
+    world.kill_chance = 0.0
+    world.agent = world.start()
+    world.run(2 * TICK_S)
+    world.agent.stop()
+    assert world.journal.open_mitigations() == ()
+    assert world.tunings() == before, f"seed {seed}"
+    assert world.starts > 1 or not world.hypervisor.applied, "the kills did not happen"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_same_seed_tells_the_same_story(seed):
+    def story():
+        world = World(noisy_neighbour(seed), seed, FAULTS, kill_chance=0.1)
+        world.run(300)
+        return [(b.seq, b.scores, b.mitigations, b.events) for b in world.batches()]
+
+    assert story() == story()
+
+
+def test_an_old_mitigation_does_not_outlive_a_change_to_advise():
+    world = World(noisy_neighbour(1), 1)
+    before = world.tunings()
+    world.run(world.scenario.onset_s + 25)
+    assert world.journal.open_mitigations()
+    world.agent.adopt(Policy(version=2, mode=Mode.ADVISE))
+    world.run(TICK_S)
+    assert world.journal.open_mitigations() == ()
+    assert world.tunings() == before
+    states = {m.state for b in world.batches() for m in b.mitigations}
+    assert MitigationState.ROLLED_BACK in states
