@@ -136,6 +136,9 @@ class Fleet:
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return self._call("POST", path, json=body)
 
+    def delete(self, path: str) -> Any:
+        return self._call("DELETE", path)
+
     def put_mode(self, mode: str) -> None:
         self._call("PUT", "/v1/mode", json={"mode": mode})
 

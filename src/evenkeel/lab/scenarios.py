@@ -151,6 +151,7 @@ def _one_noisy_run(fleet: Fleet, rng: random.Random, i: int, report: Report) -> 
         )
         for name in sorted(names)
     }
+    before = {name: knobs(guest) for name, guest in guests.items()}
     run = NoisyRun(host=host.name, victim=victim_name, noisy=noisy_name, core=core)
     meter: WorkMeter | None = None
     try:
@@ -158,7 +159,6 @@ def _one_noisy_run(fleet: Fleet, rng: random.Random, i: int, report: Report) -> 
             guest.wait_ready()
         guests[victim_name].set_load(cpu=WORK_PCT)
         meter = WorkMeter(guests[victim_name])
-        before = {name: knobs(guest) for name, guest in guests.items()}
         report("waiting for the collisions of booting to be over")
         _wait_for_rollback(fleet, host.name)
         report("quiet")
