@@ -27,6 +27,7 @@ class FakeDomain:
         self.metadata = ""
         self.incarnation = number
         self.failing: Exception | None = None
+        self.scheduler_failing: Exception | None = None
 
     def UUIDString(self) -> str:  # noqa: N802
         return f"00000000-0000-4000-8000-{self.number:012d}"
@@ -47,6 +48,8 @@ class FakeDomain:
 
     def schedulerParametersFlags(self, flags: int) -> dict[str, int]:  # noqa: N802
         self._count("schedulerParametersFlags")
+        if self.scheduler_failing is not None:
+            raise self.scheduler_failing
         return dict(self.scheduler)
 
     def setSchedulerParametersFlags(self, wanted: dict[str, int], flags: int) -> None:  # noqa: N802

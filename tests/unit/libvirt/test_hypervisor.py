@@ -14,10 +14,11 @@ from tests.unit.libvirt.fake_connection import FakeConnection, failure
 from evenkeel.adapters.libvirt import hypervisor as module
 from evenkeel.adapters.libvirt.hypervisor import LibvirtHypervisor
 from evenkeel.config import AgentConfig
-from evenkeel.domain.errors import HypervisorUnavailable
+from evenkeel.domain.errors import ActionUnsupported, HypervisorUnavailable
 from evenkeel.domain.host import Capability
 from evenkeel.domain.ids import VmId
-from evenkeel.domain.plan import SetCpuShares
+from evenkeel.domain.plan import SetCpuQuota, SetCpuShares
+from evenkeel.domain.vm import CpuTuning
 
 
 class HandClock:
@@ -237,3 +238,20 @@ def test_every_way_to_say_no_quota_is_the_same(
     domain.scheduler["vcpu_quota"] = unlimited
 
     assert hypervisor.tuning(VmId(domain.UUIDString())).quota_us == -1
+
+
+def test_a_host_without_cpu_controller_still_pins_and_says_what_it_cannot(
+    world: World, hypervisor: LibvirtHypervisor
+) -> None:
+    domain = world.connection.add("g1")
+    text = "Requested operation is not valid: cgroup CPU controller is not mounted"
+    domain.scheduler_failing = failure(libvirt.VIR_ERR_OPERATION_INVALID, text=text)
+    vm = VmId(domain.UUIDString())
+
+    seen = hypervisor.observe()
+    assert seen.vms[0].vm.tuning == CpuTuning(vcpu_pins=((0, 1), (0, 1)))
+    assert not seen.host.capabilities & {Capability.SHARES, Capability.QUOTA}
+    with pytest.raises(ActionUnsupported):
+        hypervisor.apply(SetCpuShares(vm=vm, shares=2048))
+    with pytest.raises(ActionUnsupported):
+        hypervisor.apply(SetCpuQuota(vm=vm, period_us=100_000, quota_us=50_000))

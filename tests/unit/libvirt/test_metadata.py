@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evenkeel.adapters.libvirt.metadata import Metadata, parse
+from evenkeel.adapters.libvirt.metadata import Metadata, balloon_is_silent, parse
 from evenkeel.domain.ids import NO_TENANT, TenantId
 
 NOVA = """<nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1">
@@ -66,3 +66,17 @@ def test_broken_xml_is_named_and_harmless() -> None:
 
     assert (found.tenant, found.priority, found.exempt) == (NO_TENANT, 1.0, False)
     assert "does not parse" in found.flaws[0]
+
+
+@pytest.mark.parametrize(
+    ("devices", "silent"),
+    [
+        ("<memballoon model='virtio'><stats period='5'/></memballoon>", False),
+        ("<memballoon model='virtio'><stats period='0'/></memballoon>", True),
+        ("<memballoon model='virtio'/>", True),
+        ("<memballoon model='none'/>", False),
+        ("", False),
+    ],
+)
+def test_a_balloon_that_was_never_told_to_report(devices: str, silent: bool) -> None:
+    assert balloon_is_silent(f"<domain><devices>{devices}</devices></domain>") is silent

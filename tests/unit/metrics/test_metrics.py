@@ -228,5 +228,6 @@ def test_a_closed_server_frees_its_port() -> None:
     first.close()
 
     second = MetricsServer(f"127.0.0.1:{port}", lambda: None)
-    assert scrape(second) == {}
+    assert second.start() == port
+    assert scrape(port) == {}
     second.close()

@@ -33,6 +33,7 @@ class HostReader:
         cpus = parse_cpu_list(config.cpus) or tuple(sorted(os.sched_getaffinity(0)))
         self._cpus = frozenset(cpus)
         self._local = {Capability.PSI} if not math.isnan(procfs.pressure("cpu")) else set()
+        self._asked = False
         self.host = Host(
             id=HostId(config.host_id),
             cpus=cpus,
@@ -42,18 +43,21 @@ class HostReader:
             capabilities=frozenset(self._local | {Capability.PIN}),
         )
 
-    def connected(self, connection: Any) -> None:
-        """Ask a fresh connection what it is; capabilities have to show themselves again."""
-        hypervisor = ""
+    def connected(self) -> None:
+        """A new connection: version and capabilities have to show themselves again."""
+        self._asked = False
+        self.host = replace(self.host, capabilities=frozenset(self._local | {Capability.PIN}))
+
+    def ask(self, connection: Any) -> None:
+        """Ask what the hypervisor is, once per connection, and when a VM runs: libvirt may first
+        have to probe QEMU for seconds, which it has done for one that runs."""
+        if self._asked:
+            return
+        self._asked = True
         with contextlib.suppress(libvirt.libvirtError):
-            hypervisor = connection.getType()
             version, library = connection.getVersion(), connection.getLibVersion()
-            hypervisor = f"{hypervisor} {_dotted(version)}, libvirt {_dotted(library)}"
-        self.host = replace(
-            self.host,
-            hypervisor=hypervisor,
-            capabilities=frozenset(self._local | {Capability.PIN}),
-        )
+            name = f"{connection.getType()} {_dotted(version)}, libvirt {_dotted(library)}"
+            self.host = replace(self.host, hypervisor=name)
 
     def learn(self, capabilities: frozenset[Capability]) -> None:
         """Take over what the VMs showed."""

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import libvirt
 
-from evenkeel.adapters.libvirt import domstats, faults, tuning
+from evenkeel.adapters.libvirt import domstats, faults, metadata, tuning
 from evenkeel.adapters.libvirt.facts import FactBook, VmFacts
 from evenkeel.adapters.libvirt.guard import CallGuard, CallHung
 from evenkeel.adapters.libvirt.host import HostReader
@@ -155,7 +155,7 @@ class LibvirtHypervisor:
 
     def _open(self) -> Session:
         session = Session(self._uri)
-        self._host.connected(session.connection)
+        self._host.connected()
         session.touched |= self._book.uuids()  # events were missed meanwhile
         return session
 
@@ -186,6 +186,8 @@ class LibvirtHypervisor:
                 self._name_odd(uuid, facts.name, error)
         self._records = tuple(records)
         self._learn(book, vms)
+        if vms:
+            self._host.ask(session.connection)
         reading = self._host.read()
         return HostCounters(
             host=self._host.host,
@@ -224,7 +226,7 @@ class LibvirtHypervisor:
 
     def _start_balloon_statistics(self, domain: Any) -> None:
         try:
-            if not domain.memoryStats().get("last_update"):
+            if metadata.balloon_is_silent(domain.XMLDesc()):
                 domain.setMemoryStatsPeriod(self._balloon_period_s, tuning.LIVE)
         except libvirt.libvirtError as error:
             _log.info("VM %s: no balloon statistics: %s", domain.UUIDString(), error)

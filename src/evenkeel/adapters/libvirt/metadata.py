@@ -1,4 +1,4 @@
-"""What a domain's XML says about a VM's owner and importance.
+"""What a domain's XML says about a VM's owner and importance, and about its balloon.
 
     <metadata><evenkeel:vm xmlns:evenkeel="https://evenkeel.dev/xmlns/vm/1"
         tenant="acme" priority="2" exempt="yes"/></metadata>
@@ -53,6 +53,16 @@ def parse(domain_xml: str) -> Metadata:
         exempt=_exempt(own.get("exempt"), flaws),
         flaws=tuple(flaws),
     )
+
+
+def balloon_is_silent(domain_xml: str) -> bool:
+    """Whether a VM has a balloon that was never told to report memory statistics."""
+    # As above: libvirt's own XML.
+    balloon = ElementTree.fromstring(domain_xml).find("devices/memballoon")  # noqa: S314
+    if balloon is None or balloon.get("model") == "none":
+        return False
+    stats = balloon.find("stats")
+    return stats is None or stats.get("period", "0") == "0"
 
 
 def _priority(text: str | None, flaws: list[str]) -> float:
