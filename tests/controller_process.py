@@ -68,8 +68,9 @@ class Controller:
 
     def kill(self) -> None:
         self.client.close()
-        self.process.kill()
-        self.process.communicate()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
 
     def stop(self) -> tuple[int, str]:
         """Exit code and what it logged."""
@@ -85,5 +86,4 @@ def running(state_dir: Path, database_url: str, **settings: str) -> Iterator[Con
     try:
         yield controller
     finally:
-        if controller.process.poll() is None:
-            controller.kill()
+        controller.kill()

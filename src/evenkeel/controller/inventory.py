@@ -27,7 +27,9 @@ def update_inventory(session: Session, batch: Batch, now_s: float) -> None:
     if (after.epoch, after.seq) == (batch.epoch, batch.seq):
         session.inventory.replace_pairs(batch.host.id, batch.scores, now_s)
     if batch.tick and (after.tick_epoch, after.tick_seq) == (batch.epoch, batch.seq):
-        events += _update_vms(session, batch.host.id, batch.tick.vms, now_s)
+        same = before is not None and before.tick is not None and before.tick.vms == batch.tick.vms
+        if not (same and _nobody_else_has(session, batch.host.id, batch.tick.vms)):
+            events += _update_vms(session, batch.host.id, batch.tick.vms, now_s)
     session.chronicle.add_events(events)
 
 
