@@ -88,6 +88,7 @@ def test_a_broken_batch_is_refused_and_leaves_nothing(api: Api, name: str) -> No
 @pytest.mark.parametrize(
     ("body", "encoding"),
     [(b"plain", "gzip"), (gzip.compress(b"x" * 99)[:-9], "gzip"), (b"x", "br")],
+    ids=["no gzip", "cut off", "not offered"],
 )
 def test_a_broken_encoding_is_refused(api: Api, body: bytes, encoding: str) -> None:
     answer = api.post(body, **{"content-encoding": encoding})

@@ -85,6 +85,11 @@ def _clock_skewed(batch: Batch, now_s: float) -> Event:
     )
 
 
+def _nobody_else_has(session: Session, host: HostId, vms: tuple[Vm, ...]) -> bool:
+    """Then a host whose VMs are what they were has nothing to elect: most ticks by far."""
+    return all(claim.host == host for claim in session.inventory.claims(vm.id for vm in vms))
+
+
 def _update_vms(session: Session, host: HostId, vms: tuple[Vm, ...], now_s: float) -> list[Event]:
     """Elect the home of every VM that the host has or had; answer what there is to tell."""
     here = {vm.id: vm for vm in vms}

@@ -266,7 +266,7 @@ def test_tokens_by_command_line(tmp_path: Path) -> None:
         token = made.stdout.strip()
         assert controller.deliver(a_batch(1), token).accepted
         listed = evenkeel("list", "--json")
-        (agent,) = [t for t in json.loads(listed.stdout) if t["role"] == "agent"]
+        (agent,) = [t for t in json.loads(listed.stdout)["items"] if t["role"] == "agent"]
         assert evenkeel("revoke", agent["id"]).returncode == 0
         assert controller.post(a_batch(2), token).json()["error"]["code"] == "token_revoked"
         refused = evenkeel("list", token="ek_wrong")
