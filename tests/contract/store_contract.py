@@ -62,10 +62,10 @@ class StoreContract:
     ) -> None:
         with store.write() as session:
             session.inventory.put_host(host_record("h1"))
-            with pytest.raises(RuntimeError), session.savepoint():
+            with pytest.raises(RuntimeError), session.savepoint():  # noqa: PT012
                 session.inventory.put_host(host_record("h2"))
                 raise RuntimeError("in the middle")
-        with pytest.raises(RuntimeError), store.write() as session:
+        with pytest.raises(RuntimeError), store.write() as session:  # noqa: PT012
             session.inventory.put_host(host_record("h3"))
             raise RuntimeError("in the middle")
         with store.read() as session:

@@ -62,7 +62,7 @@ class TestSqliteStore(OnSqlite, StoreContract):
             dbapi_connection.execute(f"PRAGMA max_page_count={pages + 8}")
 
         stored = 0
-        with pytest.raises(StoreUnavailable, match="full"):
+        with pytest.raises(StoreUnavailable, match="full"):  # noqa: PT012
             for k in range(1000):
                 with store.write() as session:
                     session.inventory.put_host(host_record(f"h{k:04}"))

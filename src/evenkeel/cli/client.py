@@ -69,6 +69,12 @@ class ApiClient:
     def put(self, path: str, body: Json) -> Json:
         return self._ask("PUT", path, body=body)
 
+    def post(self, path: str, body: Json) -> Json:
+        return self._ask("POST", path, body=body)
+
+    def delete(self, path: str) -> None:
+        self._ask("DELETE", path)
+
     def server_time_s(self) -> float | None:
         """UTC epoch seconds by the controller's `Date` header (whole seconds), if it sends one."""
         response = self._send("GET", "/v1/status", {}, None)
@@ -103,6 +109,8 @@ class ApiClient:
         self, method: str, path: str, params: Params | None = None, body: Json | None = None
     ) -> Json:
         response = self._send(method, path, params or {}, body)
+        if response.status_code == 204:
+            return {}
         try:
             answer = response.json()
         except (json.JSONDecodeError, UnicodeDecodeError) as error:

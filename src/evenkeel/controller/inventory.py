@@ -27,7 +27,9 @@ def update_inventory(session: Session, batch: Batch, now_s: float) -> None:
     if (after.epoch, after.seq) == (batch.epoch, batch.seq):
         session.inventory.replace_pairs(batch.host.id, batch.scores, now_s)
     if batch.tick and (after.tick_epoch, after.tick_seq) == (batch.epoch, batch.seq):
-        events += _update_vms(session, batch.host.id, batch.tick.vms, now_s)
+        same = before is not None and before.tick is not None and before.tick.vms == batch.tick.vms
+        if not (same and _nobody_else_has(session, batch.host.id, batch.tick.vms)):
+            events += _update_vms(session, batch.host.id, batch.tick.vms, now_s)
     session.chronicle.add_events(events)
 
 
@@ -81,6 +83,11 @@ def _clock_skewed(batch: Batch, now_s: float) -> Event:
         host=batch.host.id,
         detail={"ahead_s": round(ahead_s, 1)},
     )
+
+
+def _nobody_else_has(session: Session, host: HostId, vms: tuple[Vm, ...]) -> bool:
+    """Then a host whose VMs are what they were has nothing to elect: most ticks by far."""
+    return all(claim.host == host for claim in session.inventory.claims(vm.id for vm in vms))
 
 
 def _update_vms(session: Session, host: HostId, vms: tuple[Vm, ...], now_s: float) -> list[Event]:

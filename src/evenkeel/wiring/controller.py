@@ -13,10 +13,12 @@ from evenkeel.api.access import READERS, Gate
 from evenkeel.api.app import create_app
 from evenkeel.api.fleet import StoreReader
 from evenkeel.api.services import Services
-from evenkeel.config import Config
+from evenkeel.config import Config, ControllerConfig
 from evenkeel.controller.ingest import Ingest
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.tokens import TokenService, new_secret
+from evenkeel.ports import Clock
+from evenkeel.ports_store import Store
 from evenkeel.web.router import build_web
 
 
@@ -44,23 +46,28 @@ def build_controller(
     key = state_dir.key()
     store = SqlStore(settings.database_url)
     try:
-        tokens = TokenService(store, clock)
-        if not tokens.has_admin():
+        services = assemble(store, clock, key, settings)
+        if not services.tokens.has_admin():
             # The file comes first: a token that only the database knew would be lost for good.
-            tokens.adopt_admin(state_dir.admin_token(new_secret()))
-        services = Services(
-            store=store,
-            clock=clock,
-            reader=StoreReader(store, clock, key, settings.host_silent_s),
-            ingest=Ingest(store, clock),
-            modes=ModeService(store, clock),
-            tokens=tokens,
-            gate=Gate(tokens, clock, key),
-            history_hours=settings.history_hours,
-            max_body_bytes=int(settings.max_body_mib * 2**20),
-            host_silent_s=settings.host_silent_s,
-        )
+            services.tokens.adopt_admin(state_dir.admin_token(new_secret()))
         return create_app(services, pages(services) if pages else ())
     except BaseException:
         store.close()
         raise
+
+
+def assemble(store: Store, clock: Clock, key: bytes, settings: ControllerConfig) -> Services:
+    """The services on any store and clock; `key` signs sessions and makes pseudonyms."""
+    tokens = TokenService(store, clock)
+    return Services(
+        store=store,
+        clock=clock,
+        reader=StoreReader(store, clock, key, settings.host_silent_s),
+        ingest=Ingest(store, clock),
+        modes=ModeService(store, clock),
+        tokens=tokens,
+        gate=Gate(tokens, clock, key),
+        history_hours=settings.history_hours,
+        max_body_bytes=int(settings.max_body_mib * 2**20),
+        host_silent_s=settings.host_silent_s,
+    )

@@ -50,7 +50,7 @@ class TestPostgresqlStore(OnPostgresql, StoreContract):
         self, store: Store, url: str, postgresql: Server
     ) -> None:
         database = url.rpartition("/")[2]
-        with pytest.raises(StoreUnavailable), store.write() as session:
+        with pytest.raises(StoreUnavailable), store.write() as session:  # noqa: PT012
             session.inventory.put_host(host_record())
             with psycopg.connect(postgresql.dsn("postgres"), autocommit=True) as admin:
                 admin.execute(

@@ -38,7 +38,10 @@ def open_engine(url: str) -> sa.Engine:
 def _open_sqlite(url: sa.URL) -> sa.Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigInvalid("controller.database_url names no file; use sqlite:///PATH")
-    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigInvalid(f"controller.database_url cannot be used: {error}") from error
     engine = sa.create_engine(url, pool_size=8, max_overflow=40, pool_timeout=10)
 
     @sa.event.listens_for(engine, "connect")
