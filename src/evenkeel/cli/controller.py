@@ -47,7 +47,11 @@ def _listening_socket(listen: str) -> socket.socket:
         raise ConfigInvalid(f"controller.listen {listen!r} is not HOST:PORT")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, int(port)), family=family, backlog=1024)
+        listener = socket.create_server((host, int(port)), family=family, backlog=1024)
+        # Connections inherit it; asyncio does not set it on a socket made by create_server, and
+        # without it every answer waits 40 ms for the client's delayed acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         raise ConfigInvalid(
             f"cannot listen on {listen}: {error.strerror or error}", hint="Set controller.listen."
