@@ -173,11 +173,11 @@ def mean_lost(window: Window, host: Host, row_weights: F64, changed: dict[VmId, 
 
 def loss_without(
     window: Window, host: Host, row_weights: F64, victim: int, undone: dict[VmId, CpuTuning]
-) -> float:
-    """The share of its demand that the victim would lose if these VMs had these tunings."""
+) -> tuple[float, float]:
+    """What the victim would lose if these VMs had these tunings: (share of demand, cores)."""
     lost = mean_lost(window, host, row_weights, undone)
     wanted = np.asarray(row_weights @ cpu_demand(window), dtype=np.float64)
-    return float(_share(lost, wanted)[victim])
+    return float(_share(lost, wanted)[victim]), float(lost[victim])
 
 
 def _share(lost: F64, wanted: F64) -> F64:

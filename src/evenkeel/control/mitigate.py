@@ -37,6 +37,8 @@ from evenkeel.interference.window import Window
 
 JUDGE_HALF_LIFE_S: Final = 7.5
 MIN_VERIFY_ROWS: Final = 2
+HYSTERESIS: Final = 0.5
+"""A mitigation is kept while it wins back at least this part of what would start it."""
 WORTH_KEEPING: Final = 0.5
 """A mitigation is confirmed when it brought at least this part of what was predicted."""
 CLOCK_SLACK_S: Final = 5.0
@@ -229,7 +231,7 @@ def _upkeep(view: View, patience: Patience) -> tuple[list[Step], dict[Mitigation
         if reason:
             steps.append(Undo(mitigation.id, MitigationState.ROLLED_BACK, reason))
             continue
-        needed = _loss_without(view, mitigation) * 100 >= view.policy.release_score
+        needed = _needed(view, mitigation)
         calm[mitigation.id] = 0 if needed else patience.calm.get(mitigation.id, 0) + 1
         expiring = view.now_s >= mitigation.expires_at_s
         if calm[mitigation.id] >= view.policy.hold_ticks or (expiring and not needed):
@@ -264,14 +266,16 @@ def _must_end(view: View, mitigation: Mitigation) -> str:
     return ""
 
 
-def _loss_without(view: View, mitigation: Mitigation) -> float:
-    """The victim's expected loss, as a share, if this mitigation were undone now."""
+def _needed(view: View, mitigation: Mitigation) -> bool:
+    """Whether the victim would be hurt, beyond the hysteresis, if this were undone now."""
     victim = view.window.index_of(mitigation.victim)
     if victim is None:
-        return 0.0
+        return False
     weights = view.window.weights(JUDGE_HALF_LIFE_S)
     prior = {mitigation.target: mitigation.prior}
-    return loss_without(view.window, view.tick.host, weights, victim, prior)
+    share, cores = loss_without(view.window, view.tick.host, weights, victim, prior)
+    worth_it = cores >= HYSTERESIS * view.policy.min_gain_cores
+    return worth_it and 100 * share >= view.policy.release_score
 
 
 def _verdict(view: View, mitigation: Mitigation) -> Confirm | Undo | None:

@@ -25,8 +25,8 @@ Report = Callable[[str], None]
 
 CALM_PCT: Final = 4
 WORK_PCT: Final = 90
-SETTLE_S: Final = 42.0
-"""Quiet time before the noise: the norm of a VM needs four settled slots of ten seconds."""
+SETTLE_S: Final = 45.0
+"""Quiet time before the noise: what is normal for a VM takes four slots of ten seconds."""
 WATCH_S: Final = 30.0
 AFTER_S: Final = 8.0
 ALARM: Final = 20.0
@@ -94,9 +94,10 @@ def noisy_neighbour(fleet: Fleet, mode: str, runs: int, seed: int, report: Repor
     rng = random.Random(seed)  # noqa: S311  a seed for repeatability, not a secret
     start_s = time.monotonic()
     done: list[NoisyRun] = []
-    fleet.put_mode(mode)
     for i in range(runs):
-        run = _one_noisy_run(fleet, rng, i, partial(_report_run, report, f"run {i + 1}/{runs}"))
+        run = _one_noisy_run(
+            fleet, mode, rng, i, partial(_report_run, report, f"run {i + 1}/{runs}")
+        )
         done.append(run)
         report(
             f"run {i + 1}/{runs}: culprit {run.named or 'not named'}, detected "
@@ -135,7 +136,7 @@ def _report_run(report: Report, which: str, text: str) -> None:
     report(f"{which}: {text}")
 
 
-def _one_noisy_run(fleet: Fleet, rng: random.Random, i: int, report: Report) -> NoisyRun:
+def _one_noisy_run(fleet: Fleet, mode: str, rng: random.Random, i: int, report: Report) -> NoisyRun:
     lab = fleet.lab
     host = rng.choice(lab.hosts)
     core, other = rng.sample(host.cpus[:2], 2)
@@ -144,6 +145,7 @@ def _one_noisy_run(fleet: Fleet, rng: random.Random, i: int, report: Report) -> 
     victim_name, noisy_name, calm_name = names
     wait_s = rng.uniform(0.0, 6.0)
     report(f"booting {', '.join(sorted(names))} on {host.name}")
+    fleet.put_mode("observe")  # booting guests collide, which is not what is staged here
     pins = {victim_name: ((core,),), noisy_name: ((core,),), calm_name: ((other,),)}
     guests = {
         name: lab.start_guest(
@@ -159,11 +161,10 @@ def _one_noisy_run(fleet: Fleet, rng: random.Random, i: int, report: Report) -> 
             guest.wait_ready()
         guests[victim_name].set_load(cpu=WORK_PCT)
         meter = WorkMeter(guests[victim_name])
-        report("waiting for the collisions of booting to be over")
-        _wait_for_rollback(fleet, host.name)
         report("quiet")
         time.sleep(SETTLE_S + wait_s)
-        _wait_for_rollback(fleet, host.name)
+        fleet.put_mode(mode)
+        time.sleep(2 * fleet.tick_s)
         onset_s = time.time()
         run.alone = meter.rate(onset_s - 20.0, onset_s)
         guests[noisy_name].set_load(cpu=100, thr=1)
