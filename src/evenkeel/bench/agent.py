@@ -36,7 +36,7 @@ def bench_agent(n_domains: int, seconds: float, report: Callable[[str], None]) -
     with Lab(config) as lab:
         for i in range(n_domains):
             report(f"starting domain {i + 1} of {n_domains}")
-            spec = GuestSpec(paused=True, memory_mib=GUEST_MIB)
+            spec = GuestSpec(paused=True, memory_mib=GUEST_MIB, disk_mib=8)
             lab.start_guest("h1", f"d{i}", spec, wait=False)
         libvirtd = _daemon(lab, "h1")
         fleet = Fleet(lab, tick_s=TICK_S)
