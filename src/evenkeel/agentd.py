@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
 import json
 import logging
 import os
@@ -17,13 +15,6 @@ from pathlib import Path
 
 # One observation a tick needs no pool of BLAS threads, and each of them costs memory.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-_M_ARENA_MAX = -8
-
-
-def _share_one_arena() -> None:
-    """Keep glibc from giving every thread a heap of its own: megabytes each, mostly empty."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 class JsonFormatter(logging.Formatter):
@@ -47,7 +38,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, help="TOML file")
     parser.add_argument("--restore", action="store_true", help="undo all mitigations and exit")
     args = parser.parse_args(argv)
-    _share_one_arena()
+
+    from evenkeel.adapters.memory import share_one_arena
+
+    share_one_arena()
 
     from evenkeel.config import load
     from evenkeel.domain.errors import EvenkeelError

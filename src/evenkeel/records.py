@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from evenkeel.domain.arrays import F64
 from evenkeel.domain.events import Event
 from evenkeel.domain.host import Host, Mode
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.plan import Advice, Mitigation
-from evenkeel.domain.sample import F64
 from evenkeel.domain.score import Deviation, PairScore
 from evenkeel.domain.vm import Vm
 from evenkeel.wire import Health, TickBody

@@ -8,16 +8,19 @@ understand one another. Arrays are (vm, resource) lists in `AXIS` order; null st
 
 from __future__ import annotations
 
+import functools
+
 import msgspec
 import numpy as np
 
+from evenkeel.domain.arrays import F64
 from evenkeel.domain.errors import BatchInvalid
 from evenkeel.domain.events import Event
 from evenkeel.domain.host import Host, Mode
 from evenkeel.domain.plan import Advice, Mitigation
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.resources import N_RESOURCES
-from evenkeel.domain.sample import F64, Flaw, HostTick
+from evenkeel.domain.sample import Flaw, HostTick
 from evenkeel.domain.score import Deviation, PairScore
 from evenkeel.domain.vm import Vm
 
@@ -85,8 +88,9 @@ class BatchReply(msgspec.Struct, frozen=True):
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")
-_batch_decoder = msgspec.json.Decoder(Batch)
-_reply_decoder = msgspec.json.Decoder(BatchReply)
+_batch_decoder = functools.cache(lambda: msgspec.json.Decoder(Batch))
+"""Made when first used: the agent never needs it, and it is large."""
+_reply_decoder = functools.cache(lambda: msgspec.json.Decoder(BatchReply))
 
 
 def encode(message: Batch | BatchReply) -> bytes:
@@ -96,7 +100,7 @@ def encode(message: Batch | BatchReply) -> bytes:
 def decode_batch(raw: bytes) -> Batch:
     """Parse and check a batch. Raises BatchInvalid with the field and the reason."""
     try:
-        batch = _batch_decoder.decode(raw)
+        batch = _batch_decoder().decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BatchInvalid(f"batch does not parse: {error}") from error
     if batch.v != WIRE_VERSION:
@@ -110,7 +114,7 @@ def decode_batch(raw: bytes) -> Batch:
 
 def decode_reply(raw: bytes) -> BatchReply:
     try:
-        return _reply_decoder.decode(raw)
+        return _reply_decoder().decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BatchInvalid(f"reply does not parse: {error}") from error
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from evenkeel.api.schemas import SeriesOut
+from evenkeel.domain.arrays import F64
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import SPECS, Resource, axis_of
-from evenkeel.domain.sample import F64
 from evenkeel.records import VmSeries
 
 MAX_POINTS = 5000

@@ -25,7 +25,7 @@ GRACE_S = 5
 @friendly_errors
 def controller(
     config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file; see `evenkeel config --help`.")
+        Path | None, typer.Option("--config", help="TOML file; see `evenkeel config`.")
     ] = None,
 ) -> None:
     """Run the controller: takes agents' batches, serves the API and the page."""

@@ -14,6 +14,7 @@ from evenkeel import __version__
 from evenkeel.cli import doctor, fleet
 from evenkeel.cli.agent import agent
 from evenkeel.cli.bench import bench_app
+from evenkeel.cli.configuration import config
 from evenkeel.cli.controller import controller
 from evenkeel.cli.demo import demo
 from evenkeel.cli.lab import lab_app
@@ -36,6 +37,7 @@ app.add_typer(bench_app, name="bench")
 app.command()(agent)
 app.command()(controller)
 app.command()(demo)
+app.command()(config)
 app.add_typer(token_app, name="token")
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from evenkeel.domain.arrays import F64
 from evenkeel.domain.host import Capability, Host
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.plan import (
@@ -24,7 +25,6 @@ from evenkeel.domain.plan import (
 )
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.resources import SPECS, Resource
-from evenkeel.domain.sample import F64
 from evenkeel.domain.vm import CpuTuning, Vm
 from evenkeel.interference.contention import DEFAULT_SHARES, cpu_demand, cpu_loss_with
 from evenkeel.interference.window import Window

@@ -19,6 +19,7 @@ from typing import Final
 
 import numpy as np
 
+from evenkeel.domain.arrays import F64
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import (
     CPU_AXIS,
@@ -27,7 +28,7 @@ from evenkeel.domain.resources import (
     N_RESOURCES,
     NET_AXIS,
 )
-from evenkeel.domain.sample import F64, Flaw, HostCounters, HostTick, VmCounters
+from evenkeel.domain.sample import Flaw, HostCounters, HostTick, VmCounters
 from evenkeel.domain.vm import VmState
 
 NS: Final = 1e-9
@@ -44,13 +45,16 @@ QUIET_RISE: Final = 1.002
 # Columns of the cumulative counters, all of which only grow.
 _RUN, _DELAY, _THROTTLED, _FAULTS, _REQS, _DISK_NS, _BYTES, _PACKETS, _DROPS = range(9)
 _OPTIONAL: Final = (_DELAY, _THROTTLED, _FAULTS)
+_DEVICES: Final = (_FAULTS, _REQS, _DISK_NS)
 
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """What measuring remembers between ticks: each VM's quiet disk service time, in seconds."""
+    """What measuring remembers between ticks: each VM's quiet disk service time, in seconds, and
+    its last device rates, which hold until the devices are read again."""
 
     quiet_disk_s: dict[VmId, float] = field(default_factory=dict)
+    device_rates: dict[VmId, F64] = field(default_factory=dict)
 
 
 def derive(
@@ -66,6 +70,8 @@ def derive(
     past = {counters.vm.id: counters for counters in before.vms}
     pairs = [(past.get(counters.vm.id), counters) for counters in now.vms]
     rate, flaws = _rates(pairs, dt_s)
+    devices_dt_s = now.devices_read_s - before.devices_read_s
+    device_rates = _device_rates(pairs, rate, dt_s, devices_dt_s, baselines)
     demand, usage = np.full((n, N_RESOURCES), np.nan), np.full((n, N_RESOURCES), np.nan)
     loss, held = np.full((n, N_RESOURCES), np.nan), np.zeros((n, N_RESOURCES))
     _cpu(pairs, rate, flaws, demand, usage, loss, held)
@@ -91,7 +97,7 @@ def derive(
         flaws=tuple(frozenset(f) for f in flaws),
         psi=(now.psi_cpu_some, now.psi_memory_some, now.psi_io_some),
     )
-    return tick, Baselines(quiet)
+    return tick, Baselines(quiet, device_rates)
 
 
 Pairs = list[tuple[VmCounters | None, VmCounters]]
@@ -127,6 +133,21 @@ def _rates(pairs: Pairs, dt_s: float) -> tuple[F64, list[set[Flaw]]]:
     bad = [i for i, f in enumerate(flaws) if f]
     rate[bad] = np.nan
     return rate, flaws
+
+
+def _device_rates(
+    pairs: Pairs, rate: F64, dt_s: float, devices_dt_s: float, baselines: Baselines
+) -> dict[VmId, F64]:
+    """Put the device columns of `rate` on their own clock; returns them for the next tick."""
+    columns = list(_DEVICES)
+    if devices_dt_s > 0:
+        rate[:, columns] *= dt_s / devices_dt_s
+    else:
+        for i, (_, counters) in enumerate(pairs):
+            known = baselines.device_rates.get(counters.vm.id)
+            if known is not None and not np.isnan(rate[i, _RUN]):
+                rate[i, columns] = known
+    return {counters.vm.id: rate[i, columns] for i, (_, counters) in enumerate(pairs)}
 
 
 def _lie(rate: F64, cur: F64, n_vcpus: int) -> Flaw | None:

@@ -27,7 +27,7 @@ class ConfigInvalid(EvenkeelError):
     code = "config_invalid"
     http_status = 500
     exit_code = 2
-    default_hint = "See `evenkeel config --help` for every field, its unit and default."
+    default_hint = "`evenkeel config` shows every setting, its value and its meaning."
 
 
 # --- hypervisor -------------------------------------------------------------------------------

@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-import numpy.typing as npt
-
+from evenkeel.domain.arrays import F64
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.vm import Vm
-
-F64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +45,11 @@ class VmCounters:
 
 @dataclass(frozen=True, slots=True)
 class HostCounters:
-    """One observation of a host and all its VMs. `monotonic_s` orders, `wall_s` dates."""
+    """One observation of a host and all its VMs. `monotonic_s` orders, `wall_s` dates.
+
+    Disk and balloon counters cost the hypervisor most and may be read less often than the rest:
+    `devices_at_s` is the monotonic time of their reading, None: the same as the observation's.
+    """
 
     host: Host
     monotonic_s: float
@@ -60,6 +60,11 @@ class HostCounters:
     psi_cpu_some: float = float("nan")
     psi_memory_some: float = float("nan")
     psi_io_some: float = float("nan")
+    devices_at_s: float | None = None
+
+    @property
+    def devices_read_s(self) -> float:
+        return self.monotonic_s if self.devices_at_s is None else self.devices_at_s
 
 
 class Flaw(StrEnum):

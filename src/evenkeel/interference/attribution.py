@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.sample import F64
+from evenkeel.domain.arrays import F64
 
 TRACE: Final = 0.1
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from evenkeel.domain.arrays import F64
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import HOST_ITSELF, VmId
 from evenkeel.domain.resources import (
@@ -23,7 +24,6 @@ from evenkeel.domain.resources import (
     SPECS,
     Resource,
 )
-from evenkeel.domain.sample import F64
 from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import CpuTuning, Vm
 from evenkeel.interference.attribution import blame

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.sample import F64
+from evenkeel.domain.arrays import F64
 
 BALANCE_ROUNDS: Final = 80
 

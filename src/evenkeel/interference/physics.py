@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from evenkeel.domain.sample import F64
+from evenkeel.domain.arrays import C128, F64, Ints
 from evenkeel.interference.cores import Atoms, cut, spread
 
 EXACT_VCPUS: Final = 128
@@ -30,17 +29,17 @@ IDLE_CORES: Final = 0.002
 """A VM that never wanted more than this neither presses nor loses anything that matters."""
 
 
-def _normal_quadrature(n: int) -> tuple[F64, F64]:
-    """Gauss nodes and weights of the standard normal (Golub & Welsch 1969).
-
-    From the recurrence's Jacobi matrix: numpy.polynomial would cost the agent a megabyte.
-    """
-    off = np.sqrt(np.arange(1.0, n))
-    nodes, vectors = np.linalg.eigh(np.diag(off, 1) + np.diag(off, -1))
-    return nodes, np.asarray(vectors[0] ** 2, dtype=np.float64)
-
-
-_NODES, _WEIGHTS = _normal_quadrature(9)
+# Nine Gauss nodes of the standard normal and their weights (numpy.polynomial.hermite_e.hermegauss,
+# normalised): written out, because computing them loads LAPACK into the agent.
+_HALF = (
+    (0.0, 0.40634920634920635),
+    (1.0232556637891326, 0.24409750289493916),
+    (2.0768479786778300, 0.04991640676521788),
+    (3.2054290028564700, 0.0027891413212317653),
+    (4.5127458633997830, 2.2345844007746570e-05),
+)
+_NODES = np.array([-x for x, _ in _HALF[:0:-1]] + [x for x, _ in _HALF])
+_WEIGHTS = np.array([w for _, w in _HALF[:0:-1]] + [w for _, w in _HALF])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +115,7 @@ def _atom_loss(here: F64, wanted: F64, background: F64, weight: F64, n_vcpus: F6
     return np.asarray(lost[:, :-1], dtype=np.float64)
 
 
-def _exact_lost_share(busy: F64, vcpus: npt.NDArray[np.int_], ratio: F64, c: float) -> F64:
+def _exact_lost_share(busy: F64, vcpus: Ints, ratio: F64, c: float) -> F64:
     """(T, n) expected lost share of a runnable vCPU, over the exact distribution of its rivals.
 
     Less what its own sibling vCPUs would take from it on an otherwise empty atom.
@@ -131,7 +130,7 @@ def _exact_lost_share(busy: F64, vcpus: npt.NDArray[np.int_], ratio: F64, c: flo
     siblings = unit ** (vcpus - 1)[None, :, None]
     k = np.arange(size, dtype=np.float64)
 
-    def expected(characteristic: npt.NDArray[np.complex128], r: F64) -> F64:
+    def expected(characteristic: C128, r: F64) -> F64:
         pmf = np.fft.irfft(characteristic.conj(), n=size, axis=2)
         return np.asarray((pmf * _lost_at(k, r[..., None], c)).sum(axis=2), dtype=np.float64)
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from evenkeel.domain.arrays import F64, Ints
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import N_RESOURCES
-from evenkeel.domain.sample import F64, HostTick
+from evenkeel.domain.sample import HostTick
 from evenkeel.domain.vm import Vm
 
 SLOT_S: Final = 10.0
@@ -117,13 +117,13 @@ class Window:
         return None
 
 
-def _columns(old: tuple[Vm, ...], new: tuple[Vm, ...]) -> npt.NDArray[np.intp]:
+def _columns(old: tuple[Vm, ...], new: tuple[Vm, ...]) -> Ints:
     """For each new column the old one with the same VM, or -1."""
     where = {vm.id: i for i, vm in enumerate(old)}
     return np.array([where.get(vm.id, -1) for vm in new], dtype=np.intp)
 
 
-def _realign(rows: F64, columns: npt.NDArray[np.intp], fill: float = np.nan) -> F64:
+def _realign(rows: F64, columns: Ints, fill: float = np.nan) -> F64:
     """(T, N_old, R) -> (T, N_new, R); columns that are new get `fill`."""
     out = np.full((len(rows), len(columns), N_RESOURCES), fill)
     known = columns >= 0

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.sample import F64
+from evenkeel.domain.arrays import F64
 from evenkeel.sim.scheduler import share_by_weight
 
 MAX_DISK_UTILISATION: Final = 0.98

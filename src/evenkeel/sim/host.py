@@ -15,9 +15,9 @@ from typing import Final
 
 import numpy as np
 
+from evenkeel.domain.arrays import F64
 from evenkeel.domain.host import Capability, Host
 from evenkeel.domain.ids import HostId, VmId
-from evenkeel.domain.sample import F64
 from evenkeel.domain.vm import VmState
 from evenkeel.sim.devices import share_disk, share_link, share_memory, stall_share
 from evenkeel.sim.scheduler import share_cores, split_delay

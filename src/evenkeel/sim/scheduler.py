@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from evenkeel.domain.sample import F64
+from evenkeel.domain.arrays import F64
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]

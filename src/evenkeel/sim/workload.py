@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from evenkeel.domain.sample import F64
+from evenkeel.domain.arrays import F64
 
 DAY_S: Final = 86_400.0
 _CHUNK: Final = 512

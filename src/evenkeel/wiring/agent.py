@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from evenkeel.adapters.disk.policy import FilePolicyMemory
 from evenkeel.adapters.disk.spool import SqliteSpool
 from evenkeel.adapters.http.link import HttpLink
 from evenkeel.adapters.libvirt.hypervisor import LibvirtHypervisor
+from evenkeel.adapters.memory import give_back
 from evenkeel.adapters.metrics.server import MetricsServer
 from evenkeel.agent.reporter import Reporter
 from evenkeel.agent.service import Agent
@@ -30,6 +32,7 @@ from evenkeel.runtime.loop import Loop
 log = logging.getLogger(__name__)
 
 RESTORE_TRIES = 10
+SETTLED_S = 20.0
 
 
 @dataclass(slots=True)
@@ -45,9 +48,13 @@ class AgentDaemon:
     def run(self) -> None:
         if self.reporter is not None:
             self.reporter.start()
+        settled = threading.Timer(SETTLED_S, give_back)
+        settled.daemon = True
+        settled.start()
         try:
             self.loop.run()
         finally:
+            settled.cancel()
             self.agent.stop()
             if self.reporter is not None:
                 self.reporter.stop()

@@ -1,6 +1,7 @@
 """From counters to demand, usage and loss; what cannot be known is NaN with a reason."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -157,3 +158,19 @@ def test_host_background_is_what_no_vcpu_ran():
     after = observed(5, counters(VM, 2.5), cpu_busy_ns=int(7.5e9))
     tick, _ = derive(before, after, NONE)
     assert tick.background[CPU_AXIS] == pytest.approx(1.0)
+
+
+def test_device_rates_run_on_their_own_clock():
+    """Disk and balloon counters that are read every third tick give neither zeros nor bursts."""
+
+    def disk(at_s, requests, read_s):
+        vm = counters(VM, run_s=at_s / 10, disk_requests=requests, disk_time_ns=requests * 10**6)
+        return observed(at_s, vm, devices_at_s=read_s)
+
+    state, rates = NONE, []
+    seen = [disk(0, 0, 0), disk(5, 0, 0), disk(10, 0, 0), disk(15, 1500, 15), disk(20, 1500, 15)]
+    for before, after in pairwise(seen):
+        tick, state = derive(before, after, state)
+        rates.append(float(tick.usage[0, IOPS_AXIS]))
+        assert tick.usage[0, CPU_AXIS] == pytest.approx(0.1)
+    assert rates == pytest.approx([0, 0, 100, 100])

@@ -15,6 +15,8 @@ T = TypeVar("T")
 LOCK_WAIT_S: Final = 0.2
 """Long enough for a predecessor that is just being killed, short enough not to stall a tick."""
 
+CACHE_KIB: Final = 256
+"""SQLite's own default is 2 MiB a file, which the agent has a better use for."""
 LOG_PAGES: Final = 256
 """The log is folded into the database at this length (1 MiB), and keeps its blocks on the disk:
 where the disk is full, those are the room left to write in."""
@@ -40,6 +42,7 @@ def open_database(
         path, timeout=LOCK_WAIT_S, isolation_level=None, check_same_thread=False
     )
     try:
+        connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={synchronous}")

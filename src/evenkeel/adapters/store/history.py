@@ -16,9 +16,9 @@ import sqlalchemy as sa
 
 from evenkeel.adapters.store.sql import Row, insert, insert_new
 from evenkeel.adapters.store.tables import batch, roster, roster_member, watermark
+from evenkeel.domain.arrays import F64
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import N_RESOURCES
-from evenkeel.domain.sample import F64
 from evenkeel.domain.score import Deviation
 from evenkeel.records import BatchSource, DeviationRecord, VmSeries
 from evenkeel.wire import TickBody
