@@ -24,7 +24,9 @@ from evenkeel.domain.vm import CpuTuning, Vm, VmState
 ROTATION_S: Final = 60.0
 """Facts older than this are read again, one VM a tick."""
 PAUSE_S: Final = 60.0
-"""A VM whose facts could not be read, or hung libvirt, is not asked again before this."""
+"""A VM that hung libvirt is not asked for its facts again before this."""
+RETRY_S: Final = 5.0
+"""The same for one that could not be read: often it is only just being started."""
 NO_DISK: Final = Disk(0, 0, 0)
 _log = logging.getLogger(__name__)
 
@@ -170,13 +172,13 @@ class FactBook:
         book._facts = dict(self._facts)
         book._paused_until_s = dict(self._paused_until_s)
         if self._reading is not None:
-            book.pause(self._reading)
+            book.pause(self._reading, PAUSE_S)
         book._reading = None
         return book
 
-    def pause(self, uuid: str) -> None:
+    def pause(self, uuid: str, pause_s: float) -> None:
         """Do not ask for this VM's facts for a while."""
-        self._paused_until_s[uuid] = self._now() + PAUSE_S
+        self._paused_until_s[uuid] = self._now() + pause_s
 
     def keep_only(self, present: dict[str, int]) -> None:
         """Forget the VMs that are not on the host any more."""

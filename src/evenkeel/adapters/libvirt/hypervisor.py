@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import libvirt
 
 from evenkeel.adapters.libvirt import domstats, faults, metadata, tuning
-from evenkeel.adapters.libvirt.facts import FactBook, VmFacts
+from evenkeel.adapters.libvirt.facts import RETRY_S, FactBook, VmFacts
 from evenkeel.adapters.libvirt.guard import CallGuard, CallHung
 from evenkeel.adapters.libvirt.host import HostReader
 from evenkeel.adapters.libvirt.session import Session
@@ -240,7 +240,7 @@ class LibvirtHypervisor:
             except VmGone:
                 continue
             except (HypervisorError, ValueError) as error:
-                book.pause(uuid)
+                book.pause(uuid, RETRY_S)
                 self._name_odd(uuid, "name unknown", error)
 
     def _start_balloon_statistics(self, domain: Any) -> None:
