@@ -152,6 +152,10 @@ class ChronicleStore(Protocol):
         """Newest first, those before (created_at_s, host, id). A VM's: in any role."""
         ...
 
+    def abandoned(self, targets: Iterable[VmId]) -> list[Mitigation]:
+        """What was left undone on these VMs because they were gone, on whatever host."""
+        ...
+
     def add_events(self, events: Sequence[Event], source: BatchSource | None = None) -> None:
         """Append. With a source, the same event of the same batch is kept once. Retry: then."""
         ...

@@ -79,12 +79,16 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class BatchReply(msgspec.Struct, frozen=True):
-    """Sent only after the batch is durable. `policy` is the one the agent should follow now."""
+    """Sent only after the batch is durable. `policy` is the one the agent should follow now.
+
+    `take_over` are changes that VMs brought along from other hosts: the agent should undo them.
+    """
 
     accepted: bool
     duplicate: bool
     policy: Policy
     server_time_s: float
+    take_over: tuple[Mitigation, ...] = ()
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

@@ -13,8 +13,8 @@ from evenkeel.domain.errors import (
     ControllerUnavailable,
     EvenkeelError,
 )
-from evenkeel.domain.policy import Policy
 from evenkeel.ports import ControllerLink, Spool
+from evenkeel.wire import BatchReply
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +29,12 @@ class Reporter:
         self,
         link: ControllerLink,
         spool: Spool,
-        on_policy: Callable[[Policy], None],
+        on_reply: Callable[[BatchReply], None],
         on_acknowledged: Callable[[int], None],
     ) -> None:
         self._link = link
         self._spool = spool
-        self._on_policy = on_policy
+        self._on_reply = on_reply
         self._on_acknowledged = on_acknowledged
         self._work = threading.Event()
         self._stopped = threading.Event()
@@ -91,7 +91,7 @@ class Reporter:
                 return False
             else:
                 self.problem = ""
-                self._on_policy(reply.policy)
+                self._on_reply(reply)
                 self._on_acknowledged(ticket)
             self._spool.drop(ticket)
         return True

@@ -10,18 +10,20 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from evenkeel import __version__
 from evenkeel.agent.deviations import DeviationLog
 from evenkeel.control.check import check
+from evenkeel.control.knobs import fit
 from evenkeel.control.measure import Baselines, derive
 from evenkeel.control.mitigate import Patience, View, decide
 from evenkeel.domain.errors import EvenkeelError, HypervisorError, JournalUnavailable
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import VmId
-from evenkeel.domain.plan import Advice, Apply, Mitigation, Plan
+from evenkeel.domain.plan import Advice, Apply, Mitigation, MitigationState, Plan
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.sample import HostCounters, HostTick
 from evenkeel.domain.score import Deviation, PairScore
@@ -30,7 +32,7 @@ from evenkeel.interference.contention import ContentionMap, score_host
 from evenkeel.interference.window import Window
 from evenkeel.ports import Clock, Hypervisor, Journal, PolicyMemory, Snapshot, Spool
 from evenkeel.runtime.executor import Executor
-from evenkeel.wire import WIRE_VERSION, Batch, Health, encode, tick_to_body
+from evenkeel.wire import WIRE_VERSION, Batch, BatchReply, Health, encode, tick_to_body
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,22 @@ class Agent:
         self._say("agent_started", f"agent {__version__} started")
 
     # --- what other threads call ----------------------------------------------------------------
+
+    def answered(self, reply: BatchReply) -> None:
+        """The controller's answer to a batch: its policy, and what came along with moved VMs."""
+        self.adopt(reply.policy)
+        for stray in reply.take_over:
+            mine = replace(
+                stray,
+                host=self._host.id,
+                prior=fit(stray.prior, self._host.cpus),
+                state=MitigationState.ACTIVE,
+                state_reason=f"brought along from {stray.host}",
+            )
+            try:
+                self._journal.record(mine)
+            except JournalUnavailable as error:
+                log.warning("journal: %s", error)
 
     def adopt(self, policy: Policy) -> None:
         """Follow a policy that came with an acknowledgement; kept on disk when it is new."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from evenkeel.controller.inventory import update_inventory
 from evenkeel.controller.modes import policy_for
+from evenkeel.controller.strays import strays
 from evenkeel.domain.errors import EvenkeelError, StoreUnavailable
 from evenkeel.domain.events import Event
 from evenkeel.domain.plan import OPEN_STATES, MitigationState
@@ -104,7 +105,11 @@ class Ingest:
             update_inventory(session, batch, now_s)
         policy = policy_for(batch.host.id, session.access.modes(), self._base_policy)
         return BatchReply(
-            accepted=not duplicate, duplicate=duplicate, policy=policy, server_time_s=now_s
+            accepted=not duplicate,
+            duplicate=duplicate,
+            policy=policy,
+            server_time_s=now_s,
+            take_over=strays(session, batch),
         )
 
 

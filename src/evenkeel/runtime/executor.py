@@ -10,22 +10,18 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+from evenkeel.control.knobs import holds, inverse, restored
 from evenkeel.domain.errors import EvenkeelError, HypervisorError, VmGone
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.plan import (
     Apply,
     Confirm,
     Extend,
-    Instruction,
     Mitigation,
     MitigationState,
-    SetCpuQuota,
-    SetCpuShares,
-    SetVcpuPins,
     Step,
     Undo,
 )
-from evenkeel.domain.vm import CpuTuning
 from evenkeel.ports import Hypervisor, Journal
 
 log = logging.getLogger(__name__)
@@ -64,10 +60,10 @@ class Executor:
         """Put the target's knob back; on hypervisor trouble it stays open, to be tried again."""
         try:
             tuning = self._hypervisor.tuning(mitigation.target)
-            if _holds(mitigation.instruction, tuning):
+            if holds(mitigation.instruction, tuning):
                 self._hypervisor.apply(inverse(mitigation.instruction, mitigation.prior))
                 tuning = self._hypervisor.tuning(mitigation.target)
-            if not _restored(mitigation.instruction, mitigation.prior, tuning):
+            if not restored(mitigation.instruction, mitigation.prior, tuning):
                 final = MitigationState.ABANDONED
                 reason = f"{reason}; somebody else has changed the same knob meanwhile"
         except VmGone:
@@ -88,7 +84,7 @@ class Executor:
         self._journal.record(intended)
         try:
             self._hypervisor.apply(mitigation.instruction)
-            if not _holds(mitigation.instruction, self._hypervisor.tuning(mitigation.target)):
+            if not holds(mitigation.instruction, self._hypervisor.tuning(mitigation.target)):
                 undone = self.undo(intended, MitigationState.REFUSED, "it did not take", now_s)
                 return [_event("mitigation_failed", intended, now_s, "", Severity.WARNING), *undone]
         except HypervisorError as error:
@@ -118,31 +114,6 @@ class Executor:
         self._journal.record(verified)
         said = f"loss {mitigation.loss_before:.0%} -> {step.measured_loss:.0%}"
         return [_event("mitigation_verified", verified, now_s, said, Severity.INFO)]
-
-
-def inverse(instruction: Instruction, prior: CpuTuning) -> Instruction:
-    """The instruction that puts back what `instruction` changed."""
-    if isinstance(instruction, SetVcpuPins):
-        return SetVcpuPins(instruction.vm, prior.vcpu_pins)
-    if isinstance(instruction, SetCpuShares):
-        assert prior.shares is not None, "checked before it was applied"
-        return SetCpuShares(instruction.vm, prior.shares)
-    assert prior.period_us is not None, "checked before it was applied"
-    assert prior.quota_us is not None, "checked before it was applied"
-    return SetCpuQuota(instruction.vm, prior.period_us, prior.quota_us)
-
-
-def _holds(instruction: Instruction, tuning: CpuTuning) -> bool:
-    """Whether the knob stands where the instruction puts it."""
-    if isinstance(instruction, SetVcpuPins):
-        return tuning.vcpu_pins == instruction.vcpu_pins
-    if isinstance(instruction, SetCpuShares):
-        return tuning.shares == instruction.shares
-    return (tuning.period_us, tuning.quota_us) == (instruction.period_us, instruction.quota_us)
-
-
-def _restored(instruction: Instruction, prior: CpuTuning, tuning: CpuTuning) -> bool:
-    return _holds(inverse(instruction, prior), tuning)
 
 
 def _event(kind: str, m: Mitigation, now_s: float, message: str, severity: Severity) -> Event:

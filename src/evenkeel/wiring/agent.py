@@ -100,7 +100,7 @@ def build_agent(
             ca_file=Path(config.ca_file) if config.ca_file else None,
             timeout_s=config.controller_timeout_s,
         )
-        reporter = Reporter(link, spool, agent.adopt, agent.acknowledged)
+        reporter = Reporter(link, spool, agent.answered, agent.acknowledged)
     loop = Loop(agent.tick, config.tick_s, clock, on_failure=agent.failed)
     return AgentDaemon(agent, loop, reporter, _metrics(config, agent, hypervisor), hypervisor)
 

@@ -21,18 +21,18 @@ class Link:
 
 
 def reporter(link, *bodies):
-    spool, policies, acks = MemorySpool(), [], []
+    spool, replies, acks = MemorySpool(), [], []
     tickets = [spool.put(body) for body in bodies]
-    return Reporter(link, spool, policies.append, acks.append), spool, policies, acks, tickets
+    return Reporter(link, spool, replies.append, acks.append), spool, replies, acks, tickets
 
 
 def test_batches_leave_in_order_and_bring_the_policy_back():
     link = Link()
-    sender, spool, policies, acks, tickets = reporter(link, b"1", b"2")
+    sender, spool, replies, acks, tickets = reporter(link, b"1", b"2")
     assert sender.drain()
     assert link.got == [b"1", b"2"]
     assert acks == tickets
-    assert policies[-1].version == 2
+    assert replies[-1].policy.version == 2
     assert spool.n_batches() == 0
 
 

@@ -12,7 +12,7 @@ from evenkeel.adapters.store.sql import Row, insert_new, unique, upsert, vms_of
 from evenkeel.adapters.store.tables import event, mitigation
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.ids import HostId, MitigationId, TenantId, VmId
-from evenkeel.domain.plan import OPEN_STATES, Mitigation
+from evenkeel.domain.plan import OPEN_STATES, Mitigation, MitigationState
 from evenkeel.records import BatchSource, EventRecord, MitigationRecord
 
 _encoder = msgspec.json.Encoder()
@@ -40,6 +40,7 @@ class SqlChronicle:
                 "host": record.mitigation.host,
                 "id": record.mitigation.id,
                 "created_at_s": record.mitigation.created_at_s,
+                "state": record.mitigation.state.value,
                 "open": record.mitigation.state in OPEN_STATES,
                 "target": record.mitigation.target,
                 "victim": record.mitigation.victim,
@@ -76,6 +77,13 @@ class SqlChronicle:
         if before is not None:
             query = query.where(sa.tuple_(*order) < sa.tuple_(*(sa.literal(x) for x in before)))
         query = query.order_by(*(column.desc() for column in order)).limit(limit)
+        return [_decoder.decode(r.document).mitigation for r in self._connection.execute(query)]
+
+    def abandoned(self, targets: Iterable[VmId]) -> list[Mitigation]:
+        query = sa.select(mitigation.c.document).where(
+            mitigation.c.target.in_(unique(targets)),
+            mitigation.c.state == MitigationState.ABANDONED.value,
+        )
         return [_decoder.decode(r.document).mitigation for r in self._connection.execute(query)]
 
     def add_events(self, events: Sequence[Event], source: BatchSource | None = None) -> None:

@@ -121,6 +121,7 @@ mitigation = sa.Table(
     sa.Column("host", TEXT, primary_key=True),
     sa.Column("id", TEXT, primary_key=True),
     sa.Column("created_at_s", sa.Double, nullable=False),
+    sa.Column("state", TEXT, nullable=False),
     sa.Column("open", sa.Boolean, nullable=False),
     sa.Column("target", TEXT, nullable=False),
     sa.Column("victim", TEXT, nullable=False),
@@ -128,6 +129,7 @@ mitigation = sa.Table(
     sa.Column("document", sa.LargeBinary, nullable=False),
     sa.Index("mitigation_by_age", "created_at_s", "host", "id"),
     sa.Index("mitigation_open", "open", "host"),
+    sa.Index("mitigation_by_target", "target", "state"),
 )
 
 event = sa.Table(

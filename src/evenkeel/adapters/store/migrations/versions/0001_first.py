@@ -114,6 +114,7 @@ def _create_chronicle() -> None:
         sa.Column("host", TEXT, primary_key=True),
         sa.Column("id", TEXT, primary_key=True),
         sa.Column("created_at_s", sa.Double, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
         sa.Column("open", sa.Boolean, nullable=False),
         sa.Column("target", TEXT, nullable=False),
         sa.Column("victim", TEXT, nullable=False),
@@ -122,6 +123,7 @@ def _create_chronicle() -> None:
     )
     op.create_index("mitigation_by_age", "mitigation", ["created_at_s", "host", "id"])
     op.create_index("mitigation_open", "mitigation", ["open", "host"])
+    op.create_index("mitigation_by_target", "mitigation", ["target", "state"])
     op.create_table(
         "event",
         sa.Column("id", SERIAL, primary_key=True, autoincrement=True),
