@@ -18,7 +18,7 @@ check: setup  ## Lint, types, import rules, unit and property tests (no root, a 
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
-	@$(PY) -m pytest tests --ignore=tests/integration -q
+	@$(PY) -m pytest tests --ignore=tests/integration -q -n auto
 
 lab: setup  ## Only the lab: hosts and guests, without agents and controller
 	@$(PY) -m evenkeel lab up
