@@ -17,6 +17,9 @@ import msgspec
 from msgspec import Meta
 
 from evenkeel.domain.errors import ConfigInvalid
+from evenkeel.domain.ids import VmId
+from evenkeel.domain.plan import ActionKind
+from evenkeel.domain.policy import PairThreshold, Policy
 
 DEFAULT_PATH: Final = Path("/etc/evenkeel/evenkeel.toml")
 ENV_PREFIX: Final = "EVENKEEL_"
@@ -105,6 +108,67 @@ class ControllerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_level: Annotated[str, Meta(description="debug, info, warning or error.")] = "info"
 
 
+Score = Annotated[float, Meta(ge=1, le=100)]
+
+
+class PairConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[policy.pairs]]`: a pair with an alarm threshold of its own; VMs by their UUIDs."""
+
+    victim: str
+    aggressor: str
+    alarm_score: Score
+
+
+class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[policy]`: what the controller hands to every agent, beside the mode."""
+
+    alarm_score: Annotated[Score, Meta(description="A pair alarms at this score (0-100).")] = 20.0
+    release_score: Annotated[
+        Score, Meta(description="It calms below this one; lower than alarm_score.")
+    ] = 10.0
+    hold_ticks: Annotated[
+        int, Meta(ge=1, le=100, description="Ticks above the threshold before anything is done.")
+    ] = 2
+    ttl_s: Annotated[
+        float, Meta(ge=10, le=3600, description="A mitigation ends after this unless extended.")
+    ] = 120.0
+    verify_after_s: Annotated[
+        float, Meta(ge=1, le=600, description="Its measured effect is judged after this.")
+    ] = 10.0
+    cooldown_s: Annotated[
+        float, Meta(ge=0, le=86400, description="A victim is then left alone for this long.")
+    ] = 60.0
+    min_benefit: Annotated[
+        float, Meta(ge=0, le=1, description="Least share of its demand a victim must win back.")
+    ] = 0.05
+    min_gain_cores: Annotated[
+        float, Meta(ge=0, description="Least cores a victim must win back.")
+    ] = 0.1
+    max_open_per_host: Annotated[
+        int, Meta(ge=0, description="Most mitigations at a time on one host.")
+    ] = 8
+    allowed: Annotated[
+        tuple[ActionKind, ...], Meta(description="Kinds of action that may be taken.")
+    ] = tuple(ActionKind)
+    pairs: Annotated[
+        tuple[PairConfig, ...], Meta(description="Thresholds of single pairs, [[policy.pairs]].")
+    ] = ()
+
+    def __post_init__(self) -> None:
+        if self.release_score >= self.alarm_score:
+            raise ValueError("release_score must be lower than alarm_score")
+
+    def as_policy(self) -> Policy:
+        """The policy that modes are filled into."""
+        settings = msgspec.structs.asdict(self)
+        pairs = settings.pop("pairs")
+        settings["allowed"] = frozenset(self.allowed)
+        settings["pair_thresholds"] = tuple(
+            PairThreshold(VmId(p.victim), VmId(p.aggressor), p.alarm_score) for p in pairs
+        )
+        return Policy(**settings)
+
+
 class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[client]`: where the CLI finds the controller. EVENKEEL_URL and EVENKEEL_TOKEN win."""
 
@@ -117,6 +181,7 @@ class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent: AgentConfig = msgspec.field(default_factory=AgentConfig)
     controller: ControllerConfig = msgspec.field(default_factory=ControllerConfig)
+    policy: PolicyConfig = msgspec.field(default_factory=PolicyConfig)
     client: ClientConfig = msgspec.field(default_factory=ClientConfig)
 
 

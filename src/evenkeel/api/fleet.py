@@ -30,7 +30,6 @@ from evenkeel.api.visibility import Viewer
 from evenkeel.domain.errors import Forbidden, InvalidRequest, NotFound
 from evenkeel.domain.ids import HOST_ITSELF, HostId, VmId
 from evenkeel.domain.plan import Mitigation
-from evenkeel.domain.policy import Policy
 from evenkeel.domain.resources import Resource
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Session, Store
@@ -60,14 +59,19 @@ class StoreReader:
     """
 
     def __init__(
-        self, store: Store, clock: Clock, pseudonym_key: bytes, host_silent_s: float
+        self,
+        store: Store,
+        clock: Clock,
+        pseudonym_key: bytes,
+        host_silent_s: float,
+        alarm_score: float,
     ) -> None:
         self._store = store
         self._clock = clock
         self._key = pseudonym_key
         self._silent_s = host_silent_s
         self._started_at_s = clock.wall_s()
-        self._alarm_score = Policy().alarm_score
+        self._alarm_score = alarm_score
 
     @contextmanager
     def _view(self, who: Principal) -> Iterator[_View]:

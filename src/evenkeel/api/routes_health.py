@@ -14,7 +14,6 @@ from evenkeel.api.reader import Principal
 from evenkeel.api.schemas import ErrorBody
 from evenkeel.api.services import Services, services_of
 from evenkeel.domain.errors import StoreUnavailable
-from evenkeel.domain.policy import Policy
 
 router = APIRouter(tags=["health"])
 
@@ -67,7 +66,7 @@ def _gauges(services: Services) -> list[str]:
     try:
         with services.store.read() as session:
             alive_since_s = services.clock.wall_s() - services.host_silent_s
-            fleet = session.inventory.summary(None, alive_since_s, Policy().alarm_score)
+            fleet = session.inventory.summary(None, alive_since_s, services.alarm_score)
     except StoreUnavailable:
         return _metric("store_up", "gauge", "Whether the database serves.", 0)
     lines = _metric("store_up", "gauge", "Whether the database serves.", 1)

@@ -27,6 +27,7 @@ class Services:
     history_hours: float
     max_body_bytes: int
     host_silent_s: float
+    alarm_score: float
 
 
 def services_of(request: Request) -> Services:

@@ -17,6 +17,7 @@ from evenkeel.config import Config, ControllerConfig
 from evenkeel.controller.ingest import Ingest
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.tokens import TokenService, new_secret
+from evenkeel.domain.policy import Policy
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Store
 from evenkeel.web.router import build_web
@@ -34,7 +35,7 @@ def build_controller(
 
     Parameters
     ----------
-    config : only `controller` is read
+    config : `controller` and `policy` are read
     pages : makes the routers that stand beside the API, such as `dashboard`
 
     Raises
@@ -46,7 +47,7 @@ def build_controller(
     key = state_dir.key()
     store = SqlStore(settings.database_url)
     try:
-        services = assemble(store, clock, key, settings)
+        services = assemble(store, clock, key, settings, config.policy.as_policy())
         if not services.tokens.has_admin():
             # The file comes first: a token that only the database knew would be lost for good.
             services.tokens.adopt_admin(state_dir.admin_token(new_secret()))
@@ -56,18 +57,26 @@ def build_controller(
         raise
 
 
-def assemble(store: Store, clock: Clock, key: bytes, settings: ControllerConfig) -> Services:
+def assemble(
+    store: Store,
+    clock: Clock,
+    key: bytes,
+    settings: ControllerConfig,
+    policy: Policy | None = None,
+) -> Services:
     """The services on any store and clock; `key` signs sessions and makes pseudonyms."""
     tokens = TokenService(store, clock)
+    policy = policy or Policy()
     return Services(
         store=store,
         clock=clock,
-        reader=StoreReader(store, clock, key, settings.host_silent_s),
-        ingest=Ingest(store, clock),
+        reader=StoreReader(store, clock, key, settings.host_silent_s, policy.alarm_score),
+        ingest=Ingest(store, clock, policy),
         modes=ModeService(store, clock),
         tokens=tokens,
         gate=Gate(tokens, clock, key),
         history_hours=settings.history_hours,
         max_body_bytes=int(settings.max_body_mib * 2**20),
         host_silent_s=settings.host_silent_s,
+        alarm_score=policy.alarm_score,
     )

@@ -1,0 +1,74 @@
+"""Configuration: parsed once, checked, and wrong in a way that says where."""
+
+from pathlib import Path
+
+import pytest
+
+from evenkeel.config import load, parse_cpu_list
+from evenkeel.domain.errors import ConfigInvalid
+from evenkeel.domain.plan import ActionKind
+from evenkeel.domain.policy import PairThreshold, Policy
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "evenkeel.toml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults_hand_out_the_default_policy(tmp_path):
+    assert load(written(tmp_path, ""), {}).policy.as_policy() == Policy()
+
+
+def test_the_environment_wins_over_the_file(tmp_path):
+    path = written(tmp_path, '[agent]\ntick_s = 3\nhost_id = "h1"')
+    config = load(path, {"EVENKEEL_AGENT__TICK_S": "2", "EVENKEEL_URL": "http://c:1"})
+    assert (config.agent.tick_s, config.agent.host_id) == (2.0, "h1")
+    assert config.client.url == "http://c:1"
+
+
+def test_pairs_may_have_thresholds_and_actions_may_be_ruled_out(tmp_path):
+    text = """
+    [policy]
+    alarm_score = 30
+    allowed = ["pin_apart"]
+    [[policy.pairs]]
+    victim = "v"
+    aggressor = "a"
+    alarm_score = 50
+    """
+    policy = load(written(tmp_path, text), {}).policy.as_policy()
+    assert policy.allowed == {ActionKind.PIN_APART}
+    assert policy.pair_thresholds == (PairThreshold("v", "a", 50.0),)
+    assert (policy.alarm_for("v", "a"), policy.alarm_for("a", "v")) == (50.0, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[agent]\ntick_s = 0", "tick_s"),
+        ("[agent]\ntick = 1", "tick"),
+        ("[policy]\nalarm_score = 5", "release_score"),
+        ("[policy]\nallowed = ['reboot']", "allowed"),
+        ("not toml", "evenkeel.toml"),
+    ],
+)
+def test_a_wrong_file_is_named_with_the_field_and_the_reason(tmp_path, text, said):
+    with pytest.raises(ConfigInvalid, match=said):
+        load(written(tmp_path, text), {})
+
+
+def test_a_file_that_was_asked_for_must_be_there(tmp_path):
+    with pytest.raises(ConfigInvalid, match="nowhere"):
+        load(tmp_path / "nowhere.toml", {})
+
+
+@pytest.mark.parametrize(("text", "cpus"), [("0-2,5", (0, 1, 2, 5)), ("", ()), ("3", (3,))])
+def test_cpu_lists(text, cpus):
+    assert parse_cpu_list(text) == cpus
+
+
+@pytest.mark.parametrize("text", ["a", "3-1", "-1", "1-"])
+def test_bad_cpu_lists(text):
+    with pytest.raises(ConfigInvalid):
+        parse_cpu_list(text)
