@@ -10,15 +10,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from evenkeel.adapters.clock import SystemClock
 from evenkeel.adapters.disk.journal import SqliteJournal
 from evenkeel.adapters.disk.policy import FilePolicyMemory
 from evenkeel.adapters.disk.spool import SqliteSpool
 from evenkeel.adapters.http.link import HttpLink
-from evenkeel.adapters.libvirt.hypervisor import LibvirtHypervisor
 from evenkeel.adapters.memory import give_back
-from evenkeel.adapters.metrics.server import MetricsServer
 from evenkeel.agent.reporter import Reporter
 from evenkeel.agent.service import Agent
 from evenkeel.config import AgentConfig, parse_cpu_list
@@ -28,6 +27,10 @@ from evenkeel.domain.ids import HostId
 from evenkeel.ports import Clock, Hypervisor
 from evenkeel.runtime.executor import Executor
 from evenkeel.runtime.loop import Loop
+
+if TYPE_CHECKING:
+    from evenkeel.adapters.libvirt.hypervisor import LibvirtHypervisor
+    from evenkeel.adapters.metrics.server import MetricsServer
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +75,7 @@ def build_agent(
     """Wire an agent. Raises ConfigInvalid, JournalUnavailable; libvirt may come up later."""
     clock = clock or SystemClock()
     state = _state_dir(config)
-    hypervisor = hypervisor or LibvirtHypervisor(config, clock)
+    hypervisor = hypervisor or _libvirt(config, clock)
     spool = SqliteSpool(state / "spool.db", int(config.spool_max_mib * 2**20))
     reporter: Reporter | None = None
 
@@ -125,7 +128,7 @@ def restore_host(config: AgentConfig) -> list[str]:
     For ExecStopPost and for hands: safe to call at any time when no agent runs.
     """
     clock = SystemClock()
-    hypervisor = LibvirtHypervisor(config, clock)
+    hypervisor = _libvirt(config, clock)
     executor = Executor(hypervisor, SqliteJournal(_state_dir(config) / "journal.db"))
     said: list[str] = []
     for _ in range(RESTORE_TRIES):
@@ -152,10 +155,19 @@ def _unseen_host(config: AgentConfig) -> Host:
     return Host(HostId(config.host_id), cpus, memory_mib=0.0)
 
 
+def _libvirt(config: AgentConfig, clock: Clock) -> LibvirtHypervisor:
+    # Imported here: the simulated fleet runs this same wiring where there is no libvirt.
+    from evenkeel.adapters.libvirt.hypervisor import LibvirtHypervisor
+
+    return LibvirtHypervisor(config, clock)
+
+
 def _metrics(config: AgentConfig, agent: Agent, hypervisor: Hypervisor) -> MetricsServer | None:
     if not config.metrics_listen:
         return None
-    records = hypervisor.records if isinstance(hypervisor, LibvirtHypervisor) else tuple
+    from evenkeel.adapters.metrics.server import MetricsServer
+
+    records = getattr(hypervisor, "records", tuple)
     server = MetricsServer(config.metrics_listen, lambda: agent.snapshot, records)
     try:
         server.start()
