@@ -188,3 +188,19 @@ def test_an_old_mitigation_does_not_outlive_a_change_to_advise():
     assert world.tunings() == before
     states = {m.state for b in world.batches() for m in b.mitigations}
     assert MitigationState.ROLLED_BACK in states
+
+
+def test_a_journal_that_fails_is_said_once_and_closes_the_gate():
+    scenario = noisy_neighbour(2)
+    world = World(scenario, 2)
+    world.faults.rates[FaultKind.JOURNAL_UNAVAILABLE] = 1.0
+    world.run(scenario.onset_s + 60)
+    assert world.hypervisor.applied == []
+    batches = list(world.batches())
+    assert batches[-1].health.problem == "journal_unavailable"
+    said = [e.kind for b in batches for e in b.events if e.kind.startswith("journal")]
+    assert said == ["journal_unavailable"]
+    world.faults.rates.clear()
+    world.run(60)
+    assert world.hypervisor.applied
+    assert "journal_recovered" in [e.kind for b in world.batches() for e in b.events]

@@ -79,7 +79,8 @@ class Agent:
         self._events: deque[Event] = deque(maxlen=MAX_PENDING_EVENTS)
         self._carried: dict[int, tuple[Mitigation, ...]] = {}
         self._carried_lock = threading.Lock()
-        self._problem = ""
+        self._problems: dict[str, str] = {}
+        """Stable code of the present trouble, by its source."""
         self._recovered = False
         self._policy = policies.load() or Policy()
         self.snapshot = Snapshot(mode=self._policy.mode)
@@ -149,7 +150,7 @@ class Agent:
             spool_batches=self._spool.n_batches(),
             spool_dropped=self._spool.n_dropped(),
             hypervisor_ok=counters is not None,
-            problem=self._problem,
+            problem=next(iter(self._problems.values()), ""),
         )
         open_now = self._open()
         self.snapshot = Snapshot(self._policy.mode, counters, tick, scores, open_now, health)
@@ -180,7 +181,7 @@ class Agent:
                 "the agent was restarted", self._clock.wall_s()
             )
         except JournalUnavailable as error:
-            self._trouble(error)
+            self._trouble("journal", error)
             return
         self._events.extend(events)
 
@@ -188,11 +189,9 @@ class Agent:
         try:
             counters = self._hypervisor.observe()
         except HypervisorError as error:
-            self._trouble(error)
+            self._trouble("hypervisor", error)
             return None
-        if self._problem and self._recovered:
-            self._say("hypervisor_recovered", f"libvirt answers again (was {self._problem})")
-            self._problem = ""
+        self._fine("hypervisor")
         return counters
 
     def _follow(self, now: HostCounters) -> None:
@@ -238,8 +237,9 @@ class Agent:
                     until_s = now_s + self._policy.cooldown_s
                     self._patience = self._patience.leaving_alone(step.mitigation.victim, until_s)
         except JournalUnavailable as error:
-            self._trouble(error)
+            self._trouble("journal", error)
             return Plan()
+        self._fine("journal")
         return plan
 
     def _report(
@@ -292,12 +292,16 @@ class Agent:
         except JournalUnavailable:
             return ()
 
-    def _trouble(self, error: EvenkeelError) -> None:
+    def _trouble(self, source: str, error: EvenkeelError) -> None:
         """Say it once when it starts; the batch's health says it as long as it lasts."""
-        if error.code != self._problem:
+        if self._problems.get(source) != error.code:
             self._say(error.code, error.message, Severity.ERROR)
             log.error("%s (%s)", error.message, error.code)
-        self._problem = error.code
+        self._problems[source] = error.code
+
+    def _fine(self, source: str) -> None:
+        if (code := self._problems.pop(source, None)) is not None:
+            self._say(f"{source}_recovered", f"the {source} is well again (was {code})")
 
     def _say(self, kind: str, message: str, severity: Severity = Severity.INFO) -> None:
         self._events.append(

@@ -33,6 +33,8 @@ class Executor:
     def __init__(self, hypervisor: Hypervisor, journal: Journal) -> None:
         self._hypervisor = hypervisor
         self._journal = journal
+        self._failing: set[str] = set()
+        """Mitigations whose undoing failed: tried every tick, told once."""
 
     def execute(self, step: Step, now_s: float) -> list[Event]:
         """Carry out one step. Raises JournalUnavailable; hypervisor trouble becomes an event."""
@@ -69,7 +71,11 @@ class Executor:
         except VmGone:
             final, reason = MitigationState.ABANDONED, f"{reason}; the VM is gone"
         except HypervisorError as error:
+            if mitigation.id in self._failing:
+                return []
+            self._failing.add(mitigation.id)
             return [_event("rollback_failed", mitigation, now_s, str(error), Severity.ERROR)]
+        self._failing.discard(mitigation.id)
         closed = replace(mitigation, state=final, state_at_s=now_s, state_reason=reason)
         self._journal.record(closed)
         return [_event(f"mitigation_{final.value}", closed, now_s, reason, Severity.INFO)]
