@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 from typing import Final
 
 _M_ARENA_MAX: Final = -8
@@ -17,5 +18,6 @@ def share_one_arena() -> None:
 
 def give_back() -> None:
     """Return what start-up needed and nobody uses any more to the system."""
+    gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
