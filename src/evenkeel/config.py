@@ -54,6 +54,9 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tick_s: Annotated[
         float, Meta(ge=0.5, le=60, description="Seconds between observations (1-5 is useful).")
     ] = 5.0
+    devices_every_s: Annotated[
+        float, Meta(ge=0, le=60, description="Disk and balloon are read this often; 0: each tick.")
+    ] = 14.0
     libvirt_timeout_s: Annotated[
         Seconds, Meta(description="A libvirt call that takes longer counts as hung.")
     ] = 4.0

@@ -91,6 +91,8 @@ class Fleet:
             )
         self.wait(self._serves, 30.0, f"the controller (see {self.state_dir}/controller.log)")
         token = self.token_file.read_text().strip()
+        if self._client is not None:
+            self._client.close()
         self._client = httpx2.Client(
             base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=10.0
         )

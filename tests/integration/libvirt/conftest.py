@@ -33,7 +33,9 @@ def make_hypervisor(lab_host: LabHost) -> Iterator[Callable[..., LibvirtHypervis
     made: list[LibvirtHypervisor] = []
 
     def make(*, balloon_period_s: int = 0, **settings: Any) -> LibvirtHypervisor:
-        config = AgentConfig(**{"host_id": HOST, "libvirt_uri": lab_host.uri} | settings)
+        config = AgentConfig(
+            **{"host_id": HOST, "libvirt_uri": lab_host.uri, "devices_every_s": 0} | settings
+        )
         made.append(LibvirtHypervisor(config, SystemClock(), balloon_period_s=balloon_period_s))
         return made[-1]
 

@@ -89,6 +89,20 @@ def test_balloon_statistics_that_are_off_are_left_alone_unless_asked(
     assert eventually(lambda: age_s(asking) < 2)
 
 
+def test_devices_are_read_now_and_then_and_say_when(
+    make_hypervisor: Callable[..., LibvirtHypervisor], busy_guest: Guest
+) -> None:
+    sparing = make_hypervisor(devices_every_s=60)
+    first = sparing.observe()
+    assert busy_guest.disk(mb=2, block_kib=64)["failed"] == 0
+    second = sparing.observe()
+    old, new = ({c.vm.name: c for c in o.vms}[busy_guest.name] for o in (first, second))
+    assert new.vcpu_time_ns > old.vcpu_time_ns
+    assert new.disk_requests == old.disk_requests
+    assert second.devices_at_s == first.devices_at_s
+    assert second.monotonic_s > first.monotonic_s
+
+
 def test_metadata_and_its_change_by_others(
     hypervisor: LibvirtHypervisor, busy_guest: Guest
 ) -> None:

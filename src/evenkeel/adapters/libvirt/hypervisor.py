@@ -44,7 +44,6 @@ NOW_AND_THEN: Final = (
     | libvirt.VIR_DOMAIN_STATS_BLOCK
 )
 """Groups for which libvirtd asks QEMU itself: two thirds of what a call costs it."""
-DEVICES_EVERY_S: Final = 14.0
 FLAGS: Final = (
     libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
     | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
@@ -73,6 +72,7 @@ class LibvirtHypervisor:
         self._uri = config.libvirt_uri
         self._clock = clock
         self._balloon_period_s = balloon_period_s
+        self._devices_every_s = config.devices_every_s
         self._refresh_limit_s = config.libvirt_timeout_s * REFRESH_SHARE
         self._guard = CallGuard(config.libvirt_timeout_s)
         self._host = HostReader(config)
@@ -210,7 +210,7 @@ class LibvirtHypervisor:
         Between two readings of the devices their last statistics stand in; a VM that has none
         yet makes this the time to read them.
         """
-        if now_s - self._devices_at_s < DEVICES_EVERY_S:
+        if now_s - self._devices_at_s < self._devices_every_s:
             rows = _statistics(session, EVERY_TICK)
             last = self._devices
             if all((uuid, incarnation) in last for uuid, incarnation, _ in rows):
