@@ -174,7 +174,8 @@ class FleetFake:
             flaws=["no_balloon_stats"] if name == "cache1" else [],
             last_seen_s=self.now_s - (3 if host != "host-c" else 260),
             worst_score=worst.score if worst else 0.0,
-            worst_aggressor=worst.aggressor_name if worst else None,
+            worst_aggressor=worst.aggressor if worst else None,
+            worst_aggressor_name=worst.aggressor_name if worst else None,
         )
 
     def series(self, who, vm, resource, since_s, until_s, max_points=720) -> SeriesOut:

@@ -85,6 +85,7 @@ def test_a_vm_is_found_by_id_and_by_a_unique_name(fleet: Api) -> None:
         36.0,
         "id-batch7",
     )
+    assert by_id["worst_aggressor_name"] == "batch7"
     cpu = by_id["readings"][0]
     assert (cpu["resource"], cpu["unit"], cpu["loss"]) == ("cpu", "cores", 0.38)
     twin = a_vm("web1", "shop")

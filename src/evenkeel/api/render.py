@@ -94,6 +94,7 @@ def vm_out(
         last_seen_s=(host.tick_seen_s if host else None) or record.left_at_s or 0.0,
         worst_score=worst.score.score if worst else 0.0,
         worst_aggressor=viewer.shown(worst.score.aggressor)[0] if worst else None,
+        worst_aggressor_name=viewer.name(worst.score.aggressor) if worst else None,
     )
 
 

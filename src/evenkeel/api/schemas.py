@@ -92,6 +92,7 @@ class VmOut(Body):
     last_seen_s: float
     worst_score: float = Field(description="Highest score with this VM as the victim.")
     worst_aggressor: str | None
+    worst_aggressor_name: str | None
 
 
 class PairOut(Body):

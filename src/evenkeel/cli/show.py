@@ -127,7 +127,7 @@ def vm_table(vms: list[Json]) -> Table:
             amount(cpu.get("demand")) if known else "?",
             amount(cpu.get("usage")) if known else "?",
             percent(cpu.get("loss")) if known else "?",
-            clean(vm["worst_aggressor"] or DASH) if known else "",
+            clean(vm["worst_aggressor_name"] or DASH) if known else "",
             ago(vm["last_seen_s"]),
         )
     return table

@@ -153,7 +153,7 @@ def _advise(view: View, pair: PairScore, busy: set[VmId], nonce: str) -> Advice:
         outcome = judge(window, host, policy, weights, (victim, aggressor), candidate)
         objection = outcome.objection
         if NEEDS[candidate.kind] not in host.capabilities:
-            objection = f"this host cannot {candidate.kind.value}"
+            objection = f"this host cannot {candidate.kind.value.replace('_', ' ')}"
         elif candidate.kind not in policy.allowed:
             objection = "the policy does not allow it"
         elif candidate.target.id in busy:
@@ -173,7 +173,7 @@ def _advise(view: View, pair: PairScore, busy: set[VmId], nonce: str) -> Advice:
         )
     best = _mitigation(view, pair, outcomes[0], victim, nonce)
     answer = (
-        f"{best.kind.value} of {outcomes[0].candidate.target.name}: loss from "
+        f"{best.kind.value.replace('_', ' ')} of {outcomes[0].candidate.target.name}: loss from "
         f"{best.loss_before:.0%} to {best.predicted_loss:.0%}"
     )
     return Advice(

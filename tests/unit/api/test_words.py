@@ -58,6 +58,7 @@ def a_vm(**loss: float | None) -> VmOut:
         last_seen_s=0.0,
         worst_score=0.0,
         worst_aggressor=None,
+        worst_aggressor_name=None,
     )
 
 
