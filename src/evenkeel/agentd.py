@@ -39,9 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--restore", action="store_true", help="undo all mitigations and exit")
     args = parser.parse_args(argv)
 
-    from evenkeel.adapters.memory import share_one_arena
+    from evenkeel.adapters.memory import be_modest
 
-    share_one_arena()
+    be_modest()
 
     from evenkeel.config import load
     from evenkeel.domain.errors import EvenkeelError

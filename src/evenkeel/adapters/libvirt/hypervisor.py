@@ -44,6 +44,7 @@ NOW_AND_THEN: Final = (
     | libvirt.VIR_DOMAIN_STATS_BLOCK
 )
 """Groups for which libvirtd asks QEMU itself: two thirds of what a call costs it."""
+DEVICE_KEYS: Final = ("balloon.", "block.", "cpu.")
 FLAGS: Final = (
     libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
     | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
@@ -216,7 +217,10 @@ class LibvirtHypervisor:
             if all((uuid, incarnation) in last for uuid, incarnation, _ in rows):
                 return [(u, i, last[u, i] | stats) for u, i, stats in rows]
         rows = _statistics(session, EVERY_TICK | NOW_AND_THEN)
-        self._devices = {(uuid, incarnation): stats for uuid, incarnation, stats in rows}
+        self._devices = {
+            (uuid, incarnation): {k: v for k, v in stats.items() if k.startswith(DEVICE_KEYS)}
+            for uuid, incarnation, stats in rows
+        }
         self._devices_at_s = now_s
         return rows
 
