@@ -110,7 +110,7 @@ def test_an_agent_killed_in_a_mitigation_restores_the_host_at_its_next_start(
     fleet.wait(closed, SOON_S, "the record of it")
 
 
-def test_a_killed_controller_converges_and_loses_nothing(
+def test_a_killed_controller_converges_and_the_spool_drains(
     fleet: Fleet, guests: dict[str, Guest]
 ) -> None:
     fleet.wait(lambda: fleet.get("/v1/hosts/h1")["alive"], SOON_S, "the host")
@@ -123,6 +123,7 @@ def test_a_killed_controller_converges_and_loses_nothing(
         "the host after the restart",
     )
     fleet.wait(lambda: fleet.get("/v1/hosts/h1")["spool_batches"] == 0, SOON_S, "the spool")
+    assert fleet.get("/v1/hosts/h1")["spool_dropped"] == 0
 
 
 def test_libvirtd_restarted_under_the_agent(fleet: Fleet, guests: dict[str, Guest]) -> None:
@@ -131,6 +132,7 @@ def test_libvirtd_restarted_under_the_agent(fleet: Fleet, guests: dict[str, Gues
     fleet.lab.start_libvirtd("h1")
     fleet.wait(lambda: problem(fleet) == "", SOON_S, "the recovery")
     fleet.wait(lambda: "hypervisor_recovered" in kinds(fleet), SOON_S, "the event")
+    assert fleet.get("/v1/hosts/h1")["n_vms"] == 2
 
 
 @pytest.mark.parametrize("subject", ["h1", "elsewhere"])
