@@ -187,6 +187,19 @@ def argv0(pid: int) -> str:
     return ""
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process has closed its files and sockets: it is gone, or only waits to be reaped.
+
+    A killed process loses its memory, and with it its command line, well before its sockets; and
+    its first thread may be a zombie while another still holds them.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0] in "ZX" and len(os.listdir(f"/proc/{pid}/task")) <= 1
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def _delegate(directory: Path) -> None:
     """Let children of a version 2 cgroup use the controllers it has itself."""
     offered = (directory / "cgroup.controllers").read_text().split()

@@ -16,7 +16,7 @@ from typing import Any, Final
 from evenkeel.config import parse_cpu_list
 from evenkeel.domain.errors import LabError
 from evenkeel.lab import commands
-from evenkeel.lab.cgroups import LabCgroups, argv0, kill
+from evenkeel.lab.cgroups import LabCgroups, argv0, has_ended, kill
 from evenkeel.lab.config import LabConfig
 from evenkeel.lab.entering import enter_argv, join_argv, spawn_detached
 from evenkeel.lab.image import RESOURCES
@@ -131,7 +131,7 @@ class LabHosts:
         """SIGKILL the host's libvirtd alone; its guests live on."""
         daemons = {pid for pid in self.host_pids(host) if Path(argv0(pid)).name == "libvirtd"}
         kill(daemons)
-        _wait_until(lambda: not any(map(_is_alive, daemons)), 10, f"libvirtd of {host} to die")
+        _wait_until(lambda: all(map(has_ended, daemons)), 10, f"libvirtd of {host} to die")
 
     def start_libvirtd(self, host: str) -> None:
         """Start libvirtd on a host again after a crash or a power-off. Raises LabError."""
@@ -144,7 +144,7 @@ class LabHosts:
         """SIGKILL everything on a host, guests too; `start_libvirtd` brings it back, empty."""
         doomed = self.host_pids(host) - {self._cgroups.keeper(host) or 0}
         kill(doomed)
-        _wait_until(lambda: not any(map(_is_alive, doomed)), 10, f"{host} to go off")
+        _wait_until(lambda: all(map(has_ended, doomed)), 10, f"{host} to go off")
 
     def connect(self, host: str) -> Any:
         """A libvirt connection to the host, kept and renewed when it broke. Raises LabError."""
@@ -215,10 +215,6 @@ def listens(address: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _is_alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists() and bool(argv0(pid))
 
 
 def _wait_until(
