@@ -42,7 +42,7 @@ class Targets:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forecast:
-    """Quantiles of demand, in the panel's unit: `values` (N, H, Q), and of the peak, `peaks` (N, W, Q).
+    """Quantiles in the panel's unit: of demand, `values` (N, H, Q), of the peak, `peaks` (N, W, Q).
 
     Never negative, never crossing, never NaN.
     """
