@@ -163,6 +163,14 @@ class StoreTooNew(EvenkeelError):
     )
 
 
+# --- forecasts --------------------------------------------------------------------------------
+
+
+class ModelInvalid(EvenkeelError):
+    code = "model_invalid"
+    default_hint = "The file is damaged or of another program; roll back to the former model."
+
+
 # --- lab --------------------------------------------------------------------------------------
 
 

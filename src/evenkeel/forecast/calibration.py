@@ -1,0 +1,88 @@
+"""Quantiles that keep their odds: adaptive conformal correction.
+
+Each quantile is shifted by a learnt multiple of the forecast's own spread. After every slot whose
+truth is known the multiple moves a little, up when too many values lay above, down when too few
+did: quantile tracking (Gibbs & Candes 2021; Angelopoulos et al. 2023). Whatever the world does, the
+long-run coverage of a group approaches the level at a speed of 1 / (rate x slots).
+
+Shifts are kept apart for each target and for groups by relative spread (calm to wild), so that calm
+VMs do not pay for wild ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from evenkeel.domain.arrays import F32, F64, Ints
+from evenkeel.forecast.base import LEVELS, N_QUANTILES, Forecast, tidy
+
+EDGES: Final = (0.1, 0.3, 0.8, 2.0)
+"""Between groups: (q95 - q25) as a share of the median-ish level (q50 + q95) / 2."""
+N_GROUPS: Final = len(EDGES) + 1
+RATE: Final = 0.05
+"""Step of a shift, in spreads, when coverage is wrong by 1 for as many rows as `FULL_ROWS`."""
+FULL_ROWS: Final = 200.0
+FIRST_TRACKED: Final = 4
+"""Levels from .75 on: what lies below is at zero for half of all VMs, where odds mean nothing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """`shift` (G, K, Q) in spreads, for K targets: horizons, then windows."""
+
+    shift: F64
+
+    @classmethod
+    def none(cls, n_targets: int) -> Calibration:
+        return cls(np.zeros((N_GROUPS, n_targets, N_QUANTILES)))
+
+    def apply(self, forecast: Forecast) -> Forecast:
+        """The forecast with its quantiles shifted; those of rows without any spread stay."""
+        quantiles = _joined(forecast)
+        group, spread = _groups(quantiles)
+        targets = np.arange(quantiles.shape[1])[None, :]
+        moved = tidy(
+            (quantiles + self.shift[group, targets] * spread[..., None]).astype(np.float32)
+        )
+        n_horizons = forecast.values.shape[1]
+        return replace(forecast, values=moved[:, :n_horizons], peaks=moved[:, n_horizons:])
+
+    def update(self, raw: Forecast, truth: F32) -> Calibration:
+        """Learn from what came to be: `truth` (N, K), NaN where not known (yet).
+
+        `raw` is the forecast before `apply`.
+        """
+        quantiles = _joined(raw)
+        group, spread = _groups(quantiles)
+        targets = np.broadcast_to(np.arange(quantiles.shape[1]), group.shape)
+        calibrated = _joined(self.apply(raw))
+        # Rows without spread say nothing: a value that never moves is met exactly.
+        counts = ~np.isnan(truth) & (spread > 0)
+        above = (truth[..., None] > calibrated)[counts]
+        where = (group[counts], targets[counts])
+        total = np.zeros(self.shift.shape[:2])
+        np.add.at(total, where, 1.0)
+        n_above = np.zeros(self.shift.shape)
+        np.add.at(n_above, where, above)
+        rows = np.maximum(total, 1.0)[..., None]
+        error = n_above / rows - (1.0 - LEVELS.astype(np.float64))
+        step = RATE * np.minimum(1.0, total / FULL_ROWS)[..., None] * error
+        # A step is as wide as the density there is thin: the outer quantiles lie further apart.
+        step = step / np.sqrt(LEVELS * (1.0 - LEVELS)) * 0.5
+        step[..., :FIRST_TRACKED] = 0.0
+        return Calibration(self.shift + step)
+
+
+def _joined(forecast: Forecast) -> F32:
+    return np.concatenate([forecast.values, forecast.peaks], axis=1)
+
+
+def _groups(quantiles: F32) -> tuple[Ints, F32]:
+    """Group and spread of every row and target."""
+    spread = quantiles[..., 7] - quantiles[..., 2]
+    level = (quantiles[..., 3] + quantiles[..., 7]) / 2
+    relative = spread / np.maximum(level, 1e-12)
+    return np.searchsorted(np.array(EDGES), relative), spread

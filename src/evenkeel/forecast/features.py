@@ -1,0 +1,271 @@
+"""What a learnt model is told about each series: candidate forecasts and a description.
+
+For every target (demand at a horizon, or its peak over a window) there are the same `N_CANDIDATES`
+simple forecasts, each a set of quantiles; a model learns whom to believe when. The peak over the
+next w slots is the demand h = w slots ahead of another series, the rolling maximum of width w, so
+both kinds of target go through the same code.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from evenkeel.domain.arrays import F32, F64, Bools
+from evenkeel.domain.panel import Panel
+from evenkeel.forecast.base import LEVELS, N_QUANTILES, Targets
+from evenkeel.forecast.windows import lagged, quantiles_of, rolling_max
+
+HOUR: Final = 12
+DAY: Final = 288
+WEEK: Final = 2016
+"""In slots of five minutes; other grids are described by the same slot counts."""
+
+TRAILING: Final = (HOUR, 3 * HOUR, 12 * HOUR, DAY)
+CANDIDATES: Final = (
+    "last",
+    *(f"trailing-{w // HOUR}h" for w in TRAILING),
+    "trailing-7d",
+    "last-diff",
+    "same-time",
+    "same-minute",
+    "kind",
+)
+N_CANDIDATES: Final = len(CANDIDATES)
+RECENT: Final = 24
+SEQUENCE_SLOTS: Final = 24
+_WEEK_STRIDE: Final = 7
+"""Every 7th slot of the week: 288 of them, at all hours and minutes."""
+_AROUND: Final = np.arange(-6, 7)
+_LAGS: Final = (1, 2, 6, 12, 24, 144, 288)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """Shapes: `scale` (N,), `series` (N, F), `target` (N, K, G), `candidates` (N, K, C, Q),
+    `sequence` (N, S, 2): hourly means of the last day, then the latest slots, oldest first, and
+    whether they are known.
+
+    K targets: horizons, then windows. `candidates` are in the panel's unit, everything else has
+    been divided by `scale` or has none.
+    """
+
+    scale: F32
+    series: F32
+    target: F32
+    candidates: F32
+    sequence: F32
+
+
+def describe(panel: Panel, targets: Targets, floor: float) -> Features:
+    """Features of every series at the panel's end. `floor`: least scale, in the panel's unit."""
+    values = panel.values[:, -(WEEK + DAY) :]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # rows without values: NaN, filled below
+        return _describe(panel, values, targets, floor)
+
+
+def _describe(panel: Panel, values: F32, targets: Targets, floor: float) -> Features:
+    last = _last_known(values)
+    day = values[:, -DAY:]
+    week = _thinned_week(values)
+    mean = np.nanmean(day, axis=1)
+    scale = mean + 0.5 * np.nanstd(day, axis=1)
+    scale = np.where(np.isfinite(scale), np.maximum(scale, floor), floor).astype(np.float32)
+    kind_quantiles, kind_features = _kinds(panel, values, last, mean)
+    base = {width: quantiles_of(values[:, -width:]) for width in TRAILING}
+    base[WEEK] = quantiles_of(week)
+    series = _series_features(panel, values, last, scale, base, kind_features)
+    rolled: dict[int, F32] = {}
+    candidates, target = [], []
+    spans = [(h, 1) for h in targets.horizons] + [(w, w) for w in targets.windows]
+    for ahead, width in spans:
+        if width > 1 and width not in rolled:
+            rolled[width] = rolling_max(values, width)
+        source = rolled[width] if width > 1 else values
+        known = base if width == 1 else None
+        found = _candidates(source, ahead, known, kind_quantiles)
+        candidates.append(found)
+        target.append(_target_features(panel, ahead, width, found, scale))
+    return Features(
+        scale,
+        series,
+        np.stack(target, axis=1),
+        np.stack(candidates, axis=1),
+        _sequence(values, scale),
+    )
+
+
+def _sequence(values: F32, scale: F32) -> F32:
+    day = lagged(values, np.arange(DAY, 0, -1))
+    hourly = np.nanmean(day.reshape(len(day), DAY // HOUR, HOUR), axis=2)
+    steps = np.concatenate([hourly, day[:, -SEQUENCE_SLOTS:]], axis=1) / scale[:, None]
+    return np.stack([_clean(steps), ~np.isnan(steps)], axis=2).astype(np.float32)
+
+
+def _candidates(source: F32, ahead: int, known: dict[int, F32] | None, kind: F32) -> F32:
+    """(N, C, Q) simple forecasts of `source`, `ahead` slots after its end."""
+    last = _last_known(source)
+    if known is None:
+        known = {width: quantiles_of(source[:, -width:]) for width in TRAILING}
+        known[WEEK] = quantiles_of(_thinned_week(source))
+    found = [np.repeat(last[:, None], N_QUANTILES, axis=1)]
+    found += [known[width] for width in (*TRAILING, WEEK)]
+    found.append(last[:, None] + quantiles_of(_differences(source, ahead)))
+    days = np.arange(1, 8)
+    near = (days[:, None] * DAY - ahead + 1 + _AROUND[None, :]).ravel()
+    found.append(quantiles_of(lagged(source, near[near >= 1])))
+    found.append(quantiles_of(lagged(source, np.arange(24) * HOUR + (-ahead % HOUR) + 1)))
+    found.append(kind)
+    stacked = np.stack(found, axis=1)
+    # A candidate that knows nothing says what the best informed of the others says.
+    for fill in (3, 4, 1, 0, 9):
+        stacked = np.where(np.isnan(stacked), stacked[:, fill : fill + 1], stacked)
+    return np.maximum(np.nan_to_num(stacked), 0.0).astype(np.float32)
+
+
+def _differences(source: F32, ahead: int) -> F32:
+    """Changes over `ahead` slots that ended in the last day."""
+    if source.shape[1] <= ahead:
+        return np.full((len(source), 1), np.nan, dtype=np.float32)
+    first = max(source.shape[1] - DAY, ahead)
+    return source[:, first:] - source[:, first - ahead : source.shape[1] - ahead]
+
+
+def _series_features(
+    panel: Panel,
+    values: F32,
+    last: F32,
+    scale: F32,
+    base: dict[int, F32],
+    kind: F32,
+) -> F32:
+    unit = scale[:, None]
+    recent = lagged(values, np.arange(1, RECENT + 1)) / unit
+    half_day = values[:, -12 * HOUR :]
+    steps = np.abs(np.diff(half_day, axis=1)) if half_day.shape[1] > 1 else half_day * np.nan
+    centred = half_day - np.nanmean(half_day, axis=1, keepdims=True)
+    variance = np.nanmean(centred**2, axis=1) + 1e-6 * scale**2
+    known = ~np.isnan(values)
+    columns = [
+        np.log(scale),
+        np.log(scale / np.where(panel.capacity > 0, panel.capacity, np.nan)),
+        last / scale,
+        np.nanmean(steps, axis=1) / scale,
+        np.nanmean(steps[:, -HOUR:], axis=1) / scale,
+        np.nanmean(half_day == last[:, None], axis=1),
+        np.nanmean(half_day <= 0, axis=1),
+        np.log1p(known[:, -WEEK:].sum(axis=1)),
+        np.log1p(known[:, -HOUR:].sum(axis=1)),
+    ]
+    for lag in _LAGS:
+        if lag < centred.shape[1]:
+            columns.append(np.nanmean(centred[:, lag:] * centred[:, :-lag], axis=1) / variance)
+        else:
+            columns.append(np.full(len(values), np.nan))
+    blocks = [recent, np.stack(columns, axis=1), kind]
+    blocks += [base[width][:, [0, 3, 6, 8]] / unit for width in (*TRAILING, WEEK)]
+    return _clean(np.concatenate(blocks, axis=1))
+
+
+def _target_features(panel: Panel, ahead: int, width: int, found: F32, scale: F32) -> F32:
+    n = len(scale)
+    # The middle of the slot, or the stretch, that is asked about.
+    when = np.array([panel.end_s + (ahead - width / 2) * panel.step_s])
+    now = panel.calendar.at(when)
+    hour = float(now.hour[0]) / 24 * 2 * np.pi
+    shared = [
+        np.log(ahead),
+        np.log(width),
+        np.sin(hour),
+        np.cos(hour),
+        float(now.weekday[0] >= 5),
+        float(now.is_holiday[0]),
+        float(now.is_event[0]),
+    ]
+    own = found[:, :, [0, 3, 6, 8]].reshape(n, 4 * N_CANDIDATES) / scale[:, None]
+    return _clean(np.concatenate([np.tile(shared, (n, 1)), own], axis=1))
+
+
+def _kinds(panel: Panel, values: F32, last: F32, mean: F64 | F32) -> tuple[F32, F32]:
+    """What the VMs of the same kind do: quantiles (N, Q) of their last day, and features (N, 3).
+
+    Kinds are compared in shares of capacity, where that is known.
+    """
+    n = len(last)
+    capacity = np.where(panel.capacity > 0, panel.capacity, 1.0)
+    names, group = np.unique(np.array(panel.kinds, dtype=object).astype(str), return_inverse=True)
+    sample = values[:, -DAY:][:, ::-1][:, :: 2 * HOUR] / capacity[:, None]
+    flat, owner = sample.ravel(), np.repeat(group, sample.shape[1])
+    keep = ~np.isnan(flat)
+    flat, owner = flat[keep], owner[keep]
+    order = np.lexsort((flat, owner))
+    flat = flat[order].astype(np.float32)
+    count = np.bincount(owner, minlength=len(names))
+    start = np.concatenate([[0], np.cumsum(count)[:-1]])
+    at = np.maximum(count - 1, 0)[:, None] * LEVELS[None, :]
+    index = np.minimum(start[:, None] + at.astype(np.intp), max(len(flat) - 1, 0))
+    table = flat[index] if len(flat) else np.full((len(names), N_QUANTILES), np.nan)
+    table = np.where(count[:, None] > 0, table, np.nan)
+    quantiles = (table[group] * capacity[:, None]).astype(np.float32)
+
+    def mean_by_kind(of: F32 | F64) -> F64:
+        share = of / capacity
+        fine = np.isfinite(share)
+        total = np.bincount(group[fine], share[fine], len(names))
+        return (total / np.maximum(np.bincount(group[fine], minlength=len(names)), 1))[group]
+
+    hour = np.nanmean(values[:, -HOUR:], axis=1) if values.shape[1] else last
+    usual = np.maximum(mean_by_kind(mean), 1e-9)
+    size = np.bincount(group, minlength=len(names))[group]
+    features = np.stack(
+        [
+            np.log1p(size * np.array([name != "" for name in names])[group]),
+            np.clip(mean_by_kind(last) / usual, 0, 10),
+            np.clip(mean_by_kind(hour) / usual, 0, 10),
+        ],
+        axis=1,
+    )
+    assert features.shape == (n, 3)
+    return quantiles, features.astype(np.float32)
+
+
+def _thinned_week(values: F32) -> F32:
+    return values[:, -WEEK:][:, ::-1][:, ::_WEEK_STRIDE]
+
+
+def _last_known(values: F32) -> F32:
+    """The newest value that is known; NaN when there is none."""
+    if not values.shape[1]:
+        return np.full(len(values), np.nan, dtype=np.float32)
+    last = values[:, -1].copy()
+    rows = np.flatnonzero(np.isnan(last))
+    if len(rows):  # few, as a rule
+        known: Bools = ~np.isnan(values[rows, ::-1])
+        last[rows] = values[rows, values.shape[1] - 1 - np.argmax(known, axis=1)]
+    return last
+
+
+def _clean(features: F32 | F64) -> F32:
+    cleaned: F32 = np.clip(np.nan_to_num(features, nan=0.0), -50, 50).astype(np.float32)
+    return cleaned
+
+
+def truth(panel: Panel, origin: int, targets: Targets) -> F32:
+    """What came to be, (N, K): horizons, then peaks; NaN where it is not known."""
+    n = panel.n_series
+    columns = []
+    for h in targets.horizons:
+        at = origin + h - 1
+        columns.append(panel.values[:, at] if at < panel.n_slots else np.full(n, np.nan))
+    for w in targets.windows:
+        stretch = panel.values[:, origin : origin + w]
+        known = ~np.isnan(stretch)
+        peak = np.where(known, stretch, -np.inf).max(axis=1, initial=-np.inf)
+        # a peak over a stretch with holes may have been higher than what was seen
+        enough = known.sum(axis=1) >= w * 0.9
+        columns.append(np.where(enough, peak, np.nan))
+    return np.stack(columns, axis=1).astype(np.float32)

@@ -1,0 +1,85 @@
+"""The learnt forecasters `blend` and `recurrent`: panels in, a served network out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from evenkeel.domain.panel import Panel
+from evenkeel.forecast import bundle
+from evenkeel.forecast.base import Forecast, Targets, tidy
+from evenkeel.forecast.features import describe
+from evenkeel.forecast.network.serve import Session
+from evenkeel.forecast.network.settings import Training
+from evenkeel.forecast.rows import draw, least_scale
+
+
+def _no_report(_share: float) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkForecaster:
+    """`recurrent` adds a GRU over the latest slots; the rest is the same."""
+
+    recurrent: bool = False
+    training: Training = field(default_factory=Training)
+    report: Callable[[float], None] = _no_report
+
+    @property
+    def name(self) -> str:
+        return "recurrent" if self.recurrent else "blend"
+
+    def fit(self, panels: Sequence[Panel], targets: Targets, seed: int) -> FittedNetwork:
+        """Raises ValueError when no panel is long enough to learn from."""
+        from evenkeel.forecast.network.train import train  # PyTorch: hundreds of MB
+
+        rng = np.random.default_rng(seed)
+        floor = least_scale(panels)
+        model = train(
+            lambda _epoch: draw(panels, targets, floor, self.training.rows_per_epoch, rng),
+            self.training,
+            self.recurrent,
+            seed,
+            self.report,
+        )
+        return FittedNetwork(self.name, model, floor, Session(model))
+
+    def load(self, blob: bytes) -> FittedNetwork:
+        """Raises ModelInvalid."""
+        parts = bundle.unpack(blob)
+        model = parts["model"].tobytes()
+        return FittedNetwork(
+            bundle.text(parts["name"]), model, float(parts["floor"]), Session(model)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedNetwork:
+    """A network and the least scale it was trained with (in the panel's unit)."""
+
+    name: str
+    model: bytes
+    floor: float
+    session: Session
+
+    def predict(self, panel: Panel, targets: Targets) -> Forecast:
+        quantiles = tidy(self.session.run(describe(panel, targets, self.floor)))
+        n_horizons = len(targets.horizons)
+        return Forecast(
+            panel.ids,
+            panel.end_s,
+            panel.step_s,
+            targets,
+            quantiles[:, :n_horizons],
+            quantiles[:, n_horizons:],
+        )
+
+    def save(self) -> bytes:
+        return bundle.pack(
+            name=bundle.from_text(self.name),
+            model=np.frombuffer(self.model, dtype=np.uint8),
+            floor=np.array(self.floor),
+        )

@@ -1,0 +1,32 @@
+"""Running a trained network: ONNX Runtime in, quantiles out."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+
+from evenkeel.domain.arrays import F32
+from evenkeel.forecast.features import Features
+
+ROWS_AT_ONCE = 16_384
+
+
+class Session:
+    """One network. `run` gives raw quantiles (N, K, Q): they may cross and be negative."""
+
+    def __init__(self, model: bytes) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"]
+        )
+        self._wants = [wanted.name for wanted in self._session.get_inputs()]
+
+    def run(self, features: Features) -> F32:
+        n = len(features.scale)
+        parts = [np.empty((0, *features.candidates.shape[1::2]), dtype=np.float32)]
+        for first in range(0, n, ROWS_AT_ONCE):
+            some = slice(first, first + ROWS_AT_ONCE)
+            inputs = {name: getattr(features, name)[some] for name in self._wants}
+            parts.append(self._session.run(None, inputs)[0])
+        return np.concatenate(parts)

@@ -1,0 +1,113 @@
+"""Training rows for learnt models: origins drawn at random, features as of then, and the truth."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from evenkeel.domain.arrays import F32, Bools
+from evenkeel.domain.panel import Panel
+from evenkeel.forecast.base import Targets
+from evenkeel.forecast.features import DAY, WEEK, Features, describe, truth
+
+HISTORY = WEEK + DAY
+"""Slots before the origin that models look at."""
+FIRST_ORIGIN = 12
+HOLDOUT_SHARE = 0.12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Features of R series-origins and what came to be, `truth` (R, K), NaN where not known.
+
+    Where `censored` (R, K) is set the demand was at least the truth.
+    """
+
+    features: Features
+    truth: F32
+    censored: Bools
+
+
+def draw(
+    panels: Sequence[Panel],
+    targets: Targets,
+    floor: float,
+    n_rows: int,
+    rng: np.random.Generator,
+    short_share: float = 0.06,
+) -> Rows:
+    """About `n_rows` rows, all series at random origins; panels in proportion to their length.
+
+    For `short_share` of the origins what came before is forgotten, as if the VMs were new.
+    """
+    slots = np.array([max(0, panel.n_slots - FIRST_ORIGIN) for panel in panels])
+    weight = slots * np.array([panel.n_series for panel in panels])
+    if weight.sum() == 0:
+        raise ValueError(f"nothing to learn from: no panel is longer than {FIRST_ORIGIN} slots")
+    parts: list[Rows] = []
+    for panel, n_slots, share in zip(panels, slots, weight / weight.sum(), strict=True):
+        if not share:
+            continue
+        n_origins = min(n_slots, max(1, round(share * n_rows / panel.n_series)))
+        chosen = rng.choice(n_slots, n_origins, replace=False)
+        parts += [
+            _rows_at(panel, FIRST_ORIGIN + int(at), targets, floor, rng, short_share)
+            for at in np.sort(chosen)
+        ]
+    return _joined(parts)
+
+
+def _rows_at(
+    panel: Panel,
+    origin: int,
+    targets: Targets,
+    floor: float,
+    rng: np.random.Generator,
+    short_share: float,
+) -> Rows:
+    n_known = min(origin, HISTORY)
+    if rng.random() < short_share:
+        n_known = min(n_known, int(2 ** rng.uniform(0, 8)))
+    values = truth(panel, origin, targets)
+    keep: Bools = np.any(~np.isnan(values), axis=1)
+    chosen = panel.only(keep) if not keep.all() else panel
+    features = describe(chosen.between(origin - n_known, origin), targets, floor)
+    return Rows(features, values[keep], _censored(chosen, origin, targets))
+
+
+def _censored(panel: Panel, origin: int, targets: Targets) -> Bools:
+    spans = [(h - 1, h) for h in targets.horizons] + [(0, w) for w in targets.windows]
+    if panel.censored is None:
+        return np.zeros((panel.n_series, len(spans)), dtype=bool)
+    marks = [panel.censored[:, origin + a : origin + b].any(axis=1) for a, b in spans]
+    return np.stack(marks, axis=1)
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    features = Features(
+        *(
+            np.concatenate([getattr(part.features, field.name) for part in parts])
+            for field in fields(Features)
+        )
+    )
+    return Rows(
+        features,
+        np.concatenate([part.truth for part in parts]),
+        np.concatenate([part.censored for part in parts]),
+    )
+
+
+def held_out(ids: Sequence[str], seed: int, share: float = HOLDOUT_SHARE) -> Bools:
+    """Which series are kept apart: by name, so that a VM is apart in every panel or in none."""
+    hashes = np.array([zlib.crc32(f"{seed}:{name}".encode()) for name in ids], dtype=np.uint32)
+    return hashes < share * 2.0**32
+
+
+def least_scale(panels: Sequence[Panel]) -> float:
+    """A thousandth of the mean demand: what is smaller counts as nothing. Never 0."""
+    total = sum(float(np.nansum(panel.values, dtype=np.float64)) for panel in panels)
+    n_known = sum(int((~np.isnan(panel.values)).sum()) for panel in panels)
+    return max(1e-3 * total / max(n_known, 1), 1e-9)
