@@ -16,6 +16,10 @@ runs (an hour of demand is twelve slots above). So each VM keeps a record of its
 where the last observation fell (low, middle, high, not known), and a bet pays by the larger of the
 two probabilities, the forecast's or the record's: it must be fair by both.
 
+What is left are the excursions that a VM makes again and again, a nightly backup that the forecast
+does not know. So each VM also remembers the largest fortune of its former excursions, and only one
+that goes beyond it is news.
+
 A bin is only known up to `grain`: an observation within it of a quantile may be on either side, and
 is paid the mean of the bins it may be in. So a constant that is predicted as a point pays exactly
 nothing, and a miss by less than a shard is none.
@@ -33,6 +37,7 @@ from evenkeel.domain.arrays import F32, F64, Bools, Ints
 from evenkeel.forecast.base import LEVELS, N_QUANTILES
 
 N_BINS: Final = N_QUANTILES + 1
+_MEDIAN: Final = int(np.argmin(np.abs(LEVELS - 0.5)))
 _EDGES: Final = np.concatenate([[0.0], LEVELS.astype(np.float64).round(6), [1.0]])
 STATED: Final[F64] = np.diff(_EDGES)
 """Probability of each bin, as the forecast states it."""
@@ -51,7 +56,9 @@ class DeviationPolicy:
     forecast or its record is right. `forget_s`: a gap (or a clock set back) longer than this wipes
     the evidence. `memory_slots`: how many slots a record remembers; `trust`: how many slots of
     record weigh as much as the forecast's own word. `headroom`: how far beyond the alarm (in powers
-    of ten) evidence may pile up, which is what clearing has to work off.
+    of ten) evidence may pile up, which is what clearing has to work off. `novelty`: the most that
+    former excursions may ask for, as a multiple of the alarm, so that nobody gets used to anything;
+    `habit_slots`: how long they are remembered.
     """
 
     slots_per_false_alarm: float = 30 * 288.0
@@ -68,14 +75,15 @@ class DeviationPolicy:
         return float(np.log10(3.0 * self.slots_per_false_alarm))
 
 
-# What each gambler believes the bins' probabilities are. Mixtures: a third spread like the forecast
-# keeps a single miss from ruining anybody, the rest is where a change would put it.
 def _beliefs() -> F64:
-    above = np.array([0.0, 0.0, 0.0, 0.02, 0.05, 0.03, 0.10, 0.15, 0.25, 0.40])
-    below = np.array([0.55, 0.20, 0.15, 0.07, 0.03, 0.0, 0.0, 0.0, 0.0, 0.0])
-    erratic = np.array([0.30, 0.08, 0.05, 0.03, 0.03, 0.01, 0.04, 0.06, 0.15, 0.25])
-    wanted = np.stack([above, below, erratic])
-    beliefs: F64 = 0.85 * wanted + 0.15 * STATED
+    """Probabilities of the bins that the gamblers believe in: above, below, erratic.
+
+    15 % of each is as the forecast says, so that one slot to the contrary ruins nobody.
+    """
+    above = [0.0, 0.0, 0.0, 0.02, 0.05, 0.03, 0.10, 0.15, 0.25, 0.40]
+    below = [0.55, 0.20, 0.15, 0.07, 0.03, 0.0, 0.0, 0.0, 0.0, 0.0]
+    erratic = [0.30, 0.08, 0.05, 0.03, 0.03, 0.01, 0.04, 0.06, 0.15, 0.25]
+    beliefs: F64 = 0.85 * np.array([above, below, erratic]) + 0.15 * STATED
     return beliefs
 
 
@@ -93,6 +101,8 @@ class DeviationState:
     `record` (N, 4, 10) counts bins after each regime, with the forecast's word as `trust` slots.
     `regime` (N,) is of the last observation, `seen_s` (N,) when it was (NaN: never).
     `kind` (N,) is the deviation that stands, `miss` and `n` (N, 3) add up demand less median since.
+    `run` (N, 3) is the fortune without its cap, `top` its maximum since it started from 1, `usual`
+    the largest such maximum of former excursions.
     """
 
     fortune: F64
@@ -138,7 +148,7 @@ class DeviationState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Deviations:
-    """What stands after a slot, columns of (N,): `kind` (Kind), `raised` and `cleared` in this slot.
+    """What stands after a slot, columns of (N,): `kind`; `raised` and `cleared`: in this very slot.
 
     `size` is the mean of demand less predicted median since `since_s`, in the unit of demand;
     `evidence` is log10 of how much likelier the data are than under the forecast.
@@ -177,13 +187,8 @@ def observe(
     kind = np.where(forgotten, int(Kind.NONE), state.kind)
     regime = np.where(forgotten, _UNKNOWN, state.regime)
 
-    # The bins an observation may be in: (q[b-1], q[b]] meets [x - grain, x + grain].
-    x = np.where(usable, demand, 0.0)[:, None]
-    wide = np.broadcast_to(np.asarray(grain, dtype=np.float64), demand.shape)[:, None]
-    edge = np.ones((len(x), 1), dtype=bool)
-    over = np.concatenate([edge, x + wide > quantiles], axis=1)
-    under = np.concatenate([x - wide <= quantiles, edge], axis=1)
-    within = (over & under).astype(np.float64)
+    x = np.where(usable, demand, 0.0)
+    within = _within(x, quantiles, grain)
     stated = within @ STATED
     rows = np.arange(len(x))
     record = state.record[rows, regime].astype(np.float64)
@@ -192,17 +197,15 @@ def observe(
 
     restarts = fortune <= 0.0
     since_s = np.where(restarts, at_s, state.since_s)
-    off = (x - quantiles[:, N_QUANTILES // 2 - 1 : N_QUANTILES // 2]).astype(np.float64)
-    off = np.concatenate([off, off, np.abs(off)], axis=1)
-    miss = np.where(restarts, 0.0, state.miss) + off
+    off = x - np.where(usable, quantiles[:, _MEDIAN], 0.0)
+    miss = np.where(restarts, 0.0, state.miss) + np.stack([off, off, np.abs(off)], axis=1)
     n = np.where(restarts, 0.0, state.n) + 1.0
     furthest = policy.novelty * policy.alarm
-    usual = np.where(restarts, np.maximum(state.usual, np.minimum(state.top, furthest)), state.usual)
-    usual = usual * (1.0 - 1.0 / policy.habit_slots)
+    ended = np.where(restarts, np.minimum(state.top, furthest), 0.0)
+    usual = np.maximum(state.usual, ended) * (1.0 - 1.0 / policy.habit_slots)
     run = np.where(restarts, 0.0, state.run) + stake
     top = np.maximum(np.where(restarts, 0.0, state.top), run)
-    raised_before = (kind >= 0)[:, None]
-    roof = np.where(raised_before, policy.alarm, furthest) + policy.headroom
+    roof = np.where(kind[:, None] >= 0, policy.alarm, furthest) + policy.headroom
     fortune = np.minimum(np.maximum(fortune, 0.0) + stake, roof)
 
     stands = (kind >= 0) & (fortune[rows, kind] > 0.0)
@@ -213,9 +216,9 @@ def observe(
 
     share = within * STATED / stated[:, None]
     learnt = state.record.copy()
-    learnt[rows[live], regime[live]] = (
-        record * (1.0 - 1.0 / policy.memory_slots) + share
-    )[live].astype(np.float32)
+    learnt[rows[live], regime[live]] = (record * (1.0 - 1.0 / policy.memory_slots) + share)[
+        live
+    ].astype(np.float32)
     middle = np.argmax(np.cumsum(share, axis=1) >= 0.5, axis=1)  # of the bins it may be in
 
     keep = live[:, None]
@@ -237,8 +240,19 @@ def observe(
     return new, Deviations(
         kind=new.kind,
         raised=live & raised,
-        cleared=live & (state.kind >= 0) & (new.kind != state.kind),
+        cleared=(state.kind >= 0) & (new.kind != state.kind),
         size=np.where(none, np.nan, new.miss[rows, at] / np.maximum(new.n[rows, at], 1.0)),
         since_s=np.where(none, np.nan, new.since_s[rows, at]),
         evidence=np.where(none, np.nan, new.fortune[rows, at]),
     )
+
+
+def _within(x: F64, quantiles: F32, grain: F64 | float) -> F64:
+    """Which bins each observation may be in: (q[b-1], q[b]] that meet [x - grain, x + grain]."""
+    wide = np.broadcast_to(np.asarray(grain, dtype=np.float64), x.shape)
+    edge = np.ones((len(x), 1), dtype=bool)
+    over = np.concatenate([edge, (x + wide)[:, None] > quantiles], axis=1)
+    under = np.concatenate([(x - wide)[:, None] <= quantiles, edge], axis=1)
+    within: F64 = (over & under).astype(np.float64)
+    within[~np.isfinite(quantiles).all(axis=1)] = 1.0
+    return within

@@ -174,8 +174,8 @@ def decide_promotion(
     policy = policy or PromotionPolicy()
     ok = np.isfinite(champion_losses) & np.isfinite(challenger_losses)
     _, index = np.unique(series[ok], return_inverse=True)
-    old = np.bincount(index, champion_losses[ok])
-    new = np.bincount(index, challenger_losses[ok])
+    old = _per_group(index, champion_losses[ok])
+    new = _per_group(index, challenger_losses[ok])
     n = len(old)
     if n < policy.min_series or not old.sum() > 0:
         nan = float("nan")
@@ -201,7 +201,7 @@ def _interval(
     """Percentile bootstrap of sum(new) / sum(old)."""
     if len(old) > _MAX_GROUPS:
         group = rng.permutation(len(old)) % _MAX_GROUPS
-        old, new = np.bincount(group, old), np.bincount(group, new)
+        old, new = _per_group(group, old), _per_group(group, new)
     n = len(old)
     weights = rng.multinomial(n, np.full(n, 1.0 / n), size=policy.n_boot).astype(np.float64)
     below = weights @ old
@@ -209,3 +209,7 @@ def _interval(
     tail = 0.5 * (1.0 - policy.confidence)
     low, high = np.quantile(ratios, [tail, 1.0 - tail])
     return float(low), float(high)
+
+
+def _per_group(group: Ints, values: F64) -> F64:
+    return np.bincount(group, values).astype(np.float64)

@@ -16,5 +16,5 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     try:
         result: Callable[P, R] = njit(cache=True)(function)
     except RuntimeError:  # no writable place for the cache
-        result = njit(function)
+        result = njit()(function)
     return result

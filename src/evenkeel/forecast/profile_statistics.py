@@ -8,7 +8,7 @@ between 1 % and 2 % is not called restless.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -69,6 +69,9 @@ class Statistics:
         return len(self.level)
 
 
+_NAMES: Final = tuple(f.name for f in fields(Statistics))[:13]
+
+
 def summarise(panel: Panel) -> Statistics:
     """Statistics of every series of `panel`. Negative and infinite values count as unknown."""
     n, n_slots = panel.values.shape
@@ -86,7 +89,7 @@ def summarise(panel: Panel) -> Statistics:
     known_cap = np.where(panel.capacity > 0, panel.capacity, np.nan)
     shard = SPECS[panel.resource].shard
     floor = np.nan_to_num(FLOOR_SHARE * known_cap, nan=shard)
-    out = np.zeros((n, 13))
+    out = np.zeros((n, len(_NAMES)))
     hours = np.zeros((n, 24), dtype=bool)
     weekdays = np.zeros((n, 7), dtype=bool)
     for first in range(0, n if n_slots else 0, _CHUNK):
@@ -111,11 +114,13 @@ def summarise(panel: Panel) -> Statistics:
     out[:, 0] *= panel.step_s / DAY_S
     out[:, 8] *= panel.step_s / 60
     out[:, 11] *= panel.step_s / 60
-    return Statistics(*out.T.copy(), hours=hours, weekdays=weekdays)
+    columns = dict(zip(_NAMES, out.T.copy(), strict=True))
+    return Statistics(**columns, hours=hours, weekdays=weekdays)
 
 
 @compiled
 def _quantile(ordered: F32, n: int, level: float) -> float:
+    """Of the first `n` of `ordered`, linear in between."""
     at = level * (n - 1)
     left = int(at)
     right = min(left + 1, n - 1)
@@ -157,163 +162,183 @@ def _columns(
     hours: Bools,
     weekdays: Bools,
 ) -> None:
+    """Fill the rows of `out`. A cell is a half hour of the panel, a block 48 of them."""
     n_series, n_slots = values.shape
     n_cells = n_blocks * BINS
     cell_day, cell_off = np.zeros(n_cells, np.int64), np.zeros(n_cells, np.int64)
     for t in range(n_slots):
         cell_day[cell_of[t]] = weekday[t]
         cell_off[cell_of[t]] = 1 if off[t] else 0
-    sums, counts = np.empty(n_cells), np.empty(n_cells)
-    y, z = np.empty(n_cells), np.empty(n_cells)
     lengths = np.empty(n_slots // 2 + 2, np.int64)
-    by_all, n_all = np.empty(BINS), np.empty(BINS)
-    by_type, n_type = np.empty((2, BINS)), np.empty((2, BINS))
-    by_day, n_day = np.empty((7, BINS)), np.empty((7, BINS))
     for i in range(n_series):
-        x, s = values[i], ordered[i]
-        n = np.searchsorted(s, np.float32(np.inf), side="right")  # NaN sorts last
+        n = np.searchsorted(ordered[i], np.float32(np.inf), side="right")  # NaN sorts last
         out[i, 0] = n
         if n == 0:
             continue
-        mid = _quantile(s, n, 0.5)
-        scale = max(mid, floor[i], 1e-12)
-        out[i, 2] = mid
-        out[i, 3] = (_quantile(s, n, 0.95) - _quantile(s, n, 0.05)) / scale
-        threshold = mid + max(0.75 * scale, 5.0 * (mid - _quantile(s, n, 0.16)))
-        quiet = np.searchsorted(s[:n], np.float32(threshold), side="right")
-        out[i, 4] = (_quantile(s, quiet, 0.95) - _quantile(s, quiet, 0.05)) / scale
-        out[i, 5] = (n - quiet) / n
-        inside, around = 0.0, 0.0
-        for k in range(n):
-            square = (s[k] - mid) ** 2
-            around += square
-            if k >= quiet:
-                inside += square
-        out[i, 6] = inside / around if around > 0 else 0.0
-        if quiet < n:
-            n_runs = _runs(x, threshold, merge, lengths)
-            out[i, 7] = n_runs * per_day / n
-            out[i, 8] = np.median(lengths[:n_runs])
-        # Half-hour means, their logs, smoothed.
-        sums[:] = 0.0
-        counts[:] = 0.0
-        total, lagged, mean, pairs = 0.0, 0.0, 0.0, 0
+        scale = _spread(values[i], ordered[i, :n], floor[i], merge, per_day, lengths, out[i])
+        out[i, 10] = _persistence(values[i])
+        sums, counts = np.zeros(n_cells), np.zeros(n_cells)
         for t in range(n_slots):
-            if not np.isnan(x[t]):
-                sums[cell_of[t]] += x[t]
+            if not np.isnan(values[i, t]):
+                sums[cell_of[t]] += values[i, t]
                 counts[cell_of[t]] += 1
-                mean += x[t]
-        mean /= n
-        for t in range(n_slots):
-            if not np.isnan(x[t]):
-                total += (x[t] - mean) ** 2
-                if t and not np.isnan(x[t - 1]):
-                    lagged += (x[t] - mean) * (x[t - 1] - mean)
-                    pairs += 1
-        if total > 0 and pairs:
-            out[i, 10] = lagged / pairs / (total / n)
-        for c in range(n_cells):
-            z[c] = np.log1p(sums[c] / counts[c] / scale) if counts[c] > 0 else np.nan
-        for c in range(n_cells):
+        y, whole = _smoothed(sums, counts, scale, 0.75 * per_day)
+        out[i, 1] = whole
+        if whole >= 2:
+            out[i, 9] = _daily_strength(y, cell_day, cell_off, n_blocks >= 14)
+            middle = _mean_day(sums, counts, cell_day, first_bin, hours[i], weekdays[i])
+            if middle > -np.inf:
+                n_runs = _runs(values[i], middle, 2 * merge, lengths)
+                runs = np.sort(lengths[:n_runs])
+                reached = np.searchsorted(2 * np.cumsum(runs), runs.sum())
+                out[i, 11] = runs[reached]
+                out[i, 12] = runs.sum() / runs[reached] * per_day / n
+
+
+@compiled
+def _spread(
+    x: F32, ordered: F32, floor: float, merge: int, per_day: int, lengths: Ints, out: F64
+) -> float:
+    """Level, swings and bursts of one series; gives back its scale."""
+    n = len(ordered)
+    mid = _quantile(ordered, n, 0.5)
+    scale = max(mid, floor, 1e-12)
+    threshold = mid + max(0.75 * scale, 5.0 * (mid - _quantile(ordered, n, 0.16)))
+    quiet = int(np.searchsorted(ordered, np.float32(threshold), side="right"))
+    inside, around = 0.0, 0.0
+    for k in range(n):
+        square = (ordered[k] - mid) ** 2
+        around += square
+        if k >= quiet:
+            inside += square
+    out[2] = mid
+    out[3] = (_quantile(ordered, n, 0.95) - _quantile(ordered, n, 0.05)) / scale
+    out[4] = (_quantile(ordered, quiet, 0.95) - _quantile(ordered, quiet, 0.05)) / scale
+    out[5] = (n - quiet) / n
+    out[6] = inside / around if around > 0 else 0.0
+    if quiet < n:
+        n_runs = _runs(x, float(np.float32(threshold)), merge, lengths)
+        out[7] = n_runs * per_day / n
+        out[8] = np.median(lengths[:n_runs])
+    return scale
+
+
+@compiled
+def _persistence(x: F32) -> float:
+    mean, n = 0.0, 0
+    for t in range(len(x)):
+        if not np.isnan(x[t]):
+            mean += x[t]
+            n += 1
+    mean /= n
+    total, lagged, pairs = 0.0, 0.0, 0
+    for t in range(len(x)):
+        if not np.isnan(x[t]):
+            total += (x[t] - mean) ** 2
+            if t and not np.isnan(x[t - 1]):
+                lagged += (x[t] - mean) * (x[t - 1] - mean)
+                pairs += 1
+    return lagged / pairs / (total / n) if total > 0 and pairs else 0.0
+
+
+@compiled
+def _smoothed(sums: F64, counts: F64, scale: float, enough: float) -> tuple[F64, int]:
+    """log(1 + mean / scale) of each cell, smoothed, less its block's mean; NaN in thin blocks."""
+    n_cells = len(sums)
+    z, y = np.full(n_cells, np.nan), np.full(n_cells, np.nan)
+    for c in range(n_cells):
+        if counts[c] > 0:
+            z[c] = np.log1p(sums[c] / counts[c] / scale)
+    for c in range(n_cells):
+        if counts[c] > 0:
             top, weight = 0.0, 0.0
             for k in range(max(0, c - 1), min(n_cells, c + 2)):
                 if counts[k] > 0:
                     w = 0.5 if k == c else 0.25
                     top += w * z[k]
                     weight += w
-            y[c] = top / weight if counts[c] > 0 else np.nan
-        whole = 0
-        for b in range(n_blocks):
-            part, known, slots = 0.0, 0, 0.0
-            for c in range(b * BINS, (b + 1) * BINS):
+            y[c] = top / weight
+    whole = 0
+    for b in range(0, n_cells, BINS):
+        part, known, slots = 0.0, 0, 0.0
+        for c in range(b, b + BINS):
+            if counts[c] > 0:
                 slots += counts[c]
-                if counts[c] > 0:
-                    part += y[c]
-                    known += 1
-            keep = slots >= 0.75 * per_day
-            whole += keep
-            for c in range(b * BINS, (b + 1) * BINS):
-                y[c] = y[c] - part / known if keep else np.nan
-        out[i, 1] = whole
-        if whole < 2:
+                part += y[c]
+                known += 1
+        keep = slots >= enough
+        whole += 1 if keep else 0
+        for c in range(b, b + BINS):
+            y[c] = y[c] - part / known if keep else np.nan
+    return y, whole
+
+
+@compiled
+def _daily_strength(y: F64, cell_day: Ints, cell_off: Ints, weekly: bool) -> float:
+    by_all, n_all = np.zeros(BINS), np.zeros(BINS)
+    by_type, n_type = np.zeros((2, BINS)), np.zeros((2, BINS))
+    by_day, n_day = np.zeros((7, BINS)), np.zeros((7, BINS))
+    for c in range(len(y)):
+        if not np.isnan(y[c]):
+            h, kind, day = c % BINS, cell_off[c], cell_day[c]
+            by_all[h] += y[c]
+            n_all[h] += 1
+            by_type[kind, h] += y[c]
+            n_type[kind, h] += 1
+            by_day[day, h] += y[c]
+            n_day[day, h] += 1
+    square, miss_all, miss_type, miss_day = 0.0, 0.0, 0.0, 0.0
+    for c in range(len(y)):
+        h, kind, day = c % BINS, cell_off[c], cell_day[c]
+        if np.isnan(y[c]) or n_all[h] < 2:
             continue
-        by_all[:] = 0.0
-        n_all[:] = 0.0
-        by_type[:] = 0.0
-        n_type[:] = 0.0
-        by_day[:] = 0.0
-        n_day[:] = 0.0
-        for c in range(n_cells):
-            if not np.isnan(y[c]):
-                h = c % BINS
-                by_all[h] += y[c]
-                n_all[h] += 1
-                by_type[cell_off[c], h] += y[c]
-                n_type[cell_off[c], h] += 1
-                by_day[cell_day[c], h] += y[c]
-                n_day[cell_day[c], h] += 1
-        square, miss_all, miss_type, miss_day = 0.0, 0.0, 0.0, 0.0
-        for c in range(n_cells):
-            h = c % BINS
-            if np.isnan(y[c]) or n_all[h] < 2:
-                continue
-            kind, day = cell_off[c], cell_day[c]
-            guess = (by_all[h] - y[c]) / (n_all[h] - 1)
-            square += y[c] ** 2
-            miss_all += (y[c] - guess) ** 2
-            if n_type[kind, h] > 1:
-                guess = (by_type[kind, h] - y[c]) / (n_type[kind, h] - 1)
-            miss_type += (y[c] - guess) ** 2
-            if n_day[day, h] > 1:
-                guess = (by_day[day, h] - y[c]) / (n_day[day, h] - 1)
-            miss_day += (y[c] - guess) ** 2
-        if square > 0:
-            best = min(miss_all, miss_type)
-            if n_blocks >= 14:
-                best = min(best, miss_day)
-            out[i, 9] = max(0.0, 1.0 - best / square)
-        # The mean day in the panel's unit: where it is above the middle of its range.
-        low, high = np.inf, -np.inf
-        by_all[:] = 0.0
-        n_all[:] = 0.0
-        for c in range(n_cells):
-            h = c % BINS
-            by_all[h] += sums[c]
-            n_all[h] += counts[c]
-        for h in range(BINS):
-            if n_all[h] > 0:
-                by_all[h] /= n_all[h]
-                low, high = min(low, by_all[h]), max(high, by_all[h])
-        if not high > low:
-            continue
-        middle = low + 0.5 * (high - low)
-        by_day[:] = 0.0
-        n_day[:] = 0.0
-        for h in range(BINS):
-            if n_all[h] > 0 and by_all[h] > middle:
-                hours[i, ((h + first_bin) % BINS) // 2] = True
-        for c in range(n_cells):
-            if counts[c] > 0 and n_all[c % BINS] > 0 and by_all[c % BINS] > middle:
-                by_day[cell_day[c], 0] += sums[c]
-                n_day[cell_day[c], 0] += counts[c]
-        most = 0.0
-        for d in range(7):
-            if n_day[d, 0] > 0:
-                by_day[d, 0] = by_day[d, 0] / n_day[d, 0] - low
-                most = max(most, by_day[d, 0])
-        for d in range(7):
-            weekdays[i, d] = n_day[d, 0] > 0 and by_day[d, 0] >= 0.5 * most
-        n_runs = _runs(x, low + 0.5 * (high - low), 2 * merge, lengths)
-        if n_runs:
-            total_length = 0
-            runs = np.sort(lengths[:n_runs])
-            for length in runs:
-                total_length += length
-            seen, typical = 0, runs[-1]
-            for length in runs:
-                seen += length
-                if 2 * seen >= total_length:
-                    typical = length
-                    break
-            out[i, 11] = typical
-            out[i, 12] = total_length / typical * per_day / n
+        guess = (by_all[h] - y[c]) / (n_all[h] - 1)
+        square += y[c] ** 2
+        miss_all += (y[c] - guess) ** 2
+        if n_type[kind, h] > 1:
+            guess = (by_type[kind, h] - y[c]) / (n_type[kind, h] - 1)
+        miss_type += (y[c] - guess) ** 2
+        if n_day[day, h] > 1:
+            guess = (by_day[day, h] - y[c]) / (n_day[day, h] - 1)
+        miss_day += (y[c] - guess) ** 2
+    if square < 1e-9:  # nothing moves: what is left is rounding
+        return 0.0
+    best = min(miss_all, miss_type)
+    if weekly:
+        best = min(best, miss_day)
+    return max(0.0, 1.0 - best / square)
+
+
+@compiled
+def _mean_day(
+    sums: F64, counts: F64, cell_day: Ints, first_bin: int, hours: Bools, weekdays: Bools
+) -> float:
+    """Marks when the mean day is above the middle of its range; gives back that middle."""
+    mean, n = np.zeros(BINS), np.zeros(BINS)
+    for c in range(len(sums)):
+        mean[c % BINS] += sums[c]
+        n[c % BINS] += counts[c]
+    low, high = np.inf, -np.inf
+    for h in range(BINS):
+        if n[h] > 0:
+            mean[h] /= n[h]
+            low, high = min(low, mean[h]), max(high, mean[h])
+    if not high > low:
+        return -np.inf
+    middle = low + 0.5 * (high - low)
+    by_day, n_day = np.zeros(7), np.zeros(7)
+    for h in range(BINS):
+        if n[h] > 0 and mean[h] > middle:
+            hours[((h + first_bin) % BINS) // 2] = True
+    for c in range(len(sums)):
+        if counts[c] > 0 and mean[c % BINS] > middle:
+            by_day[cell_day[c]] += sums[c]
+            n_day[cell_day[c]] += counts[c]
+    most = 0.0
+    for d in range(7):
+        if n_day[d] > 0:
+            by_day[d] = by_day[d] / n_day[d] - low
+            most = max(most, by_day[d])
+    for d in range(7):
+        weekdays[d] = n_day[d] > 0 and by_day[d] >= 0.5 * most
+    return middle

@@ -1,9 +1,9 @@
 """Behaviour profiles: from statistics to one of four classes, with a probability and a memory.
 
-Three questions, each a logistic regression on the statistics (`profile_statistics`), asked in turn:
-is it steady? if not, does it follow the day? if not, do bursts over a quiet base explain it? What is
-left is chaotic. So the four probabilities add up to 1, and every label can be told in a sentence.
-The coefficients were fitted on generated series of known class (`python -m evenkeel.bench.profiles`
+Three questions, each a logistic regression on `profile_statistics`, asked in turn: is it steady? if
+not, does it follow the day? if not, do bursts over a quiet base explain it? What is left is
+chaotic. So the four probabilities add up to 1, and every label can be told in a sentence. The
+coefficients were fitted on generated series of known class (`python -m evenkeel.bench.profiles`
 fits them again and prints the confusion matrix on other seeds); docs/designs/0006 has the figures.
 """
 

@@ -102,7 +102,7 @@ def demand(spec: DemandSpec, when_s: F64, local: CalendarRows, rng: np.random.Ge
     n = len(when_s)
     step_s = float(when_s[1] - when_s[0]) if n > 1 else SLOT_S
     days = n * step_s / DAY_S
-    x = np.full(n, 0.0 if spec.quiet_is_zero else spec.level)
+    x: F64 = np.full(n, 0.0 if spec.quiet_is_zero else spec.level)
     if spec.wander:
         x = spec.level * np.exp(_wander(spec.wander, n, step_s, rng))
     x *= 1.0 + spec.trend * (np.arange(n) / max(n, 1) - 0.5)
@@ -175,7 +175,7 @@ def panel_of(
 ) -> Panel:
     """A panel of CPU demand of these specs."""
     calendar = calendar or Calendar()
-    when_s = start_s + SLOT_S * np.arange(n_slots)
+    when_s: F64 = start_s + SLOT_S * np.arange(n_slots, dtype=np.float64)
     local = calendar.at(when_s)
     capacity = np.exp(rng.uniform(np.log(0.5), np.log(64.0), len(specs)))
     values: F32 = np.array(
@@ -285,16 +285,14 @@ def _log(rng: np.random.Generator, low: float, high: float) -> float:
 
 def _ar1(n: int, memory: float, rng: np.random.Generator) -> F64:
     """Unit-variance AR(1) noise."""
-    white = rng.standard_normal(n) * np.sqrt(1.0 - memory**2)
+    white: F64 = rng.standard_normal(n) * np.sqrt(1.0 - memory**2)
     if memory == 0 or not n:
         return white
     white[0] /= np.sqrt(1.0 - memory**2)
     return np.fromiter(accumulate(white, lambda last, new: memory * last + new), np.float64, n)
 
 
-def _daily(
-    spike: DailySpike, when_s: F64, local: CalendarRows, rng: np.random.Generator
-) -> F64:
+def _daily(spike: DailySpike, when_s: F64, local: CalendarRows, rng: np.random.Generator) -> F64:
     local_h = local.hour
     day = np.cumsum(np.diff(local_h, prepend=local_h[:1]) < 0)  # a new local day begins
     n_days = int(day[-1]) + 1
@@ -326,6 +324,9 @@ def _bursts(b: Bursts, n: int, days: float, step_s: float, rng: np.random.Genera
 def _wander(w: Wander, n: int, step_s: float, rng: np.random.Generator) -> F64:
     keep = float(np.exp(-step_s / (3600 * w.memory_h)))
     if not w.regimes:
-        return w.sigma * _ar1(n, keep, rng)
+        drift: F64 = w.sigma * _ar1(n, keep, rng)
+        return drift
     which = np.cumsum(rng.random(n) >= keep)
-    return w.sigma * rng.standard_normal(int(which[-1]) + 1)[which]
+    levels: F64 = w.sigma * rng.standard_normal(int(which[-1]) + 1)
+    steps: F64 = levels[which]
+    return steps
