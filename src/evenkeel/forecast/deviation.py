@@ -27,7 +27,7 @@ nothing, and a miss by less than a shard is none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
@@ -58,7 +58,8 @@ class DeviationPolicy:
     record weigh as much as the forecast's own word. `headroom`: how far beyond the alarm (in powers
     of ten) evidence may pile up, which is what clearing has to work off. `novelty`: the most that
     former excursions may ask for, as a multiple of the alarm, so that nobody gets used to anything;
-    `habit_slots`: how long they are remembered.
+    `habit_slots`: how long they are remembered. `accept_s`: what has stood so long is no news any
+    more; it is cleared, and its evidence wiped.
     """
 
     slots_per_false_alarm: float = 30 * 288.0
@@ -68,6 +69,7 @@ class DeviationPolicy:
     headroom: float = 1.0
     novelty: float = 4.0
     habit_slots: float = 14 * 288.0
+    accept_s: float = 86_400.0
 
     @property
     def alarm(self) -> float:
@@ -179,62 +181,27 @@ def observe(
     """
     policy = policy or DeviationPolicy()
     usable = (demand >= 0) & (demand < np.inf) & np.isfinite(quantiles).all(axis=1)
-    silent_s = at_s - state.seen_s
-    forgotten = (np.abs(silent_s) > policy.forget_s) & usable
-    live = usable & ((silent_s > 0) | np.isnan(silent_s) | forgotten)
-
-    fortune = np.where(forgotten[:, None], 0.0, state.fortune)
-    kind = np.where(forgotten, int(Kind.NONE), state.kind)
-    regime = np.where(forgotten, _UNKNOWN, state.regime)
+    rows = np.arange(len(state))
+    old, live = _recall(state, usable, at_s, policy)
 
     x = np.where(usable, demand, 0.0)
     within = _within(x, quantiles, grain)
     stated = within @ STATED
-    rows = np.arange(len(x))
-    record = state.record[rows, regime].astype(np.float64)
+    record = old.record[rows, old.regime].astype(np.float64)
     habit = np.einsum("nb,nb->n", within, record) / record.sum(axis=1)
     stake = np.log10((within @ BELIEFS.T) / np.maximum(stated, habit)[:, None])
 
-    restarts = fortune <= 0.0
-    since_s = np.where(restarts, at_s, state.since_s)
-    off = x - np.where(usable, quantiles[:, _MEDIAN], 0.0)
-    miss = np.where(restarts, 0.0, state.miss) + np.stack([off, off, np.abs(off)], axis=1)
-    n = np.where(restarts, 0.0, state.n) + 1.0
-    furthest = policy.novelty * policy.alarm
-    ended = np.where(restarts, np.minimum(state.top, furthest), 0.0)
-    usual = np.maximum(state.usual, ended) * (1.0 - 1.0 / policy.habit_slots)
-    run = np.where(restarts, 0.0, state.run) + stake
-    top = np.maximum(np.where(restarts, 0.0, state.top), run)
-    roof = np.where(kind[:, None] >= 0, policy.alarm, furthest) + policy.headroom
-    fortune = np.minimum(np.maximum(fortune, 0.0) + stake, roof)
-
-    stands = (kind >= 0) & (fortune[rows, kind] > 0.0)
-    excess = fortune - np.maximum(policy.alarm, usual)
-    richest = np.argmax(excess, axis=1)
-    raised = ~stands & (excess[rows, richest] >= 0)
-    kind = np.where(stands, kind, np.where(raised, richest, int(Kind.NONE)))
-
+    new, raised = _bet(old, stake, x - np.where(usable, quantiles[:, _MEDIAN], 0.0), at_s, policy)
     share = within * STATED / stated[:, None]
     learnt = state.record.copy()
-    learnt[rows[live], regime[live]] = (record * (1.0 - 1.0 / policy.memory_slots) + share)[
-        live
-    ].astype(np.float32)
+    fresh = record * (1.0 - 1.0 / policy.memory_slots) + share
+    learnt[rows[live], old.regime[live]] = fresh[live].astype(np.float32)
     middle = np.argmax(np.cumsum(share, axis=1) >= 0.5, axis=1)  # of the bins it may be in
+    new = replace(new, record=learnt, regime=_REGIME[middle], seen_s=np.full(len(x), at_s))
+    new = _choose(live, new, state)
+    # A slot that says nothing breaks the run: the next one does not follow upon the last.
+    new = replace(new, regime=np.where(usable, new.regime, _UNKNOWN))
 
-    keep = live[:, None]
-    new = DeviationState(
-        fortune=np.where(keep, fortune, state.fortune),
-        since_s=np.where(keep, since_s, state.since_s),
-        record=learnt,
-        regime=np.where(live, _REGIME[middle], np.where(usable, state.regime, _UNKNOWN)),
-        seen_s=np.where(live, at_s, state.seen_s),
-        kind=np.where(live, kind, state.kind),
-        miss=np.where(keep, miss, state.miss),
-        n=np.where(keep, n, state.n),
-        run=np.where(keep, run, state.run),
-        top=np.where(keep, top, state.top),
-        usual=np.where(keep, usual, state.usual),
-    )
     at = np.maximum(new.kind, 0)
     none = new.kind < 0
     return new, Deviations(
@@ -245,6 +212,65 @@ def observe(
         since_s=np.where(none, np.nan, new.since_s[rows, at]),
         evidence=np.where(none, np.nan, new.fortune[rows, at]),
     )
+
+
+def _recall(
+    state: DeviationState, usable: Bools, at_s: float, policy: DeviationPolicy
+) -> tuple[DeviationState, Bools]:
+    """The state less what is too old to count, and which VMs this slot tells anything about."""
+    silent_s = at_s - state.seen_s
+    forgotten = (np.abs(silent_s) > policy.forget_s) & usable
+    live = usable & ((silent_s > 0) | np.isnan(silent_s) | forgotten)
+    stood_s = at_s - state.since_s[np.arange(len(state)), np.maximum(state.kind, 0)]
+    accepted = (state.kind >= 0) & (stood_s > policy.accept_s)
+    wiped = forgotten | accepted
+    recalled = replace(
+        state,
+        fortune=np.where(wiped[:, None], 0.0, state.fortune),
+        kind=np.where(wiped, int(Kind.NONE), state.kind),
+        regime=np.where(forgotten, _UNKNOWN, state.regime),
+    )
+    return recalled, live
+
+
+def _bet(
+    old: DeviationState, stake: F64, off: F64, at_s: float, policy: DeviationPolicy
+) -> tuple[DeviationState, Bools]:
+    """Everybody's fortunes after this slot, what stands, and what is raised now."""
+    restarts = old.fortune <= 0.0
+    furthest = policy.novelty * policy.alarm
+    ended = np.where(restarts, np.minimum(old.top, furthest), 0.0)
+    usual = np.maximum(old.usual, ended) * (1.0 - 1.0 / policy.habit_slots)
+    run = np.where(restarts, 0.0, old.run) + stake
+    roof = np.where(old.kind[:, None] >= 0, policy.alarm, furthest) + policy.headroom
+    fortune = np.minimum(np.maximum(old.fortune, 0.0) + stake, roof)
+
+    rows = np.arange(len(old))
+    stands = (old.kind >= 0) & (fortune[rows, old.kind] > 0.0)
+    excess = fortune - np.maximum(policy.alarm, usual)
+    richest = np.argmax(excess, axis=1)
+    raised = ~stands & (excess[rows, richest] >= 0.0)
+    new = replace(
+        old,
+        fortune=fortune,
+        since_s=np.where(restarts, at_s, old.since_s),
+        kind=np.where(stands, old.kind, np.where(raised, richest, int(Kind.NONE))),
+        miss=np.where(restarts, 0.0, old.miss) + np.stack([off, off, np.abs(off)], axis=1),
+        n=np.where(restarts, 0.0, old.n) + 1.0,
+        run=run,
+        top=np.maximum(np.where(restarts, 0.0, old.top), run),
+        usual=usual,
+    )
+    return new, raised
+
+
+def _choose(live: Bools, new: DeviationState, old: DeviationState) -> DeviationState:
+    """The new state of the VMs that are `live`, the old one of the others."""
+    mixed = {}
+    for name in DeviationState.__slots__:
+        left, right = getattr(new, name), getattr(old, name)
+        mixed[name] = np.where(live.reshape(-1, *[1] * (left.ndim - 1)), left, right)
+    return DeviationState(**mixed)
 
 
 def _within(x: F64, quantiles: F32, grain: F64 | float) -> F64:

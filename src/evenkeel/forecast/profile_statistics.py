@@ -21,6 +21,8 @@ from evenkeel.forecast.jit import compiled
 FLOOR_SHARE: Final = 0.05
 BINS: Final = 48
 """Half hours of a day: short enough for a nightly backup, long enough for some jitter."""
+MAX_SPANS: Final = 6
+"""A mean day with more peaks than this repeats every few hours: that is no daily pattern."""
 MERGE_S: Final = 900.0
 """Bursts closer together than this are one."""
 _CHUNK: Final = 1024
@@ -33,7 +35,8 @@ class Statistics:
     - `history_days`: known slots in days; `whole_days`: 24 h blocks, counted back from the end,
       of which at least three quarters are known.
     - `level`: median of x, in the panel's unit.
-    - `swing`: (q95 - q05) / s. `rest_swing`: the same over the slots that are not in a burst.
+    - `swing`: max(q95 - q05, 2.44 (q75 - q25)) / s, of which both are the same for Gaussian noise.
+      `rest_swing`: the same over the slots that are not in a burst.
     - A slot is in a *burst* when x > q50 + max(0.75 s, 5 (q50 - q16)): well above the usual, and
       beyond five standard deviations as seen on the lower side, where no burst disturbs them.
       `burst_time`: share of slots in bursts. `burst_share`: share of the squared distance from the
@@ -44,6 +47,7 @@ class Statistics:
       that time of day: as in Wang, Smith and Hyndman (2006), F = 1 - var(rest) / var(season +
       rest), but left out by day, so that noise scores 0 and not 1 / days. The best of three
       predictions: all days; days of work and days off apart; each weekday apart (from 2 weeks on).
+      0 when the mean day has more than six peaks: what comes every two hours is not daily.
     - `persistence`: lag-1 autocorrelation of x.
     - `spike_minutes`, `spikes_a_day`: time above the middle of the mean day's range, the length
       being the median over slots. `hours` (N, 24), `weekdays` (N, 7): when the mean day is there.
@@ -128,6 +132,13 @@ def _quantile(ordered: F32, n: int, level: float) -> float:
 
 
 @compiled
+def _swing(ordered: F32, n: int) -> float:
+    """Of noise, q95 - q05; the middle half counts more where it is wide, as between on and off."""
+    wide = _quantile(ordered, n, 0.95) - _quantile(ordered, n, 0.05)
+    return max(wide, 2.44 * (_quantile(ordered, n, 0.75) - _quantile(ordered, n, 0.25)))
+
+
+@compiled
 def _runs(x: F32, threshold: float, merge: int, lengths: Ints) -> int:
     """Lengths (slots) of the stretches above `threshold`, gaps of up to `merge` slots joined."""
     n, start, last = 0, -1, -1
@@ -186,7 +197,9 @@ def _columns(
         out[i, 1] = whole
         if whole >= 2:
             out[i, 9] = _daily_strength(y, cell_day, cell_off, n_blocks >= 14)
-            middle = _mean_day(sums, counts, cell_day, first_bin, hours[i], weekdays[i])
+            middle, spans = _mean_day(sums, counts, cell_day, first_bin, hours[i], weekdays[i])
+            if spans > MAX_SPANS:
+                out[i, 9] = 0.0
             if middle > -np.inf:
                 n_runs = _runs(values[i], middle, 2 * merge, lengths)
                 runs = np.sort(lengths[:n_runs])
@@ -212,8 +225,8 @@ def _spread(
         if k >= quiet:
             inside += square
     out[2] = mid
-    out[3] = (_quantile(ordered, n, 0.95) - _quantile(ordered, n, 0.05)) / scale
-    out[4] = (_quantile(ordered, quiet, 0.95) - _quantile(ordered, quiet, 0.05)) / scale
+    out[3] = _swing(ordered, n) / scale
+    out[4] = _swing(ordered, quiet) / scale
     out[5] = (n - quiet) / n
     out[6] = inside / around if around > 0 else 0.0
     if quiet < n:
@@ -312,8 +325,8 @@ def _daily_strength(y: F64, cell_day: Ints, cell_off: Ints, weekly: bool) -> flo
 @compiled
 def _mean_day(
     sums: F64, counts: F64, cell_day: Ints, first_bin: int, hours: Bools, weekdays: Bools
-) -> float:
-    """Marks when the mean day is above the middle of its range; gives back that middle."""
+) -> tuple[float, int]:
+    """Marks when the mean day is above the middle of its range: that middle, in how many spans."""
     mean, n = np.zeros(BINS), np.zeros(BINS)
     for c in range(len(sums)):
         mean[c % BINS] += sums[c]
@@ -324,11 +337,13 @@ def _mean_day(
             mean[h] /= n[h]
             low, high = min(low, mean[h]), max(high, mean[h])
     if not high > low:
-        return -np.inf
+        return -np.inf, 0
     middle = low + 0.5 * (high - low)
     by_day, n_day = np.zeros(7), np.zeros(7)
+    spans = 0
     for h in range(BINS):
         if n[h] > 0 and mean[h] > middle:
+            spans += 0 if mean[h - 1] > middle else 1  # the day is a ring
             hours[((h + first_bin) % BINS) // 2] = True
     for c in range(len(sums)):
         if counts[c] > 0 and mean[c % BINS] > middle:
@@ -341,4 +356,4 @@ def _mean_day(
             most = max(most, by_day[d])
     for d in range(7):
         weekdays[d] = n_day[d] > 0 and by_day[d] >= 0.5 * most
-    return middle
+    return middle, spans

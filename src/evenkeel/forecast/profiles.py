@@ -27,9 +27,9 @@ MIN_WHOLE_DAYS: Final = 2
 MARGIN: Final = 0.4
 """A former class is kept until another is more probable by this much."""
 
-STEADY_WEIGHTS: Final = (0.81, -2.54, -3.24)
-DIURNAL_WEIGHTS: Final = (-3.21, 7.39)
-BURST_WEIGHTS: Final = (-1.09, -4.42, 1.92)
+STEADY_WEIGHTS: Final = (0.87, -2.66, -3.34)
+DIURNAL_WEIGHTS: Final = (-3.31, 7.50)
+BURST_WEIGHTS: Final = (3.49, -3.94, 1.90, -2.86)
 
 _DIURNAL: Final = BEHAVIOURS.index(Behaviour.DIURNAL)
 _BURST: Final = BEHAVIOURS.index(Behaviour.BURST)
@@ -106,12 +106,13 @@ def classify(statistics: Statistics, previous: Ints | None = None) -> Profiles:
 
 def features(s: Statistics) -> tuple[F64, F64, F64]:
     """What the three questions look at: columns for steady, for diurnal, for burst."""
-    swing, rest = np.log(s.swing + 0.05), np.log(s.rest_swing + 0.05)
+    swing, rest = np.log(s.swing + 0.05), np.minimum(s.rest_swing, 3.0)
+    often = 10 * np.maximum(s.burst_time - 0.2, 0.0)  # beyond a fifth of the time: no exception
     telling = s.burst_share * np.log1p(1440 * s.burst_time)  # minutes a day, where they matter
     return (
         np.stack([swing, telling], axis=1),
         s.daily[:, None],
-        np.stack([rest, s.burst_share], axis=1),
+        np.stack([rest, s.burst_share, often], axis=1),
     )
 
 

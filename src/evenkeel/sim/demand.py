@@ -62,12 +62,14 @@ class Wander:
     """A level that never settles: a log-scale random walk drawn back within `memory_h`, or regimes.
 
     `sigma` is the spread in logs. With `regimes`, the level is drawn anew at exponential times,
-    `memory_h` apart in the mean; without, it drifts (Ornstein-Uhlenbeck).
+    `memory_h` apart in the mean; without, it drifts (Ornstein-Uhlenbeck). With `two`, regimes take
+    turns between exp(sigma) and exp(-sigma) times the level: on and off, for any length.
     """
 
     sigma: float
     memory_h: float
     regimes: bool = False
+    two: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,8 +269,11 @@ def _chaotic(rng: np.random.Generator) -> DemandSpec:
     level = _log(rng, 0.08, 0.4)
     if kind < 0.4:
         wander = Wander(rng.uniform(0.45, 1.0), _log(rng, 0.5, 16.0))
-    elif kind < 0.75:
+    elif kind < 0.6:
         wander = Wander(rng.uniform(0.5, 1.0), _log(rng, 0.5, 8.0), regimes=True)
+    elif kind < 0.75:
+        wander = Wander(rng.uniform(0.7, 1.6), _log(rng, 2.0, 16.0), regimes=True, two=True)
+        level /= 2.0
     else:
         wander = Wander(rng.uniform(0.5, 1.0), 0.08, regimes=True)
     return DemandSpec(
@@ -327,6 +332,8 @@ def _wander(w: Wander, n: int, step_s: float, rng: np.random.Generator) -> F64:
         drift: F64 = w.sigma * _ar1(n, keep, rng)
         return drift
     which = np.cumsum(rng.random(n) >= keep)
-    levels: F64 = w.sigma * rng.standard_normal(int(which[-1]) + 1)
+    count = int(which[-1]) + 1
+    turns = np.where((np.arange(count) + rng.integers(2)) % 2 == 0, 1.0, -1.0)
+    levels: F64 = w.sigma * (turns if w.two else rng.standard_normal(count))
     steps: F64 = levels[which]
     return steps
