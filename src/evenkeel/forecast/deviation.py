@@ -56,10 +56,11 @@ class DeviationPolicy:
     forecast or its record is right. `forget_s`: a gap (or a clock set back) longer than this wipes
     the evidence. `memory_slots`: how many slots a record remembers; `trust`: how many slots of
     record weigh as much as the forecast's own word. `headroom`: how far beyond the alarm (in powers
-    of ten) evidence may pile up, which is what clearing has to work off. `novelty`: the most that
-    former excursions may ask for, as a multiple of the alarm, so that nobody gets used to anything;
-    `habit_slots`: how long they are remembered. `accept_s`: what has stood so long is no news any
-    more; it is cleared, and its evidence wiped.
+    of ten) evidence may pile up, which is what clearing has to work off; and how far beyond former
+    excursions a new one must go. `novelty`: the most that former excursions may ask
+    for, as a multiple of the alarm, so that nobody gets used to everything; `habit_slots`: how long
+    they are remembered. `accept_s`: what has stood so long is no news any more; it is cleared, and
+    its evidence wiped.
     """
 
     slots_per_false_alarm: float = 30 * 288.0
@@ -68,7 +69,7 @@ class DeviationPolicy:
     trust: float = 60.0
     headroom: float = 1.0
     novelty: float = 4.0
-    habit_slots: float = 14 * 288.0
+    habit_slots: float = 28 * 288.0
     accept_s: float = 86_400.0
 
     @property
@@ -247,7 +248,7 @@ def _bet(
 
     rows = np.arange(len(old))
     stands = (old.kind >= 0) & (fortune[rows, old.kind] > 0.0)
-    excess = fortune - np.maximum(policy.alarm, usual)
+    excess = fortune - np.maximum(policy.alarm, usual + policy.headroom)
     richest = np.argmax(excess, axis=1)
     raised = ~stands & (excess[rows, richest] >= 0.0)
     new = replace(

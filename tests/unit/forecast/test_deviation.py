@@ -154,6 +154,25 @@ def test_a_habit_of_missing_is_learnt() -> None:
     assert last <= 0.1 * first
 
 
+def test_an_excursion_that_comes_every_night_is_news_once() -> None:
+    state = warmed(1)
+    state = replace(state, record=np.tile((1e6 * STATED).astype(np.float32), (1, 4, 1)))
+    policy, rng, nights = DeviationPolicy(memory_slots=1e9), np.random.default_rng(7), []
+    for night in range(4):
+        raised = 0
+        for slot in range(288):
+            x = np.array([2.0]) if slot < 5 else calm(rng, 1)
+            at_s = 300.0 * (288 * (1 + night) + slot)
+            state, out = observe(state, x, exactly(1), at_s, GRAIN, policy)
+            raised += int(out.raised[0])
+        nights.append(raised)
+    assert nights == [1, 0, 0, 0]
+    for slot in range(12):  # an hour of it is news again
+        at_s = 300.0 * (288 * 5 + slot)
+        state, out = observe(state, np.array([2.0]), exactly(1), at_s, GRAIN, policy)
+    assert out.kind[0] == Kind.ABOVE
+
+
 def test_what_stands_for_a_day_is_accepted() -> None:
     state = warmed(1)
     policy = DeviationPolicy(memory_slots=1e9, trust=1e9)
