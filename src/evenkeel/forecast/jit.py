@@ -1,0 +1,20 @@
+"""Numba, with the compiled code kept on disk where that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from numba import njit
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` compiled on its first call; a read-only installation compiles in each process."""
+    try:
+        result: Callable[P, R] = njit(cache=True)(function)
+    except RuntimeError:  # no writable place for the cache
+        result = njit()(function)
+    return result
