@@ -103,16 +103,8 @@ class FittedBoosted:
         return NAME
 
     def predict(self, panel: Panel, targets: Targets) -> Forecast:
-        features = describe(panel, targets, self.floor)
-        inputs = _inputs(features)
-        anchor, unit = _anchor(features)
-        n_horizons, n_targets = len(targets.horizons), features.target.shape[1]
-        if len(inputs):
-            raw = np.stack([booster.predict(inputs) for booster in self.boosters], axis=-1)
-        else:
-            raw = np.empty((0, N_QUANTILES))
-        quantiles = tidy((raw * unit[:, None] + anchor[:, None]).astype(np.float32))
-        quantiles = quantiles.reshape(panel.n_series, n_targets, N_QUANTILES)
+        quantiles = tidy(self.from_features(describe(panel, targets, self.floor)))
+        n_horizons = len(targets.horizons)
         return Forecast(
             panel.ids,
             panel.end_s,
@@ -121,6 +113,17 @@ class FittedBoosted:
             quantiles[:, :n_horizons],
             quantiles[:, n_horizons:],
         )
+
+    def from_features(self, features: Features) -> F32:
+        """Raw quantiles (N, K, Q)."""
+        shape = (*features.target.shape[:2], N_QUANTILES)
+        if not len(features.scale):
+            return np.empty(shape, dtype=np.float32)
+        inputs = _inputs(features)
+        anchor, unit = _anchor(features)
+        raw = np.stack([booster.predict(inputs) for booster in self.boosters], axis=-1)
+        quantiles: F32 = (raw * unit[:, None] + anchor[:, None]).astype(np.float32)
+        return quantiles.reshape(shape)
 
     def save(self) -> bytes:
         texts = {f"q{i}": bundle.from_text(text) for i, text in enumerate(self.texts)}

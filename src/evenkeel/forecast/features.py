@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F32, F64, Bools
+from evenkeel.domain.arrays import F32, F64, Bools, Ints
 from evenkeel.domain.panel import Panel
 from evenkeel.forecast.base import LEVELS, N_QUANTILES, Targets
 from evenkeel.forecast.windows import lagged, quantiles_of, rolling_max
@@ -37,9 +37,14 @@ CANDIDATES: Final = (
 N_CANDIDATES: Final = len(CANDIDATES)
 RECENT: Final = 24
 SEQUENCE_SLOTS: Final = 24
+N_KINDS: Final = 3
+"""Kinds of series: new (less than an hour known), still (it hardly ever moves), moving."""
+_STILL: Final = 0.9
 _WEEK_STRIDE: Final = 7
 """Every 7th slot of the week: 288 of them, at all hours and minutes."""
 _AROUND: Final = np.arange(-6, 7)
+_UNCHANGED_COLUMN: Final = 5
+_KNOWN_COLUMN: Final = 7
 _LAGS: Final = (1, 2, 6, 12, 24, 144, 288)
 
 
@@ -252,6 +257,13 @@ def _last_known(values: F32) -> F32:
 def _clean(features: F32 | F64) -> F32:
     cleaned: F32 = np.clip(np.nan_to_num(features, nan=0.0), -50, 50).astype(np.float32)
     return cleaned
+
+
+def kind_of_series(features: Features) -> Ints:
+    """0 new, 1 still, 2 moving; (N,). See `N_KINDS`."""
+    unchanged = features.series[:, RECENT + _UNCHANGED_COLUMN]
+    n_known = np.expm1(features.series[:, RECENT + _KNOWN_COLUMN])
+    return np.where(n_known < HOUR - 0.5, 0, np.where(unchanged >= _STILL, 1, 2))
 
 
 def truth(panel: Panel, origin: int, targets: Targets) -> F32:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from evenkeel.domain.arrays import F32
 from evenkeel.domain.panel import Panel
 from evenkeel.forecast import bundle
 from evenkeel.forecast.base import Forecast, Targets, tidy
-from evenkeel.forecast.features import describe
+from evenkeel.forecast.features import Features, describe
 from evenkeel.forecast.network.serve import Session
 from evenkeel.forecast.network.settings import Training
 from evenkeel.forecast.rows import draw, least_scale
@@ -66,7 +67,7 @@ class FittedNetwork:
     session: Session
 
     def predict(self, panel: Panel, targets: Targets) -> Forecast:
-        quantiles = tidy(self.session.run(describe(panel, targets, self.floor)))
+        quantiles = tidy(self.from_features(describe(panel, targets, self.floor)))
         n_horizons = len(targets.horizons)
         return Forecast(
             panel.ids,
@@ -76,6 +77,10 @@ class FittedNetwork:
             quantiles[:, :n_horizons],
             quantiles[:, n_horizons:],
         )
+
+    def from_features(self, features: Features) -> F32:
+        """Raw quantiles (N, K, Q)."""
+        return self.session.run(features)
 
     def save(self) -> bytes:
         return bundle.pack(

@@ -1,4 +1,4 @@
-"""How a network is trained; chosen by measurement (see docs/designs/0007-forecasting.md)."""
+"""How a network is trained; chosen by measurement (see docs/designs/0008-forecasting.md)."""
 
 from __future__ import annotations
 
