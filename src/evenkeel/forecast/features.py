@@ -8,7 +8,6 @@ both kinds of target go through the same code.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +16,7 @@ import numpy as np
 from evenkeel.domain.arrays import F32, F64, Bools, Ints
 from evenkeel.domain.panel import Panel
 from evenkeel.forecast.base import LEVELS, N_QUANTILES, Targets
-from evenkeel.forecast.windows import lagged, quantiles_of, rolling_max
+from evenkeel.forecast.windows import lagged, mean_known, quantiles_of, rolling_max, std_known
 
 HOUR: Final = 12
 DAY: Final = 288
@@ -68,17 +67,11 @@ class Features:
 def describe(panel: Panel, targets: Targets, floor: float) -> Features:
     """Features of every series at the panel's end. `floor`: least scale, in the panel's unit."""
     values = panel.values[:, -(WEEK + DAY) :]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # rows without values: NaN, filled below
-        return _describe(panel, values, targets, floor)
-
-
-def _describe(panel: Panel, values: F32, targets: Targets, floor: float) -> Features:
     last = _last_known(values)
     day = values[:, -DAY:]
     week = _thinned_week(values)
-    mean = np.nanmean(day, axis=1)
-    scale = mean + 0.5 * np.nanstd(day, axis=1)
+    mean = mean_known(day)
+    scale = mean + 0.5 * std_known(day)
     scale = np.where(np.isfinite(scale), np.maximum(scale, floor), floor).astype(np.float32)
     kind_quantiles, kind_features = _kinds(panel, values, last, mean)
     base = {width: quantiles_of(values[:, -width:]) for width in TRAILING}
@@ -106,7 +99,7 @@ def _describe(panel: Panel, values: F32, targets: Targets, floor: float) -> Feat
 
 def _sequence(values: F32, scale: F32) -> F32:
     day = lagged(values, np.arange(DAY, 0, -1))
-    hourly = np.nanmean(day.reshape(len(day), DAY // HOUR, HOUR), axis=2)
+    hourly = mean_known(day.reshape(len(day), DAY // HOUR, HOUR))
     steps = np.concatenate([hourly, day[:, -SEQUENCE_SLOTS:]], axis=1) / scale[:, None]
     return np.stack([_clean(steps), ~np.isnan(steps)], axis=2).astype(np.float32)
 
@@ -152,23 +145,24 @@ def _series_features(
     recent = lagged(values, np.arange(1, RECENT + 1)) / unit
     half_day = values[:, -12 * HOUR :]
     steps = np.abs(np.diff(half_day, axis=1)) if half_day.shape[1] > 1 else half_day * np.nan
-    centred = half_day - np.nanmean(half_day, axis=1, keepdims=True)
-    variance = np.nanmean(centred**2, axis=1) + 1e-6 * scale**2
+    centred = half_day - mean_known(half_day)[:, None]
+    variance = mean_known(centred**2) + 1e-6 * scale**2
     known = ~np.isnan(values)
+    width = max(half_day.shape[1], 1)
     columns = [
         np.log(scale),
         np.log(scale / np.where(panel.capacity > 0, panel.capacity, np.nan)),
         last / scale,
-        np.nanmean(steps, axis=1) / scale,
-        np.nanmean(steps[:, -HOUR:], axis=1) / scale,
-        np.nanmean(half_day == last[:, None], axis=1),
-        np.nanmean(half_day <= 0, axis=1),
+        mean_known(steps) / scale,
+        mean_known(steps[:, -HOUR:]) / scale,
+        (half_day == last[:, None]).sum(axis=1) / width,
+        (half_day <= 0).sum(axis=1) / width,
         np.log1p(known[:, -WEEK:].sum(axis=1)),
         np.log1p(known[:, -HOUR:].sum(axis=1)),
     ]
     for lag in _LAGS:
         if lag < centred.shape[1]:
-            columns.append(np.nanmean(centred[:, lag:] * centred[:, :-lag], axis=1) / variance)
+            columns.append(mean_known(centred[:, lag:] * centred[:, :-lag]) / variance)
         else:
             columns.append(np.full(len(values), np.nan))
     blocks = [recent, np.stack(columns, axis=1), kind]
@@ -223,7 +217,7 @@ def _kinds(panel: Panel, values: F32, last: F32, mean: F64 | F32) -> tuple[F32, 
         total = np.bincount(group[fine], share[fine], len(names))
         return (total / np.maximum(np.bincount(group[fine], minlength=len(names)), 1))[group]
 
-    hour = np.nanmean(values[:, -HOUR:], axis=1) if values.shape[1] else last
+    hour = mean_known(values[:, -HOUR:]) if values.shape[1] else last
     usual = np.maximum(mean_by_kind(mean), 1e-9)
     size = np.bincount(group, minlength=len(names))[group]
     features = np.stack(

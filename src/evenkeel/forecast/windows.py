@@ -48,6 +48,23 @@ def pick(ordered: F32, count: Ints, levels: F32 = LEVELS) -> F32:
     return np.where(count[:, None] > 0, found, np.float32(np.nan))
 
 
+def mean_known(values: F32) -> F32:
+    """Mean over the last axis without NaN; NaN where there is nothing else.
+
+    Unlike `nanmean` it does not warn: muting warnings is not safe in threads.
+    """
+    known = ~np.isnan(values)
+    count = known.sum(axis=-1)
+    total = np.where(known, values, np.float32(0)).sum(axis=-1, dtype=np.float32)
+    mean: F32 = np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+    return mean
+
+
+def std_known(values: F32) -> F32:
+    """Standard deviation over the last axis without NaN."""
+    return np.sqrt(mean_known((values - mean_known(values)[..., None]) ** 2))
+
+
 def rolling_max(values: F32, width: int) -> F32:
     """Largest known value of slots t-width+1..t, (N, T); NaN until `width` slots have passed.
 

@@ -17,6 +17,8 @@ class Session:
     def __init__(self, model: bytes) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        # The same sums in the same order on every machine; callers run several sessions at once.
+        options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(
             model, options, providers=["CPUExecutionProvider"]
         )
