@@ -14,6 +14,9 @@ from evenkeel.domain.resources import SPECS
 from evenkeel.forecast.base import QUANTILES
 
 N_FANS = 6
+N_ORIGINS = 48
+"""Most of them along one fan chart: more cannot be told apart."""
+
 N_CURVES = 6
 """Most models in one picture of curves: ours and the best baselines."""
 
@@ -145,7 +148,7 @@ def _fans(figure: Any, outcome: Outcome) -> bool:
         return False
     unit = SPECS[outcome.question.resource].unit
     for axes, vm in zip(_grid(figure, len(vms), 5.6, 3.2, wrap=2), vms, strict=True):
-        rows = np.flatnonzero((outcome.field.vm == vm) & (outcome.field.course == 0))[:160]
+        rows = np.flatnonzero((outcome.field.vm == vm) & (outcome.field.course == 0))[:N_ORIGINS]
         trace = outcome.material.courses[0].trace.panel
         target_s = outcome.field.origin_s[rows] + ahead_s - trace.step_s
         q = outcome.runs[name].values[rows, -1]

@@ -1,9 +1,11 @@
-"""The tables of `evenkeel backtest`: a row a model, the best baseline of a column marked."""
+"""The tables of `evenkeel backtest`: a row a model, the best baseline of a column in green."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Final
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from evenkeel.bench.backtest import Outcome
@@ -11,7 +13,8 @@ from evenkeel.cli.output import err, out
 from evenkeel.domain.resources import SPECS, Resource
 from evenkeel.forecast.base import QUANTILES
 
-LEVELS_SHOWN = (0.9, 0.95, 0.99)
+LEVELS_SHOWN: Final = (0.9, 0.95, 0.99)
+LOSSES: Final = frozenset({"wql", "pinball", "mae", "vm_p95", "gap", "worst"})
 
 
 def show_outcome(outcome: Outcome) -> None:
@@ -31,41 +34,46 @@ def show_outcome(outcome: Outcome) -> None:
     for note in outcome.notes:
         err.print(f"[dim]note:[/] {note}", highlight=False)
 
-    groups = ["", "active."] + (["unseen."] if field.is_unseen.any() else [])
+    horizons, windows = outcome.horizons, outcome.windows
+    groups = ["", "active."]
+    if field.is_unseen.any():
+        groups += ["unseen.", "unseen.active."]
     for group in groups:
         _table(
             outcome,
-            f"WQL, {group.rstrip('.') or 'all'} VMs (2 x pinball / demand, mean of the quantiles)",
-            [f"{group}wql.{h}" for h in outcome.horizons],
+            f"WQL (2 x pinball / demand, mean of the quantiles): {group.rstrip('.') or 'all'} VMs",
+            {f"{h} ahead": f"{group}wql.{h}" for h in horizons},
         )
-    for what, title in (
-        ("mae", "MAE of the median"),
-        ("over", "median above what came (share)"),
-        ("under", "median below what came (share)"),
+    for title, what in (
+        ("MAE of the median", "mae"),
+        ("share of targets below the median forecast", "over"),
+        ("share of targets above the median forecast", "under"),
     ):
-        _table(outcome, title, [f"{what}.{h}" for h in outcome.horizons], is_loss=what == "mae")
+        _table(outcome, title, {f"{h} ahead": f"{what}.{h}" for h in horizons})
     for group in groups:
-        names = [f"{group}coverage.{level:g}" for level in LEVELS_SHOWN]
-        names += [f"{group}coverage_split.{level:g}" for level in LEVELS_SHOWN]
         _table(
             outcome,
-            f"coverage P(y <= q), and with ties split: {group.rstrip('.') or 'all'} VMs",
-            names,
-            is_loss=False,
+            f"coverage P(y <= q), then with ties split: {group.rstrip('.') or 'all'} VMs",
+            {f"\n{at:g}": f"{group}coverage.{at:g}" for at in LEVELS_SHOWN}
+            | {f"split\n{at:g}": f"{group}coverage_split.{at:g}" for at in LEVELS_SHOWN},
         )
-    for h in outcome.horizons:
+    for h in horizons:
         _table(
             outcome,
-            f"pinball of each quantile at {h} (2 x sum / demand)",
-            [f"pinball.{level:g}.{h}" for level in QUANTILES],
+            f"pinball of each quantile, {h} ahead (2 x sum / demand)",
+            {f"{level:g}": f"pinball.{level:g}.{h}" for level in QUANTILES},
         )
     _by_profile(outcome)
     _table(
         outcome,
-        "WQL of a VM by itself (p95), odds of peaks (mean, worst decile gap), time and memory",
-        [f"vm_p95.{h}" for h in outcome.horizons]
-        + [f"peak.{what}.{w}" for w in outcome.windows for what in ("gap", "worst")]
-        + ["seconds.fit", "seconds.predict", "rss_mib"],
+        "odds of peaks: said less came, mean and worst decile",
+        {f"{what}\n{w}": f"peak.{what}.{w}" for w in windows for what in ("gap", "worst")},
+    )
+    _table(
+        outcome,
+        "WQL of a VM by itself; time; memory of the process at most",
+        {f"p95\n{h}": f"vm_p95.{h}" for h in horizons}
+        | {"fit\ns": "seconds.fit", "predict\ns": "seconds.predict", "\nMiB": "rss_mib"},
     )
     _worst(outcome)
 
@@ -74,52 +82,64 @@ def _stands_in(format_: str, resource: Resource) -> bool:
     return format_ == "bitbrains" and resource is Resource.IOPS
 
 
-def _table(outcome: Outcome, title: str, names: Sequence[str], is_loss: bool = True) -> None:
-    names = [n for n in names if any(n in of for of in outcome.metrics.values())]
-    if not names:
+def _table(outcome: Outcome, title: str, columns: Mapping[str, str]) -> None:
+    """`columns`: heading -> metric. Losses have their best baseline in green, ours the ratio."""
+    columns = {
+        heading: name
+        for heading, name in columns.items()
+        if any(name in of for of in outcome.metrics.values())
+    }
+    if not columns:
         return
-    table = Table("model", title=title, title_justify="left")
-    for name in names:
-        table.add_column(_short(name, names), justify="right")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("model", no_wrap=True)
+    for heading in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    lowest = {
+        name: outcome.best(name)
+        for name in columns.values()
+        if any(part in LOSSES for part in name.split("."))
+    }
     for model in (*outcome.ours, *(m for m in outcome.opponents if m not in outcome.ours)):
-        cells = []
-        for name in names:
-            value = outcome.metrics[model].get(name)
-            best = outcome.best(name) if is_loss else None
-            cell = "" if value is None else f"{value:.4g}"
-            if value is not None and best:
-                if best[0] == model and not name.startswith(("seconds", "rss")):
-                    cell = f"[green]{cell} *[/]"
-                elif model not in outcome.opponents and best[1] > 0 and "wql" in name:
-                    cell += f" [dim]x{value / best[1]:.3f}[/]"
-            cells.append(cell)
-        table.add_row(f"[bold]{model}[/]" if model in outcome.ours else model, *cells)
-    if is_loss:
-        table.caption = "* best baseline; x: ratio to it"
+        row = [_cell(outcome, model, name, lowest.get(name)) for name in columns.values()]
+        table.add_row(f"[bold]{model}[/]" if model in outcome.ours else model, *row)
     out.print(table)
+    ratios = {
+        heading: outcome.metrics[outcome.ours[0]][name] / best[1]
+        for heading, name in columns.items()
+        if "wql" in name
+        and (best := lowest.get(name))
+        and best[1] > 0
+        and name in outcome.metrics[outcome.ours[0]]
+    }
+    if ratios:
+        told = ", ".join(
+            f"{' '.join(heading.split())} {ratio:.3f}" for heading, ratio in ratios.items()
+        )
+        out.print(f"{outcome.ours[0]} / best baseline: {told}\n", highlight=False)
 
 
-def _short(name: str, names: Sequence[str]) -> str:
-    """`name` without what all of them begin with."""
-    if len({n.split(".")[0] for n in names}) > 1:
-        return name.replace(".", " ", 1)
-    return name.removeprefix("active.").removeprefix("unseen.").split(".", 1)[1]
+def _cell(outcome: Outcome, model: str, name: str, best: tuple[str, float] | None) -> str:
+    value = outcome.metrics[model].get(name)
+    if value is None:
+        return ""
+    text = f"{value:.{3 if 'pinball' in name else 4}f}" if value < 10 else f"{value:.4g}"
+    return f"[green]{text}[/]" if best and best[0] == model else text
 
 
 def _by_profile(outcome: Outcome) -> None:
-    labels = sorted(set(outcome.field.profile.tolist()) - {""})
-    for label in labels:
-        _table(outcome, f"WQL, {label}", [f"profile.{label}.wql.{h}" for h in outcome.horizons])
-        names = [f"profile.{label}.coverage.{level:g}" for level in LEVELS_SHOWN]
-        _table(outcome, f"coverage, {label}", names, is_loss=False)
+    for label in sorted(set(outcome.field.profile.tolist()) - {""}):
+        _table(
+            outcome,
+            f"{label} VMs: WQL and coverage",
+            {h: f"profile.{label}.wql.{h}" for h in outcome.horizons}
+            | {f"{at:g}": f"profile.{label}.coverage.{at:g}" for at in LEVELS_SHOWN},
+        )
 
 
 def _worst(outcome: Outcome) -> None:
     lead = outcome.ours[0]
-    table = Table(
-        *outcome.horizons, title=f"the ten worst VMs of {lead}: WQL by itself", title_justify="left"
-    )
-    rows = [[f"{vm} {wql:.3g}" for vm, wql in tail.worst] for tail in outcome.tails[lead].values()]
-    for i in range(max(map(len, rows), default=0)):
-        table.add_row(*(row[i] if i < len(row) else "" for row in rows))
-    out.print(table)
+    out.print(f"the ten worst VMs of {lead}, WQL by itself", style="italic", highlight=False)
+    for horizon, tail in outcome.tails[lead].items():
+        told = ", ".join(f"{vm.strip()} {wql:.3g}" for vm, wql in tail.worst)
+        out.print(f"{horizon}: {told or 'none'}", highlight=False)
