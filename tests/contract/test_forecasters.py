@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from panels import fleet, panel
 
 from evenkeel.domain.panel import Panel
 from evenkeel.forecast.base import (
@@ -17,6 +16,7 @@ from evenkeel.forecast.base import (
     Targets,
 )
 from evenkeel.forecast.catalogue import CATALOGUE, forecaster
+from panels import fleet, panel
 
 TARGETS = Targets(horizons=(1, 6, 12, 288), windows=(6, 12, 288))
 SEED = 7

@@ -102,7 +102,7 @@ def _planetlab(question: Question, calendar: Calendar) -> Material:
     for trace in train.traces:
         if test_ids.get(trace.label, set()).intersection(trace.panel.ids):
             raise InvalidRequest(
-                f"day {trace.label} is in training and in the test: that is looking ahead",
+                f"day {trace.label} is in training and in the test: looking into the future",
                 hint="Choose with --train-days and --test-days, such as 20110403,20110409.",
             )
     notes = []

@@ -12,7 +12,8 @@ them, and not at all in coverage and rates: whether a higher forecast was right 
 transform would (Czado, Gneiting and Held 2009): the forecast's levels that equal y span [a, b] of
 its distribution, and the share (level - a) / (b - a) of the tie counts as covered; a span that
 touches the lowest (highest) level reaches down to 0 (up to 1). The truth's own quantiles score
-their level in `coverage_split`, with atoms or without; in `coverage` they score at least that.
+about their level in `coverage_split` (a and b are known as finely as the levels lie), with atoms
+or without; in `coverage` they score at least that.
 """
 
 from __future__ import annotations

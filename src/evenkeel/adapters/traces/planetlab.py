@@ -45,20 +45,22 @@ def read_planetlab(
     Raises TraceInvalid with file and line (or row) for what is not in one of the layouts.
     """
     rows: Rows = {}
+    offered: set[str] = set()
     flaws: Flaws = Flaws()
     for path in find_files(paths):
         if path.suffix.lower() == ".parquet":
-            _read_parquet(path, rows, flaws, days)
+            offered |= _read_parquet(path, rows, flaws, days)
         else:
             for source in contents(path):
                 day = _day_of(source)
+                offered.add(day)
                 if not days or day in days:
                     _put(rows, flaws, day, source.name.name, _read_text(source))
     missing = [day for day in days if day not in rows]
     if missing or not rows:
         raise TraceInvalid(
             f"day {missing[0]} is not in these files" if missing else "no VM in these files",
-            hint=f"They hold {', '.join(sorted(rows)) or 'none of the days asked for'}.",
+            hint=f"They hold {', '.join(sorted(offered)) or 'no day'}.",
         )
     traces = [_trace(day, vms, calendar or Calendar(), flaws) for day, vms in sorted(rows.items())]
     return Reading(tuple(traces), counted(flaws))
@@ -139,7 +141,8 @@ def _shown(line: bytes) -> str:
     return repr(line[:40].decode("utf-8", "replace"))
 
 
-def _read_parquet(path: Path, rows: Rows, flaws: Flaws, days: Sequence[str]) -> None:
+def _read_parquet(path: Path, rows: Rows, flaws: Flaws, days: Sequence[str]) -> set[str]:
+    """Put `days`, or all, into `rows`; returns which days the file has."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -149,6 +152,7 @@ def _read_parquet(path: Path, rows: Rows, flaws: Flaws, days: Sequence[str]) -> 
         columns_or_fail(path, ("day", "vm", "cpu_pct"), found)
         table = pq.read_table(path, columns=["day", "vm", "cpu_pct"])
         table = table.set_column(0, "day", pc.cast(table["day"], pa.string()))
+        offered = set(map(str, pc.unique(table["day"]).to_pylist()))
         if days:
             table = table.filter(pc.is_in(table["day"], pa.array(list(days))))
         lists = table["cpu_pct"].combine_chunks()
@@ -165,3 +169,4 @@ def _read_parquet(path: Path, rows: Rows, flaws: Flaws, days: Sequence[str]) -> 
     names = zip(table["day"].to_pylist(), table["vm"].to_pylist(), strict=True)
     for (day, vm), end, length in zip(names, ends, lengths, strict=True):
         _put(rows, flaws, str(day), str(vm), _padded(flat[end - length : end]))
+    return offered
