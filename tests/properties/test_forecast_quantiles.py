@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from evenkeel.forecast.base import LEVELS, N_QUANTILES, QUANTILES, exceedance, tidy
+from evenkeel.forecast.base import N_QUANTILES, QUANTILES, exceedance, tidy
 from evenkeel.forecast.statistical.empirical import last_known, quantiles, window_peaks
 
 any_floats = st.floats(-1e6, 1e6, width=32) | st.just(float("nan"))
@@ -52,7 +52,7 @@ def test_quantiles_are_those_of_the_known_values(x):
     for row, said in zip(x, found, strict=True):
         known = row[np.isfinite(row)]
         if len(known):
-            wanted = np.quantile(known.astype(np.float64), LEVELS.astype(np.float64))
+            wanted = np.quantile(known.astype(np.float64), QUANTILES)
             np.testing.assert_allclose(said, wanted, rtol=1e-4, atol=1e-4)
         else:
             assert np.isnan(said).all()

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from math import gcd
 from pathlib import Path
 from typing import Final
 
@@ -186,12 +187,18 @@ def _spans(question: Question, history: str, warm_up: str) -> tuple[int, int]:
 
 
 def _every(question: Question, n_slots: int, notes: list[str]) -> int:
+    """About three hours; no divisor of the day, so that every minute of it has its turn.
+
+    Origins at full hours alone would judge by what starts at full hours.
+    """
     if question.every:
         return slots(question.every, "--every")
-    every = slots("3h")
+    every = slots("185m")
     if n_slots // every > MAX_ORIGINS:
         every = -(-n_slots // MAX_ORIGINS)
-        notes.append(f"an origin every {every * SLOT_S / 3600:.1f} h, {MAX_ORIGINS} in all")
+        while gcd(every, slots("1d")) > 1:
+            every += 1
+        notes.append(f"an origin every {every * SLOT_S / 3600:.1f} h")
     return every
 
 

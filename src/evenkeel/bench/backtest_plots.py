@@ -170,7 +170,9 @@ def _fans(figure: Any, outcome: Outcome) -> bool:
             min(round((target_s[-1] - trace.start_s) / trace.step_s) + 1, trace.n_slots),
         )
         came = trace.values[trace.ids.index(outcome.field.ids[vm]), slot]
-        axes.plot((slot - slot[0]) * trace.step_s / 3600, came, color="0.15", lw=0.7, label="came")
+        axes.plot((slot - slot[0]) * trace.step_s / 3600, came, color="0.65", lw=0.5, zorder=0)
+        judged = outcome.field.observed.y[rows, -1]
+        axes.plot(hours, judged, ".", color="0.1", ms=4, label="came")
         axes.set(xlabel="hours", ylabel=unit, title=outcome.field.ids[vm][:48])
         axes.title.set_fontsize(9)
     figure.axes[0].legend(fontsize=7)

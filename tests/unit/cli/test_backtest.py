@@ -83,7 +83,7 @@ def test_one_parquet_is_split_by_time_and_by_vms(run, month, tmp_path):
     assert result.exit_code == 0, result.output
     measured = json.loads(out.read_text())
     assert measured["detail"]["n_train_series"] == 8
-    # Three days, an origin every three hours, all with their next slot inside.
+    # Three days, an origin every 37 slots, all with their next slot inside.
     assert measured["detail"]["n_origins"] == 24
     assert measured["metrics"]["unseen.wql.24h"] > 0
     # All models of --models beside the first are opponents or listed apart.

@@ -52,6 +52,14 @@ def test_one_day_one_file_and_a_zip_are_the_same(tmp_path):
         np.testing.assert_allclose(trace.panel.values[0], np.array(RISING) / 100, rtol=1e-6)
 
 
+def test_what_lies_beside_the_days_is_not_a_vm(tmp_path):
+    write_day(tmp_path, "20110303", a=RISING)
+    (tmp_path / "README.md").write_text("about the traces")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_text("ref")
+    assert [t.label for t in read_planetlab([tmp_path]).traces] == ["20110303"]
+
+
 def test_parquet_and_its_days(tmp_path):
     path = tmp_path / "p.parquet"
     days = ["20110303", "20110306"]

@@ -19,7 +19,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Final
 
 import numpy as np
@@ -60,7 +60,9 @@ def find_files(paths: Sequence[Path], suffix: str = "") -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
+            inside = [
+                p for p in path.rglob("*") if p.is_file() and not _is_aside(p.relative_to(path))
+            ]
             wanted = [p for p in inside if p.suffix.lower() in (suffix, ".parquet", ".zip")]
             found += sorted(wanted if suffix else inside, key=_natural)
         elif path.is_file():
@@ -81,8 +83,8 @@ def contents(path: Path, suffix: str = "") -> Iterator[Source]:
             return
         with zipfile.ZipFile(path) as archive:
             for name in sorted(archive.namelist(), key=lambda n: _natural(PurePosixPath(n))):
-                hidden = PurePosixPath(name).name.startswith(".") or "__MACOSX" in name
-                if not name.endswith("/") and name.lower().endswith(suffix) and not hidden:
+                aside = name.endswith("/") or _is_aside(PurePosixPath(name))
+                if name.lower().endswith(suffix) and not aside:
                     yield Source(f"{path}/{name}", archive.read(name))
     except (OSError, zipfile.BadZipFile) as error:
         raise TraceInvalid(f"{path}: cannot be read: {error}") from error
@@ -173,6 +175,12 @@ def columns_or_fail(path: Path, wanted: Iterable[str], found: Sequence[str]) -> 
         raise TraceInvalid(
             f"{path}: column {missing[0]!r} is missing; it has {', '.join(found) or 'none'}"
         )
+
+
+def _is_aside(path: PurePath) -> bool:
+    """Hidden files and folders, and what people lay beside data to read."""
+    is_hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return is_hidden or path.suffix.lower() == ".md" or path.stem.upper() in ("README", "LICENSE")
 
 
 def _natural(path: PurePosixPath | Path) -> list[tuple[int, str]]:
