@@ -13,6 +13,7 @@ import typer
 from evenkeel import __version__
 from evenkeel.cli import doctor, fleet
 from evenkeel.cli.agent import agent
+from evenkeel.cli.backtest import ListsOfWords, backtest
 from evenkeel.cli.bench import bench_app
 from evenkeel.cli.configuration import config
 from evenkeel.cli.controller import controller
@@ -38,6 +39,7 @@ app.command()(agent)
 app.command()(controller)
 app.command()(demo)
 app.command()(config)
+app.command(cls=ListsOfWords)(backtest)
 app.add_typer(token_app, name="token")
 
 

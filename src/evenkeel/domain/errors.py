@@ -171,6 +171,18 @@ class ModelInvalid(EvenkeelError):
     default_hint = "The file is damaged or of another program; roll back to the former model."
 
 
+# --- traces -----------------------------------------------------------------------------------
+
+
+class TraceInvalid(EvenkeelError):
+    """A file of demand that cannot be read: which file, which line or column, and why."""
+
+    code = "trace_invalid"
+    http_status = 422
+    exit_code = 2
+    default_hint = "Is `--format` right? `evenkeel backtest --help` describes the layouts."
+
+
 # --- lab --------------------------------------------------------------------------------------
 
 

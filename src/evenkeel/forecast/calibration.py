@@ -16,13 +16,15 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F32, F64, Ints
+from evenkeel.domain.arrays import F32, F64, Bools, Ints
+from evenkeel.domain.panel import Panel
 from evenkeel.forecast.base import LEVELS, N_QUANTILES, Forecast, tidy
+from evenkeel.forecast.features import truth
 
 EDGES: Final = (0.1, 0.3, 0.8, 2.0)
 """Between groups: (q95 - q25) as a share of the median-ish level (q50 + q95) / 2."""
 N_GROUPS: Final = len(EDGES) + 1
-RATE: Final = 0.05
+RATE: Final = 0.1
 """Step of a shift, in spreads, when coverage is wrong by 1 for as many rows as `FULL_ROWS`."""
 FULL_ROWS: Final = 200.0
 FIRST_TRACKED: Final = 4
@@ -74,6 +76,53 @@ class Calibration:
         step = step / np.sqrt(LEVELS * (1.0 - LEVELS)) * 0.5
         step[..., :FIRST_TRACKED] = 0.0
         return Calibration(self.shift + step)
+
+
+class Tracker:
+    """A calibration that follows a row of forecasts: each is learnt from when its truth is known.
+
+    Every target of every forecast counts once, at the first origin at which it has come to be.
+    """
+
+    def __init__(self, n_targets: int) -> None:
+        self.calibration = Calibration.none(n_targets)
+        self._waiting: list[tuple[Forecast, Bools]] = []
+
+    def follow(self, known: Panel, raw: Forecast) -> Forecast:
+        """`raw`, made from `known`, calibrated by all that `known` tells of earlier forecasts."""
+        waiting = []
+        for forecast, learnt in self._waiting:
+            due = _due(forecast, known.end_s) & ~learnt
+            if due.any():
+                self.calibration = self.calibration.update(forecast, _came(known, forecast, due))
+                learnt = learnt | due
+            if not learnt.all():
+                waiting.append((forecast, learnt))
+        n_targets = len(raw.targets.horizons + raw.targets.windows)
+        self._waiting = [*waiting, (raw, np.zeros(n_targets, dtype=bool))]
+        return self.calibration.apply(raw)
+
+
+def _due(forecast: Forecast, now_s: float) -> Bools:
+    """Which targets lie before `now_s`, (K,)."""
+    ahead = np.array(forecast.targets.horizons + forecast.targets.windows)
+    return forecast.origin_s + ahead * forecast.step_s <= now_s
+
+
+def _came(known: Panel, forecast: Forecast, wanted: Bools) -> F32:
+    """Truth (N, K) for the forecast's series; NaN where not wanted, or not known, or gone."""
+    origin = round((forecast.origin_s - known.start_s) / known.step_s)
+    n_targets = len(wanted)
+    came = np.full((len(forecast.ids), n_targets), np.nan, dtype=np.float32)
+    if origin < 0:
+        return came
+    found = truth(known, origin, forecast.targets)
+    if known.ids != forecast.ids:
+        row = {vm: i for i, vm in enumerate(known.ids)}
+        at = np.array([row.get(vm, -1) for vm in forecast.ids])
+        found = np.where((at >= 0)[:, None], found[at], np.float32(np.nan))
+    came[:, wanted] = found[:, wanted]
+    return came
 
 
 def _joined(forecast: Forecast) -> F32:

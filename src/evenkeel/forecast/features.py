@@ -269,6 +269,9 @@ def truth(panel: Panel, origin: int, targets: Targets) -> F32:
         columns.append(panel.values[:, at] if at < panel.n_slots else np.full(n, np.nan))
     for w in targets.windows:
         stretch = panel.values[:, origin : origin + w]
+        if stretch.shape[1] < w:
+            columns.append(np.full(n, np.nan))
+            continue
         known = ~np.isnan(stretch)
         peak = np.where(known, stretch, -np.inf).max(axis=1, initial=-np.inf)
         # a peak over a stretch with holes may have been higher than what was seen

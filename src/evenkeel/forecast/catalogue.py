@@ -1,0 +1,87 @@
+"""Every forecaster by the name that `--models` takes. A new one gets one line in `CATALOGUE`.
+
+Models that need heavy libraries are imported when they are made, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from evenkeel.domain.errors import ConfigInvalid
+from evenkeel.domain.panel import DAY_S
+from evenkeel.forecast.base import Forecaster
+from evenkeel.forecast.statistical.baseline import Baseline, Rule
+from evenkeel.forecast.statistical.rules import last_diff, last_value, seasonal_naive, trailing
+
+HOUR_S: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`is_baseline`: an opponent, not ours. `always`: runs beside whatever is measured."""
+
+    make: Callable[[], Forecaster]
+    is_baseline: bool = False
+    always: bool = False
+
+
+def _opponent(name: str, rule: Rule) -> Entry:
+    return Entry(lambda: Baseline(name, rule), is_baseline=True, always=True)
+
+
+def _ets() -> Forecaster:
+    from evenkeel.forecast.statistical.classical import ets
+
+    return Baseline("ets", ets)
+
+
+def _theta() -> Forecaster:
+    from evenkeel.forecast.statistical.classical import theta
+
+    return Baseline("theta", theta)
+
+
+def _auto() -> Forecaster:
+    from evenkeel.forecast.auto import AutoForecaster
+
+    return AutoForecaster()
+
+
+def _network(recurrent: bool) -> Forecaster:
+    from evenkeel.forecast.network.forecaster import NetworkForecaster
+
+    return NetworkForecaster(recurrent)
+
+
+def _boosted() -> Forecaster:
+    from evenkeel.forecast.boosted import BoostedForecaster
+
+    return BoostedForecaster()
+
+
+CATALOGUE: Final[dict[str, Entry]] = {
+    "auto": Entry(_auto),
+    "blend": Entry(lambda: _network(recurrent=False)),
+    "recurrent": Entry(lambda: _network(recurrent=True)),
+    "boosted": Entry(_boosted),
+    "last-value": _opponent("last-value", last_value),
+    "last-diff": _opponent("last-diff", last_diff(7 * DAY_S)),
+    "trailing-1h": _opponent("trailing-1h", trailing(HOUR_S)),
+    "trailing-12h": _opponent("trailing-12h", trailing(12 * HOUR_S)),
+    "trailing-1d": _opponent("trailing-1d", trailing(DAY_S)),
+    "trailing-7d": _opponent("trailing-7d", trailing(7 * DAY_S)),
+    "seasonal-naive": _opponent("seasonal-naive", seasonal_naive),
+    "ets": Entry(_ets, is_baseline=True),
+    "theta": Entry(_theta, is_baseline=True),
+}
+
+
+def forecaster(name: str) -> Forecaster:
+    """Raises ConfigInvalid for a name that is not in the catalogue."""
+    if name not in CATALOGUE:
+        raise ConfigInvalid(
+            f"there is no model {name!r}", hint=f"There are: {', '.join(CATALOGUE)}."
+        )
+    return CATALOGUE[name].make()

@@ -1,0 +1,1 @@
+"""Forecasters that learn nothing beforehand: what every other one has to beat."""

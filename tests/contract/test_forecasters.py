@@ -1,0 +1,182 @@
+"""Every forecaster of the catalogue keeps the contract of `forecast/base.py`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from evenkeel.domain.panel import Panel
+from evenkeel.forecast.base import (
+    N_QUANTILES,
+    FittedForecaster,
+    Forecast,
+    Forecaster,
+    Targets,
+)
+from evenkeel.forecast.catalogue import CATALOGUE, forecaster
+from panels import fleet, panel
+
+TARGETS = Targets(horizons=(1, 6, 12, 288), windows=(6, 12, 288))
+SEED = 7
+
+
+@pytest.fixture(scope="module", params=list(CATALOGUE))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(name: str) -> Forecaster:
+    return forecaster(name)
+
+
+@pytest.fixture(scope="module")
+def train() -> list[Panel]:
+    return [fleet(16, 4 * 288, seed=1, kinds=("web", "batch") * 8), fleet(8, 2 * 288, seed=2)]
+
+
+@pytest.fixture(scope="module")
+def fitted(model: Forecaster, train: list[Panel]) -> FittedForecaster:
+    return model.fit(train, TARGETS, SEED)
+
+
+def keeps_the_contract(said: Forecast, asked: Panel, targets: Targets = TARGETS) -> None:
+    n = asked.n_series
+    assert said.ids == asked.ids
+    assert said.targets == targets
+    assert said.origin_s == asked.end_s
+    assert said.values.shape == (n, len(targets.horizons), N_QUANTILES)
+    assert said.peaks.shape == (n, len(targets.windows), N_QUANTILES)
+    for quantiles in (said.values, said.peaks):
+        assert quantiles.dtype == np.float32
+        assert np.isfinite(quantiles).all()
+        assert (quantiles >= 0).all()
+        assert (np.diff(quantiles, axis=-1) >= 0).all()
+
+
+def same(a: Forecast, b: Forecast) -> bool:
+    return a.values.tobytes() == b.values.tobytes() and a.peaks.tobytes() == b.peaks.tobytes()
+
+
+def test_it_has_the_name_it_is_found_by(name, model, fitted):
+    assert model.name == fitted.name == name
+
+
+def test_shapes_and_order(fitted):
+    asked = fleet(5, 2 * 288, seed=3)
+    keeps_the_contract(fitted.predict(asked, TARGETS), asked)
+
+
+def test_the_future_does_not_move_the_forecast(fitted):
+    """The array goes on behind the panel; what lies there must not matter."""
+    whole = fleet(5, 3 * 288, seed=4)
+    before = fitted.predict(whole.until(400), TARGETS)
+    whole.values[:, 400:] = 1e6 * np.random.default_rng(0).random(whole.values[:, 400:].shape)
+    assert same(before, fitted.predict(whole.until(400), TARGETS))
+
+
+def test_the_same_question_has_the_same_answer(fitted):
+    asked = fleet(5, 2 * 288, seed=5)
+    assert same(fitted.predict(asked, TARGETS), fitted.predict(asked, TARGETS))
+
+
+def test_the_question_is_not_written_on(fitted):
+    asked = fleet(4, 300, seed=5)
+    before = asked.values.copy()
+    fitted.predict(asked, TARGETS)
+    np.testing.assert_array_equal(asked.values, before)
+
+
+def test_the_same_seed_learns_the_same(model, train, fitted):
+    asked = fleet(5, 2 * 288, seed=6)
+    again = model.fit(train, TARGETS, SEED)
+    assert same(fitted.predict(asked, TARGETS), again.predict(asked, TARGETS))
+
+
+def test_saved_and_loaded_it_forecasts_the_same_bytes(model, fitted):
+    asked = fleet(5, 2 * 288, seed=8)
+    loaded = model.load(fitted.save())
+    assert loaded.name == fitted.name
+    assert same(fitted.predict(asked, TARGETS), loaded.predict(asked, TARGETS))
+
+
+@pytest.mark.parametrize("n_slots", [1, 2, 5, 11, 12, 13, 100, 288, 300, 577])
+def test_any_length_of_history(fitted, n_slots):
+    asked = fleet(4, n_slots, seed=9)
+    keeps_the_contract(fitted.predict(asked, TARGETS), asked)
+
+
+def odd_series() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    t = 400
+    usual = rng.gamma(2, 0.1, t)
+    holes = usual.copy()
+    holes[rng.random(t) < 0.3] = np.nan
+    hole_now = usual.copy()
+    hole_now[-200:] = np.nan
+    one = np.full(t, np.nan)
+    one[-1] = 0.4
+    one_long_ago = np.full(t, np.nan)
+    one_long_ago[3] = 0.4
+    return {
+        "all unknown": np.full(t, np.nan),
+        "one sample": one,
+        "one sample long ago": one_long_ago,
+        "zero": np.zeros(t),
+        "constant": np.full(t, 0.37),
+        "holes": holes,
+        "a hole now": hole_now,
+        "a step": np.where(np.arange(t) < 200, 0.1, 0.9),
+        "above the capacity": usual + 3.0,
+        "huge": usual * 1e9,
+        "tiny": usual * 1e-9,
+    }
+
+
+@pytest.mark.parametrize("what", list(odd_series()))
+def test_odd_series(fitted, what):
+    asked = panel(odd_series()[what])
+    keeps_the_contract(fitted.predict(asked, TARGETS), asked)
+
+
+def test_odd_series_beside_usual_ones(fitted):
+    asked = panel(np.stack(list(odd_series().values())))
+    keeps_the_contract(fitted.predict(asked, TARGETS), asked)
+
+
+def test_a_vm_that_is_always_zero_is_not_expected_to_want_much(fitted):
+    said = fitted.predict(panel(np.zeros((3, 400))), TARGETS)
+    assert (said.values[:, :3, 3] <= 0.05).all(), "the median of the next hour"
+
+
+def test_unknown_kinds_and_capacity(fitted):
+    asked = replace(
+        fleet(4, 300, seed=10),
+        kinds=("never seen", "", "web", "another"),
+        capacity=np.full(4, np.nan),
+    )
+    keeps_the_contract(fitted.predict(asked, TARGETS), asked)
+
+
+def test_censored_samples(fitted):
+    asked = fleet(4, 300, seed=11)
+    asked = replace(asked, censored=np.random.default_rng(0).random((4, 300)) < 0.1)
+    keeps_the_contract(fitted.predict(asked, TARGETS), asked)
+
+
+def test_no_windows(fitted):
+    targets = Targets(horizons=(1, 6, 12, 288))
+    asked = fleet(4, 300, seed=12)
+    keeps_the_contract(fitted.predict(asked, targets), asked, targets)
+
+
+def test_nobody_to_forecast(fitted):
+    asked = fleet(4, 300, seed=13).only(np.array([], dtype=np.intp))
+    keeps_the_contract(fitted.predict(asked, TARGETS), asked)
+
+
+def test_no_history_at_all(fitted):
+    asked = panel(np.empty((3, 0)))
+    keeps_the_contract(fitted.predict(asked, TARGETS), asked)
