@@ -15,11 +15,31 @@ from evenkeel.forecast.base import (
     Forecaster,
     Targets,
 )
+from evenkeel.forecast.auto import AutoForecaster, Learner
+from evenkeel.forecast.boosted import BoostedForecaster
 from evenkeel.forecast.catalogue import CATALOGUE, forecaster
+from evenkeel.forecast.network.forecaster import NetworkForecaster
+from evenkeel.forecast.network.settings import Training
 from panels import fleet, panel
 
 TARGETS = Targets(horizons=(1, 6, 12, 288), windows=(6, 12, 288))
 SEED = 7
+BRIEF = Training(epochs=1, rows_per_epoch=400, hidden=32)
+
+
+def brief() -> tuple[Learner, ...]:
+    """The learnt models, trained for seconds only: the contract asks for no skill."""
+    return (
+        NetworkForecaster(training=BRIEF),
+        BoostedForecaster(rows=400, rounds=5),
+        NetworkForecaster(recurrent=True, training=BRIEF),
+    )
+
+
+def brief_forecaster(name: str) -> Forecaster:
+    if name == "auto":
+        return AutoForecaster(brief, judged_rows=200)
+    return next((model for model in brief() if model.name == name), None) or forecaster(name)
 
 
 @pytest.fixture(scope="module", params=list(CATALOGUE))
@@ -29,7 +49,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def model(name: str) -> Forecaster:
-    return forecaster(name)
+    return brief_forecaster(name)
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from evenkeel.forecast.features import (
     kind_of_series,
 )
 from evenkeel.forecast.network.forecaster import NetworkForecaster
+from evenkeel.forecast.network.settings import Training
 from evenkeel.forecast.rows import Rows, draw, held_out, least_scale
 
 NAME: Final = "auto"
@@ -59,7 +60,11 @@ class Learner(Protocol):
 
 def learners() -> tuple[Learner, ...]:
     """From cheap to dear."""
-    return (NetworkForecaster(), BoostedForecaster(), NetworkForecaster(recurrent=True))
+    return (
+        NetworkForecaster(),
+        BoostedForecaster(),
+        NetworkForecaster(recurrent=True, training=Training(epochs=7)),
+    )
 
 
 def _ignore(_what: str) -> None:
@@ -71,6 +76,7 @@ class AutoForecaster:
     """`report` is told which model is being fitted."""
 
     make: Callable[[], tuple[Learner, ...]] = learners
+    judged_rows: int = JUDGED_ROWS
     report: Callable[[str], None] = _ignore
 
     @property
@@ -90,7 +96,7 @@ class AutoForecaster:
         if judge:
             self.report("choosing")
             rng = np.random.default_rng(seed + 1)
-            rows = draw(judge, targets, least_scale(learn), JUDGED_ROWS, rng)
+            rows = draw(judge, targets, least_scale(learn), self.judged_rows, rng)
             losses, count = measure(rows, models, options)
             choice = choose(losses, count, [len(option) for option in options])
         else:  # too few VMs to keep any apart: the cheapest learnt model, unmeasured

@@ -32,8 +32,8 @@ def _no_report(_share: float) -> None:
 class BoostedForecaster:
     """`rows` series-origins, `rounds` trees a quantile."""
 
-    rows: int = 300_000
-    rounds: int = 300
+    rows: int = 120_000
+    rounds: int = 200
     leaves: int = 47
     learning_rate: float = 0.06
     report: Callable[[float], None] = _no_report
