@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from evenkeel.domain.panel import Panel
+from evenkeel.forecast.auto import AutoForecaster, Learner
 from evenkeel.forecast.base import (
     N_QUANTILES,
     FittedForecaster,
@@ -15,7 +16,6 @@ from evenkeel.forecast.base import (
     Forecaster,
     Targets,
 )
-from evenkeel.forecast.auto import AutoForecaster, Learner
 from evenkeel.forecast.boosted import BoostedForecaster
 from evenkeel.forecast.catalogue import CATALOGUE, forecaster
 from evenkeel.forecast.network.forecaster import NetworkForecaster

@@ -100,7 +100,7 @@ def backtest(
     began_s = time.monotonic()
     ours = question.models or (next(iter(CATALOGUE)),)
     names = [n for n, entry in CATALOGUE.items() if entry.always and n not in ours] + list(ours)
-    models = {name: forecaster(name) for name in names}
+    models = {name: forecaster(name, lambda words: on_step(words, 0, 0)) for name in names}
     on_step("reading", 0, 0)
     found = material(question, time.time())
     horizons, windows, targets, notes = _targets(question, found)

@@ -58,26 +58,26 @@ class Learner(Protocol):
     def load(self, blob: bytes) -> Learnt: ...
 
 
-def learners() -> tuple[Learner, ...]:
-    """From cheap to dear."""
-    return (
-        NetworkForecaster(),
-        BoostedForecaster(),
-        NetworkForecaster(recurrent=True, training=Training(epochs=7)),
-    )
-
-
 def _ignore(_what: str) -> None:
     return
 
 
+def learners(report: Callable[[str], None] = _ignore) -> tuple[Learner, ...]:
+    """From cheap to dear."""
+    return (
+        NetworkForecaster(report=report),
+        BoostedForecaster(report=report),
+        NetworkForecaster(recurrent=True, training=Training(epochs=7), report=report),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class AutoForecaster:
-    """`report` is told which model is being fitted."""
+    """`report` is told in words how far it has come."""
 
     make: Callable[[], tuple[Learner, ...]] = learners
-    judged_rows: int = JUDGED_ROWS
     report: Callable[[str], None] = _ignore
+    judged_rows: int = JUDGED_ROWS
 
     @property
     def name(self) -> str:
@@ -90,11 +90,10 @@ class AutoForecaster:
         judge = [panel.only(mask) for panel, mask in zip(panels, apart, strict=True) if mask.any()]
         models: dict[str, Learnt] = {}
         for learner in self.make():
-            self.report(f"fitting {learner.name}")
             models[learner.name] = learner.fit(learn, targets, seed)
         options = _options(tuple(models))
         if judge:
-            self.report("choosing")
+            self.report("choosing among models")
             rng = np.random.default_rng(seed + 1)
             rows = draw(judge, targets, least_scale(learn), self.judged_rows, rng)
             losses, count = measure(rows, models, options)

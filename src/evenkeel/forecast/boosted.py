@@ -24,7 +24,7 @@ _ANCHOR: Final = CANDIDATES.index("trailing-3h")
 _GAMMA: Final = 0.15
 
 
-def _no_report(_share: float) -> None:
+def _no_report(_words: str) -> None:
     return
 
 
@@ -36,7 +36,7 @@ class BoostedForecaster:
     rounds: int = 200
     leaves: int = 47
     learning_rate: float = 0.06
-    report: Callable[[float], None] = _no_report
+    report: Callable[[str], None] = _no_report
 
     @property
     def name(self) -> str:
@@ -80,7 +80,7 @@ class BoostedForecaster:
             boosters.append(
                 lightgbm.train(settings | {"alpha": level}, data, self.rounds).model_to_string()
             )
-            self.report((i + 1) / N_QUANTILES)
+            self.report(f"training {NAME}: {(i + 1) / N_QUANTILES:.0%}")
         return FittedBoosted(floor, tuple(boosters), _boosters(boosters))
 
     def load(self, blob: bytes) -> FittedBoosted:

@@ -18,53 +18,59 @@ from evenkeel.forecast.statistical.rules import last_diff, last_value, seasonal_
 HOUR_S: Final = 3600.0
 
 
+Report = Callable[[str], None]
+"""Told in words how far a long fit has come."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`is_baseline`: an opponent, not ours. `always`: runs beside whatever is measured."""
+    """`make` gets whom to tell about progress. `is_baseline`: an opponent, not ours. `always`: it
+    runs beside whatever is measured.
+    """
 
-    make: Callable[[], Forecaster]
+    make: Callable[[Report], Forecaster]
     is_baseline: bool = False
     always: bool = False
 
 
 def _opponent(name: str, rule: Rule) -> Entry:
-    return Entry(lambda: Baseline(name, rule), is_baseline=True, always=True)
+    return Entry(lambda _: Baseline(name, rule), is_baseline=True, always=True)
 
 
-def _ets() -> Forecaster:
+def _ets(_: Report) -> Forecaster:
     from evenkeel.forecast.statistical.classical import ets
 
     return Baseline("ets", ets)
 
 
-def _theta() -> Forecaster:
+def _theta(_: Report) -> Forecaster:
     from evenkeel.forecast.statistical.classical import theta
 
     return Baseline("theta", theta)
 
 
-def _auto() -> Forecaster:
-    from evenkeel.forecast.auto import AutoForecaster
+def _auto(report: Report) -> Forecaster:
+    from evenkeel.forecast.auto import AutoForecaster, learners
 
-    return AutoForecaster()
+    return AutoForecaster(lambda: learners(report), report)
 
 
-def _network(recurrent: bool) -> Forecaster:
+def _network(report: Report, recurrent: bool) -> Forecaster:
     from evenkeel.forecast.network.forecaster import NetworkForecaster
 
-    return NetworkForecaster(recurrent)
+    return NetworkForecaster(recurrent, report=report)
 
 
-def _boosted() -> Forecaster:
+def _boosted(report: Report) -> Forecaster:
     from evenkeel.forecast.boosted import BoostedForecaster
 
-    return BoostedForecaster()
+    return BoostedForecaster(report=report)
 
 
 CATALOGUE: Final[dict[str, Entry]] = {
     "auto": Entry(_auto),
-    "blend": Entry(lambda: _network(recurrent=False)),
-    "recurrent": Entry(lambda: _network(recurrent=True)),
+    "blend": Entry(lambda report: _network(report, recurrent=False)),
+    "recurrent": Entry(lambda report: _network(report, recurrent=True)),
     "boosted": Entry(_boosted),
     "last-value": _opponent("last-value", last_value),
     "last-diff": _opponent("last-diff", last_diff(7 * DAY_S)),
@@ -78,10 +84,10 @@ CATALOGUE: Final[dict[str, Entry]] = {
 }
 
 
-def forecaster(name: str) -> Forecaster:
+def forecaster(name: str, report: Report = lambda _: None) -> Forecaster:
     """Raises ConfigInvalid for a name that is not in the catalogue."""
     if name not in CATALOGUE:
         raise ConfigInvalid(
             f"there is no model {name!r}", hint=f"There are: {', '.join(CATALOGUE)}."
         )
-    return CATALOGUE[name].make()
+    return CATALOGUE[name].make(report)

@@ -17,7 +17,7 @@ from evenkeel.forecast.network.settings import Training
 from evenkeel.forecast.rows import draw, least_scale
 
 
-def _no_report(_share: float) -> None:
+def _no_report(_words: str) -> None:
     return
 
 
@@ -27,7 +27,7 @@ class NetworkForecaster:
 
     recurrent: bool = False
     training: Training = field(default_factory=Training)
-    report: Callable[[float], None] = _no_report
+    report: Callable[[str], None] = _no_report
 
     @property
     def name(self) -> str:
@@ -44,7 +44,7 @@ class NetworkForecaster:
             self.training,
             self.recurrent,
             seed,
-            self.report,
+            lambda share: self.report(f"training {self.name}: {share:.0%}"),
         )
         return FittedNetwork(self.name, model, floor, Session(model))
 

@@ -1,0 +1,79 @@
+"""The choice among simple and learnt forecasts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from evenkeel.domain.errors import ModelInvalid
+from evenkeel.forecast.auto import AutoForecaster, _options, choose
+from evenkeel.forecast.base import Targets
+from evenkeel.forecast.features import N_CANDIDATES, N_KINDS
+from evenkeel.forecast.rows import draw, held_out
+from panels import fleet
+
+OPTIONS = _options(("cheap", "dear"))
+MANY = np.full((N_KINDS, 1), 10_000)
+
+
+def losses_of(**of: float) -> np.ndarray:
+    found = np.full((len(OPTIONS), N_KINDS, 1), 1.0)
+    for name, loss in of.items():
+        found[OPTIONS.index(tuple(name.split("_")))] = loss
+    return found
+
+
+def chosen(losses: np.ndarray, count: np.ndarray = MANY) -> list[tuple[str, ...]]:
+    sizes = [len(option) for option in OPTIONS]
+    return [OPTIONS[i] for i in choose(losses, count, sizes)[:, 0]]
+
+
+def test_a_simple_forecast_serves_unless_it_is_clearly_beaten():
+    assert chosen(losses_of(last=0.9, cheap=0.899))[0] == ("last",)
+    assert chosen(losses_of(last=0.9, cheap=0.89))[0] == ("cheap",)
+
+
+def test_a_dear_model_has_to_bring_more():
+    assert chosen(losses_of(cheap=0.800, dear=0.795))[0] == ("cheap",)
+    assert chosen(losses_of(cheap=0.800, dear=0.780))[0] == ("dear",)
+    assert chosen(losses_of(cheap=0.800, dear=0.9, cheap_dear=0.78))[0] == ("cheap", "dear")
+
+
+def test_a_kind_with_few_rows_goes_with_all():
+    losses = losses_of(cheap=0.5)
+    losses[OPTIONS.index(("last",)), 0] = 0.1
+    count = MANY.copy()
+    count[0] = 20
+    assert chosen(losses, count) == [("cheap",)] * N_KINDS
+
+
+def test_a_vm_is_kept_apart_everywhere_or_nowhere():
+    ids = [f"vm{i}" for i in range(2000)]
+    apart = held_out(ids, seed=1)
+    assert 0.09 < apart.mean() < 0.15
+    np.testing.assert_array_equal(apart[::-1], held_out(ids[::-1], seed=1))
+    assert (apart != held_out(ids, seed=2)).any()
+
+
+def test_training_rows_never_reach_past_the_panel():
+    """Targets past the end are unknown, not looked up elsewhere."""
+    whole = fleet(4, 400, seed=1)
+    part = whole.until(300)
+    rng = np.random.default_rng(0)
+    rows = draw([part], Targets((1, 288)), 0.01, 500, rng)
+    assert np.isnan(rows.truth[:, 1]).any()
+    whole.values[:, 300:] = 1e9
+    again = draw([part], Targets((1, 288)), 0.01, 500, np.random.default_rng(0))
+    np.testing.assert_array_equal(rows.truth, again.truth)
+    np.testing.assert_array_equal(rows.features.candidates, again.features.candidates)
+
+
+def test_nothing_to_learn_from_is_said():
+    with pytest.raises(ValueError, match="nothing to learn from"):
+        draw([fleet(3, 5, seed=1)], Targets((1,)), 0.1, 100, np.random.default_rng(0))
+
+
+def test_a_damaged_model_is_refused():
+    with pytest.raises(ModelInvalid):
+        AutoForecaster().load(b"not a model")
+    assert len(OPTIONS) > N_CANDIDATES

@@ -1,0 +1,99 @@
+"""Coverage that comes back, whatever the forecaster believes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from evenkeel.domain.panel import Panel
+from evenkeel.domain.resources import Resource
+from evenkeel.forecast.base import LEVELS, Forecast, Targets
+from evenkeel.forecast.calibration import Calibration, Tracker
+
+N = 400
+TARGETS = Targets(horizons=(1, 3), windows=(2,))
+
+
+def panel_until(values: np.ndarray, slot: int) -> Panel:
+    ids = tuple(str(i) for i in range(len(values)))
+    return Panel(ids, values[:, :slot], 0.0, Resource.CPU)
+
+
+def believed(known: Panel, spread: float) -> Forecast:
+    """Normal around 100, whatever came."""
+    quantiles = (100 + spread * norm.ppf(LEVELS)).astype(np.float32)
+    return Forecast(
+        known.ids,
+        known.end_s,
+        known.step_s,
+        TARGETS,
+        np.tile(quantiles, (known.n_series, 2, 1)),
+        np.tile(quantiles, (known.n_series, 1, 1)),
+    )
+
+
+@pytest.mark.parametrize("spread", [4.0, 25.0])
+def test_a_forecaster_that_is_too_sure_or_too_shy_is_put_right(spread):
+    rng = np.random.default_rng(3)
+    values = rng.normal(100, 10, (N, 200)).astype(np.float32)
+    tracker = Tracker(3)
+    late, raw_late = [], []
+    for slot in range(10, 190):
+        known = panel_until(values, slot)
+        raw = believed(known, spread)
+        said = tracker.follow(known, raw)
+        if slot > 130:
+            late.append((values[:, slot : slot + 1] <= said.values[:, 0]).mean(axis=0))
+            raw_late.append((values[:, slot : slot + 1] <= raw.values[:, 0]).mean(axis=0))
+    wrong = np.abs(np.mean(late, axis=0) - LEVELS)[4:]
+    assert wrong.max() < 0.02
+    assert np.abs(np.mean(raw_late, axis=0) - LEVELS)[4:].max() > 0.08
+
+
+def test_the_future_is_not_looked_at():
+    rng = np.random.default_rng(4)
+    values = rng.normal(100, 10, (N, 60)).astype(np.float32)
+    changed = values.copy()
+    changed[:, 40:] = 1e6
+    answers = []
+    for world in (values, changed):
+        tracker = Tracker(3)
+        for slot in range(10, 41):
+            said = tracker.follow(panel_until(world, slot), believed(panel_until(world, slot), 4.0))
+        answers.append(said.values.tobytes() + said.peaks.tobytes())
+    assert answers[0] == answers[1]
+
+
+def test_every_target_counts_once_and_when_it_is_over():
+    values = np.full((N, 30), 200, dtype=np.float32)
+    tracker = Tracker(3)
+    first = panel_until(values, 10)
+    tracker.follow(first, believed(first, 4.0))
+    tracker.follow(first, believed(first, 4.0))
+    assert not tracker.calibration.shift.any(), "nothing has come to be yet"
+    second = panel_until(values, 11)
+    tracker.follow(second, believed(second, 4.0))
+    moved = tracker.calibration.shift.copy()
+    assert moved[:, 0].any()
+    assert not moved[:, 1:].any(), "the third slot and the peak are not over"
+    tracker.follow(second, believed(second, 4.0))
+    np.testing.assert_array_equal(tracker.calibration.shift[:, 0], moved[:, 0])
+
+
+def test_series_that_left_and_came_do_not_mix():
+    values = np.full((N, 30), 100, dtype=np.float32)
+    values[0] = 900
+    tracker = Tracker(3)
+    first = panel_until(values, 10)
+    tracker.follow(first, believed(first, 4.0))
+    later = panel_until(values, 13).only(np.arange(N)[::-1][:-1])
+    tracker.follow(later, believed(later, 4.0))
+    assert (tracker.calibration.shift <= 0).all(), "the one above has left"
+
+
+def test_a_forecast_without_spread_stays_as_it_is():
+    known = panel_until(np.zeros((N, 20), dtype=np.float32), 20)
+    sure = believed(known, 0.0)
+    shifted = Calibration(np.ones_like(Calibration.none(3).shift)).apply(sure)
+    np.testing.assert_array_equal(shifted.values, sure.values)
