@@ -39,3 +39,19 @@ def exceedance(quantiles: F32, threshold: F64) -> F64:
     beyond = (1 - levels[-1]) * np.exp(-rate * np.maximum(x - last, 0.0))
     result: F64 = np.where(x < 0, 1.0, np.where(x >= last, beyond, inside))
     return result
+
+
+def row_quantiles(values: F32, levels: F64) -> F32:
+    """Quantiles of each row (..., T) of what is not NaN, at `levels` (Q,): (..., Q).
+
+    Linear between order statistics (Hyndman and Fan 1996, type 7); a row without a number: NaN.
+    """
+    ordered = np.sort(values, axis=-1)  # NaN sorts last
+    last = np.sum(~np.isnan(values), axis=-1)[..., None] - 1
+    at = np.maximum(last, 0) * levels
+    below = np.floor(at).astype(np.intp)
+    share = at - below
+    low = np.take_along_axis(ordered, below, -1)
+    high = np.take_along_axis(ordered, np.minimum(below + 1, np.maximum(last, 0)), -1)
+    result: F32 = (low + (high - low) * share).astype(np.float32)
+    return result
