@@ -177,8 +177,8 @@ class ForecastService:
         start_s = end_s - int(self._settings.context_hours * 3600 // step_s) * step_s
         panel = self._source.panel(resource, start_s, end_s)
         recent = max(PRESENT_SLOTS, int(PRESENT_S // step_s))
-        silent: Bools = np.isnan(panel.values[:, -recent:]).all(axis=1)
-        panel = panel.only(~silent)
+        known: Bools = ~np.isnan(panel.values[:, -recent:])
+        panel = panel.only(np.flatnonzero(known.any(axis=1)))
         panel = dataclasses.replace(panel, calendar=self._calendar)
         model, forecast = self._predict(resource, panel)
         fleet = FleetDemand(
