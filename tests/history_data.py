@@ -93,9 +93,7 @@ class MemoryHistory:
         self._slots[rollup.slot_s] = rollup if known is None else rollup.merged(known)
 
     def slots(self, start_s: int, end_s: int) -> Mapping[int, float]:
-        return {
-            s: self._slots[s].rolled_at_s for s in sorted(self._slots) if start_s <= s < end_s
-        }
+        return {s: self._slots[s].rolled_at_s for s in sorted(self._slots) if start_s <= s < end_s}
 
     def panel(
         self, resource: Resource, start_s: int, end_s: int, vms: Collection[str] | None = None

@@ -213,9 +213,9 @@ class ForecastConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prometheus_url: Annotated[
         str, Meta(description="Histories by PromQL from here; empty: the agents' own telemetry.")
     ] = ""
-    prometheus_timeout_s: Annotated[
-        Seconds, Meta(description="Give up on a query after this.")
-    ] = 30.0
+    prometheus_timeout_s: Annotated[Seconds, Meta(description="Give up on a query after this.")] = (
+        30.0
+    )
 
     def __post_init__(self) -> None:
         if 86400 % self.slot_s:

@@ -92,8 +92,9 @@ class HistoryContract:
             history.tidy(T0 + hours * 3600, T0 - DAY_S)
             after = history.panel(Resource.CPU, *ends, vms=before.ids)
             assert history.slots(*ends) == kept
-            np.testing.assert_equal(after.values[np.argsort(after.ids)],
-                                    before.values[np.argsort(before.ids)])
+            np.testing.assert_equal(
+                after.values[np.argsort(after.ids)], before.values[np.argsort(before.ids)]
+            )
         history.tidy(T0 + 3 * DAY_S, T0 + DAY_S)
         assert min(history.slots(*ends)) == T0 + DAY_S
         assert np.isnan(history.panel(Resource.CPU, *ends).values[:, :per_day]).all()

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.contract.history_contract import HistoryContract, span
 from tests.history_data import DAY_S, STEP_S, T0, MemoryHistory, a_rollup
+from tests.killing import at_every_step
 
 from evenkeel.adapters.history.parquet import ParquetHistory
 from evenkeel.domain.errors import HistoryUnavailable
@@ -152,6 +153,31 @@ class TestParquetHistory(HistoryContract):
         assert not list(tmp_path.glob("*/.*"))
         history.append(a_rollup(1))
         assert len(history.slots(*span(2))) == 2
+
+    def test_killed_between_any_two_writes_it_converges(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        slots = (0, 1, 3, 12)
+
+        def work() -> None:
+            history = ParquetHistory(tmp_path)
+            for slot in slots:
+                history.append(a_rollup(slot, {"a": slot + 1.0}))
+            history.tidy(T0 + 3600, T0)
+            history.append(a_rollup(3, {"a": 4.0}, n_ticks=61))
+            history.tidy(T0 + DAY_S, T0)
+
+        def look(done: bool) -> None:
+            history = ParquetHistory(tmp_path)
+            assert not history.problems()
+            known = [(s - T0) // STEP_S for s in history.slots(*span(15))]
+            row = history.panel(Resource.CPU, *span(15), vms=["a"]).values
+            assert row[:, known].ravel().tolist() == [k + 1.0 for k in known]
+            if done:
+                assert tuple(known) == slots
+                assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["day.parquet"]
+
+        assert at_every_step(monkeypatch, work, look) > 10
 
     def test_a_place_that_cannot_be_used_is_said(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("x")

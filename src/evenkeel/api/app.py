@@ -113,7 +113,7 @@ async def _prune_for_ever(services: Services) -> None:
 
 
 def _start_forecasts(services: Services) -> Callable[[], None]:
-    """A thread of its own, of lower priority; what ends it. It leaves whole files at any instant."""
+    """A thread of its own, of lower priority; answers what ends it."""
     forecasts, stop = services.forecasts, threading.Event()
     if forecasts is None:
         return stop.set

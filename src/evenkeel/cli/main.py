@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from evenkeel import __version__
-from evenkeel.cli import doctor, fleet
+from evenkeel.cli import doctor, fleet, forecast
 from evenkeel.cli.agent import agent
 from evenkeel.cli.bench import bench_app
 from evenkeel.cli.configuration import config
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 
 fleet.register(app)
+forecast.register(app)
 doctor.register(app)
 lab_app.add_typer(scenario_app, name="scenario")
 app.add_typer(lab_app, name="lab")

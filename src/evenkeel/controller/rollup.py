@@ -95,7 +95,7 @@ class RollUps:
         total = _joined(sums)
         with self._store.read() as session:
             vms = _vms(session, total.vms)
-            hosts = _hosts(session, {h for h in total.hosts.values()})
+            hosts = _hosts(session, set(total.hosts.values()))
         known = [vms.get(vm) for vm in total.vms]
         return RollUp(
             slot_s=slot_s,

@@ -67,12 +67,14 @@ def to_table(rollup: RollUp) -> pa.Table:
         arrays += [pa.array(values[:, k]) for k in range(N_RESOURCES)]
     if not n:
         return SCHEMA.empty_table()
-    return pa.Table.from_arrays([a.cast(f.type) for a, f in zip(arrays, SCHEMA, strict=True)],
-                                schema=SCHEMA)
+    return pa.Table.from_arrays(
+        [a.cast(f.type) for a, f in zip(arrays, SCHEMA, strict=True)], schema=SCHEMA
+    )
 
 
 def from_table(table: pa.Table, slot_s: int, step_s: int, rolled_at_s: float) -> RollUp:
     """One slot's rows back."""
+
     def matrix(name: str) -> Any:
         columns = [table.column(column(r, name)).to_numpy() for r in AXIS]
         return np.stack(columns, axis=1).astype(np.float32).reshape(len(table), N_RESOURCES)

@@ -85,4 +85,3 @@ class PanelBuilder:
             kinds=tuple(self._kinds.get(k, (0, ""))[1] for k in range(n)),
             censored=held_back,
         )
-
