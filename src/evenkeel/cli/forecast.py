@@ -111,13 +111,16 @@ def fan(quantiles: list[float], told: Json) -> list[Text]:
     now = told["now"] if told["now"] is not None else told["demand"][0]["quantiles"][mid]
     rows = [[now] * len(quantiles)] + [row["quantiles"] for row in told["demand"]]
     top = max(max(row[high] for row in rows), 1e-9) * 1.05
+    lowest = min(row[low] for row in rows)
+    floor = 0.0 if lowest < top / 2 else lowest * 0.97
     cells = [[(" ", "")] * FAN_WIDTH for _ in range(FAN_HEIGHT)]
     for x in range(FAN_WIDTH):
         at = x / (FAN_WIDTH - 1) * (len(rows) - 1)
         left = min(int(at), len(rows) - 2)
         level = [a + (b - a) * (at - left) for a, b in zip(rows[left], rows[left + 1], strict=True)]
         for y in range(FAN_HEIGHT):
-            bottom, ceiling = top * y / FAN_HEIGHT, top * (y + 1) / FAN_HEIGHT
+            bottom = floor + (top - floor) * y / FAN_HEIGHT
+            ceiling = floor + (top - floor) * (y + 1) / FAN_HEIGHT
             if bottom <= level[mid] < ceiling:
                 cells[y][x] = ("━", "bold cyan")
             elif bottom < level[q75] and ceiling > level[q25]:
@@ -126,7 +129,7 @@ def fan(quantiles: list[float], told: Json) -> list[Text]:
                 cells[y][x] = ("░", "dim cyan")
     lines = []
     for y in reversed(range(FAN_HEIGHT)):
-        mark = top if y == FAN_HEIGHT - 1 else 0.0 if y == 0 else None
+        mark = top if y == FAN_HEIGHT - 1 else floor if y == 0 else None
         lines.append(Text(f"{show.amount(mark) if mark is not None else '':>7} ", style="dim"))
         for char, style in cells[y]:
             lines[-1].append(char, style=style)

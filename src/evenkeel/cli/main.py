@@ -20,6 +20,7 @@ from evenkeel.cli.demo import demo
 from evenkeel.cli.lab import lab_app
 from evenkeel.cli.scenario import scenario_app
 from evenkeel.cli.token import token_app
+from evenkeel.cli.train import train
 
 app = typer.Typer(
     name="evenkeel",
@@ -39,6 +40,7 @@ app.command()(agent)
 app.command()(controller)
 app.command()(demo)
 app.command()(config)
+app.command()(train)
 app.add_typer(token_app, name="token")
 
 

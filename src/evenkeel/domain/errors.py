@@ -178,6 +178,12 @@ class ForecastUnavailable(EvenkeelError):
     default_hint = "The first one comes when a slot of history is complete (`forecast.slot_s`)."
 
 
+class HistoryTooShort(EvenkeelError):
+    code = "history_too_short"
+    http_status = 409
+    default_hint = "Forecasts need four times as many slots as they look ahead; give it time."
+
+
 class ModelNotFound(EvenkeelError):
     code = "model_not_found"
     http_status = 404

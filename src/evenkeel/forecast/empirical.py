@@ -29,6 +29,7 @@ N_OWN: Final = 12
 MIN_BLOCKS: Final = 4
 """Independent stretches a window's peak is judged from; longer peaks are extrapolated."""
 _CURVE: Final = np.linspace(0.0, 1.0, 65)
+_SPREAD: Final = np.array([0.5, 0.9])
 _Q: Final = LEVELS.astype(np.float64)
 
 
@@ -129,7 +130,9 @@ def _peaks(recent: F32, windows: tuple[int, ...]) -> F32:
     """Quantiles (N, W, Q) of the largest of `w` slots, from the window's own stretches.
 
     Where the window holds less than `MIN_BLOCKS` stretches, shorter ones are taken as independent:
-    P(max over w <= x) = P(max over m <= x) ** (w / m).
+    P(max over w <= x) = P(max over m <= x) ** (w / m). Beyond the largest that was seen the tail is
+    exponential, as steep as between the median and the .9 quantile: a short history has not shown
+    the worst.
     """
     n, width = recent.shape
     result = np.full((n, len(windows), N_QUANTILES), np.nan, np.float32)
@@ -137,7 +140,13 @@ def _peaks(recent: F32, windows: tuple[int, ...]) -> F32:
     for k, w in enumerate(windows):
         m = min(w, max(1, width // MIN_BLOCKS))
         largest = _rolling_max(floored, m)
-        result[:, k] = row_quantiles(np.where(np.isinf(largest), np.nan, largest), _Q ** (m / w))
+        largest[np.isinf(largest)] = np.nan
+        levels = _Q ** (m / w)
+        n_blocks = np.sum(~np.isnan(largest), axis=1)[:, None] / m
+        beyond = np.log(np.maximum(1.0, 1 / ((n_blocks + 1) * (1 - levels))))
+        middle, high = row_quantiles(largest, _SPREAD).T
+        scale = ((high - middle) / np.log(5.0))[:, None]
+        result[:, k] = row_quantiles(largest, levels) + scale * beyond
     return result
 
 
