@@ -213,11 +213,14 @@ class StoreReader:
     def forecast(self, who: Principal, vm: str, resource: Resource | None = None) -> ForecastOut:
         with self._view(who) as view:
             record = view.viewer.find(vm)
+            name = record.vm.name
+            # Prometheus knows VMs by name: one that two VMs have is nobody's.
+            alone = len(view.session.inventory.vms_named(name, None)) == 1
         if self._forecasts is None:
             raise ForecastUnavailable(
                 "this controller does not forecast", hint="See forecast.enabled."
             )
-        vector = self._forecasts.vector(record.vm.id)
+        vector = self._forecasts.vector(record.vm.id, name if alone else None)
         if resource is not None and resource not in vector.demands:
             raise ForecastUnavailable(f"there is no forecast of its {resource.value} yet")
         return forecast_out(vector, record.vm.name, self._clock.wall_s(), resource)

@@ -25,7 +25,7 @@ from evenkeel.domain.errors import EvenkeelError, ForecastUnavailable
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.panel import Calendar, Panel
-from evenkeel.domain.rdv import DemandVector, FleetDemand
+from evenkeel.domain.rdv import DemandVector, FleetDemand, ResourceDemand
 from evenkeel.domain.resources import AXIS, Resource
 from evenkeel.forecast.base import FittedForecaster, Forecast, Targets
 from evenkeel.forecast.catalog import Catalog
@@ -109,13 +109,16 @@ class ForecastService:
 
     # --- what readers ask ---
 
-    def vector(self, vm: VmId) -> DemandVector:
-        """The latest forecast of a VM. Raises ForecastUnavailable."""
-        demands = {
-            resource: latest.fleet.row(latest.row_of[vm])
-            for resource, latest in self._latest.items()
-            if vm in latest.row_of
-        }
+    def vector(self, vm: VmId, name: str | None = None) -> DemandVector:
+        """The latest forecast of a VM, by its id or by the name that the source knows it by.
+
+        Raises ForecastUnavailable.
+        """
+        demands: dict[Resource, ResourceDemand] = {}
+        for resource, latest in list(self._latest.items()):
+            row = latest.row_of.get(vm, latest.row_of.get(name) if name else None)
+            if row is not None:
+                demands[resource] = latest.fleet.row(row)
         if not demands:
             raise ForecastUnavailable(f"there is no forecast of {vm!r} yet")
         return DemandVector(vm, {r: demands[r] for r in AXIS if r in demands})

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from evenkeel.adapters.history.parquet import ParquetHistory
 from evenkeel.adapters.history.shelf import ParquetShelf
+from evenkeel.adapters.metrics.promql import PromqlSource
 from evenkeel.adapters.models.files import FileModelRegistry
 from evenkeel.config import Config, ControllerConfig, ForecastConfig
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.rollup import RollUps
 from evenkeel.forecast.catalog import FORECASTERS
 from evenkeel.ports import Clock
+from evenkeel.ports_history import PanelSource
 from evenkeel.ports_store import Store
 
 
@@ -29,8 +31,13 @@ def build_forecasts(
     rollups = RollUps(
         store, history, clock, settings.slot_s, settings.grace_s, controller.history_hours
     )
+    source: PanelSource = history
+    if settings.prometheus_url:
+        source = PromqlSource(
+            settings.prometheus_url, settings.slot_s, settings.prometheus_timeout_s
+        )
     return ForecastService(
-        source=history,
+        source=source,
         registry=FileModelRegistry(models_dir(settings, controller)),
         shelf=ParquetShelf(Path(settings.forecasts_dir or state / "forecasts")),
         catalog=FORECASTERS,
