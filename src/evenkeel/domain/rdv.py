@@ -24,6 +24,7 @@ RDV_VERSION: Final = 1
 LIKELY: Final = 0.8
 EVEN_ODDS: Final = 0.5
 _DIGITS: Final = 6
+_SAME_ODDS: Final = 1e-4
 _ROUNDING: Final = 1e-6
 """Relative error of a float32 quantile, with a margin."""
 
@@ -82,6 +83,7 @@ class ResourceDemand:
     ) -> int:
         """The most shards that it needs on top, with at least that probability; 0: none."""
         held = self.held_shards() if held_shards is None else held_shards
+        probability -= _SAME_ODDS
         low, high = 0, 1
         while self.need(high, within_s, held) >= probability:
             low, high = high, high * 2
