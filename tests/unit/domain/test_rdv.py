@@ -90,7 +90,7 @@ def test_the_sentence_says_what_to_expect() -> None:
     quiet = demand(peaks=np.stack([LEVELS, LEVELS]))
     assert headline(quiet, 21_600) == ("99 % chance that it needs no more CPU shards within 6 h")
     one = demand(now=1.42)
-    assert headline(one, 3600) == "55 % chance that it needs 1 more CPU shard within the hour"
+    assert headline(one, 3600) == "50 % chance that it needs 2 more CPU shards within the hour"
 
 
 def test_shards_are_whole() -> None:
