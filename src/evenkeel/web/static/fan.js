@@ -60,6 +60,7 @@
   }
 
   function show(data) {
+    for (const figure of box.children) figure.hidden = !data.fans.some((fan) => fan.resource === figure.dataset.resource);
     for (const fan of data.fans) {
       const figure = box.querySelector(`[data-resource="${fan.resource}"]`);
       const head = figure.querySelector("figcaption");
