@@ -21,7 +21,10 @@ class PanelBuilder:
         self._step_s = step_s
         self._n_slots = (end_s - start_s) // step_s
         self._index: dict[str, int] = {}
-        self._parts: list[tuple[Ints, Ints, F32, F32, F32]] = []
+        self._values: F32 = np.empty((0, self._n_slots), np.float32)
+        self._held_back: Bools = np.zeros((0, self._n_slots), dtype=bool)
+        self._capacity = np.empty(0)
+        self._capacity_at = np.empty(0, np.intp)
         self._kinds: dict[int, tuple[int, str]] = {}
         measured = ("demand", "censored", "capacity")
         self._measured = [column(resource, name) for name in measured]
@@ -48,8 +51,30 @@ class PanelBuilder:
         demand, censored, capacity = (
             table.column(name).to_numpy().astype(np.float32)[chosen] for name in self._measured
         )
-        self._parts.append((rows[chosen], at[chosen], demand, censored, capacity))
+        self._write(rows[chosen], at[chosen], demand, censored, capacity)
         self._learn_kinds(table, rows, at)
+
+    def _write(self, rows: Ints, at: Ints, demand: F32, censored: F32, capacity: F32) -> None:
+        self._make_room()
+        self._values[rows, at] = demand
+        self._held_back[rows, at] = censored >= CENSORED_SHARE
+        known = np.flatnonzero(~np.isnan(capacity))
+        known = known[np.argsort(at[known], kind="stable")]
+        late = known[at[known] >= self._capacity_at[rows[known]]]
+        self._capacity[rows[late]] = capacity[late]
+        self._capacity_at[rows[late]] = at[late]
+
+    def _make_room(self) -> None:
+        """Rows for all VMs met so far, and some more: a panel of many days is copied rarely."""
+        n, room = len(self._index), len(self._values)
+        if n <= room:
+            return
+        more = max(n, room + room // 8) - room
+        width = self._n_slots
+        self._values = np.concatenate([self._values, np.full((more, width), np.nan, np.float32)])
+        self._held_back = np.concatenate([self._held_back, np.zeros((more, width), dtype=bool)])
+        self._capacity = np.concatenate([self._capacity, np.full(more, np.nan)])
+        self._capacity_at = np.concatenate([self._capacity_at, np.full(more, -1, np.intp)])
 
     def _learn_kinds(self, table: pa.Table, rows: Ints, at: Ints) -> None:
         """A VM's kind is the one it had last."""
@@ -63,25 +88,13 @@ class PanelBuilder:
 
     def panel(self) -> Panel:
         n = len(self._index)
-        values: F32 = np.full((n, self._n_slots), np.nan, np.float32)
-        held_back: Bools = np.zeros((n, self._n_slots), dtype=bool)
-        capacity = np.full(n, np.nan)
-        newest = np.full(n, -1)
-        for rows, at, demand, censored, may_use in self._parts:
-            values[rows, at] = demand
-            held_back[rows, at] = censored >= CENSORED_SHARE
-            order = np.argsort(at, kind="stable")
-            known = order[~np.isnan(may_use[order])]
-            late = known[at[known] >= newest[rows[known]]]
-            capacity[rows[late]] = may_use[late]
-            newest[rows[late]] = at[late]
         return Panel(
             ids=tuple(self._index),
-            values=values,
+            values=self._values[:n],
             start_s=float(self._start_s),
             resource=self._resource,
             step_s=float(self._step_s),
-            capacity=capacity,
+            capacity=self._capacity[:n],
             kinds=tuple(self._kinds.get(k, (0, ""))[1] for k in range(n)),
-            censored=held_back,
+            censored=self._held_back[:n],
         )
