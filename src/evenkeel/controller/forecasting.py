@@ -181,7 +181,9 @@ class ForecastService:
         panel = self._source.panel(resource, start_s, end_s)
         recent = max(PRESENT_SLOTS, int(PRESENT_S // step_s))
         known: Bools = ~np.isnan(panel.values[:, -recent:])
-        panel = panel.only(np.flatnonzero(known.any(axis=1)))
+        present = np.flatnonzero(known.any(axis=1))
+        if len(present) < panel.n_series:
+            panel = panel.only(present)
         panel = dataclasses.replace(panel, calendar=self._calendar)
         model, forecast = self._predict(resource, panel)
         fleet = FleetDemand(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -149,6 +150,10 @@ def write_tables(tables: Iterable[pa.Table], schema: pa.Schema, file: BinaryIO) 
     ) as writer:
         for table in tables:
             writer.write_table(table.cast(schema), row_group_size=ROWS_A_GROUP)
+
+
+def instant(at_s: int) -> datetime:
+    return datetime.fromtimestamp(at_s, UTC)
 
 
 def _instant(at_s: int) -> pa.Scalar:

@@ -170,7 +170,8 @@ class ParquetHistory:
                     by_file.setdefault(file.path, []).append(slot_s)
             for path in sorted(by_file):
                 try:
-                    builder.add(self._read(path, by_file[path], builder.names), wanted)
+                    for piece in self._pieces(path, by_file[path], builder.names):
+                        builder.add(piece, wanted)
                 except (pa.ArrowException, OSError) as error:
                     self._set_aside(path, error)
         return builder.panel()
@@ -235,6 +236,18 @@ class ParquetHistory:
                 self._known.pop(path, None)
                 self._tell(path, error)
         return found
+
+    def _pieces(
+        self, path: Path, slots: Collection[int], names: Sequence[str]
+    ) -> Iterator[pa.Table]:
+        """As `_read`, a row group (at most an hour) at a time: a day of a large fleet is large."""
+        first, last = columns.instant(min(slots)), columns.instant(max(slots))
+        with pq.ParquetFile(path) as file:
+            at = file.schema_arrow.get_field_index("slot")
+            for k in range(file.num_row_groups):
+                facts = file.metadata.row_group(k).column(at).statistics
+                if facts is None or (facts.max >= first and facts.min <= last):
+                    yield columns.of_slots(file.read_row_group(k, list(names)), slots)
 
     def _set_aside(self, path: Path, error: Exception) -> None:
         """A file with a sound footer and damaged rows: its slots count as not there."""
