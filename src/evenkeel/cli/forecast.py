@@ -187,19 +187,17 @@ def list_models(
 
 
 def _model_table(models: list[Json]) -> Table:
-    table = show.grid("model", "resource", "forecaster", "state", "trained", "data", "scores")
+    table = show.grid("model", "state", "trained", "data", "WQL", right=("WQL",))
+    table.columns[0].no_wrap = True  # it is there to be copied
     styles = {"champion": "bold green", "challenger": "cyan", "retired": "dim"}
     for each in models:
         days = (each["data_until_s"] - each["data_from_s"]) / 86_400
-        scores = ", ".join(f"{name} {value:.4g}" for name, value in sorted(each["scores"].items()))
         table.add_row(
             show.clean(each["id"]),
-            show.label(each["resource"]),
-            show.clean(each["forecaster"]),
             Text(each["state"], style=styles.get(each["state"], "")),
             show.ago(each["created_at_s"]),
             f"{days:.3g} d, {each['n_series']} VMs",
-            scores,
+            show.amount(each["scores"].get("wql")),
         )
     return table
 

@@ -18,6 +18,8 @@ from evenkeel.forecast.base import FittedForecaster, Targets
 
 MARGIN: Final = 0.005
 """A challenger wins when its WQL is lower by at least this share: less is luck."""
+MIN_JUDGED: Final = 100
+"""Nor does one win on less than so many forecast numbers."""
 N_ORIGINS: Final = 12
 _Q: Final = LEVELS.astype(np.float64)
 _COVERED: Final = tuple(QUANTILES.index(q) for q in (0.9, 0.95, 0.99))
@@ -37,7 +39,7 @@ class Score:
         return {"wql": self.wql, "mae": self.mae, "n": float(self.n)} | covered
 
     def beats(self, other: Score) -> bool:
-        return self.wql < other.wql * (1 - MARGIN)
+        return self.n >= MIN_JUDGED and self.wql < other.wql * (1 - MARGIN)
 
 
 def split(panel: Panel, targets: Targets, n_origins: int = N_ORIGINS) -> tuple[int, list[int]]:

@@ -162,7 +162,7 @@ class Knowing(FittedEmpirical):
 
 
 def test_the_better_one_wins_and_nobody_sees_what_it_is_judged_by() -> None:
-    panel, targets = a_panel(np.full((3, 100), 2.0)), Targets((1, 6))
+    panel, targets = a_panel(np.full((9, 100), 2.0)), Targets((1, 6))
     first, origins = split(panel, targets)
     assert first == 75
     assert min(origins) == 75
