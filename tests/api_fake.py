@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from evenkeel.api.schemas import ErrorBody, ErrorDetail, ModeIn, Page, TokenOut
 from evenkeel.domain.errors import EvenkeelError, Forbidden, NotFound, Unauthenticated
+from evenkeel.domain.resources import Resource
 
 TOKENS = {"admin-token": ADMIN, "shop-token": SHOP}
 Answer = Callable[..., BaseModel]
@@ -64,6 +65,9 @@ class ApiFake(httpx2.BaseTransport):
                 return fleet.contention_map(who, rest.removesuffix("/map"))
             case ["vms", rest] if rest.endswith("/why"):
                 return fleet.why(who, rest.removesuffix("/why"))
+            case ["vms", rest] if rest.endswith("/forecast"):
+                resource = Resource(query["resource"]) if "resource" in query else None
+                return fleet.forecast(who, rest.removesuffix("/forecast"), resource)
             case ["tokens"] if who is ADMIN:
                 return Page[TokenOut](items=[])
             case ["tokens"]:

@@ -14,9 +14,10 @@ from tests.batches import ManualClock
 from evenkeel.adapters.store.store import SqlStore
 from evenkeel.api.app import create_app
 from evenkeel.api.services import Services
-from evenkeel.config import ControllerConfig
+from evenkeel.config import ControllerConfig, ForecastConfig
 from evenkeel.wire import Batch, BatchReply, decode_reply, encode
 from evenkeel.wiring.controller import assemble
+from evenkeel.wiring.forecasts import build_forecasts
 
 KEY = b"k" * 32
 ORIGIN = "http://testserver"
@@ -76,7 +77,9 @@ def bearer(token: str) -> dict[str, str]:
 def open_api(directory: Path, **settings: Any) -> Api:
     clock = ManualClock()
     store = SqlStore(f"sqlite:///{directory}/controller.db")
-    services = assemble(store, clock, KEY, ControllerConfig(**settings))
+    controller = ControllerConfig(state_dir=str(directory), **settings)
+    forecasts = build_forecasts(ForecastConfig(context_hours=24), controller, store, clock)
+    services = assemble(store, clock, KEY, controller, forecasts=forecasts)
     admin = services.tokens.create("admin", "ann", who="test").secret
     app = create_app(services)
     client = TestClient(app, raise_server_exceptions=False, follow_redirects=False)

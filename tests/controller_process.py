@@ -17,7 +17,13 @@ from evenkeel.wire import Batch, BatchReply, decode_reply, encode
 class Controller:
     """Runs from construction on; `kill` is kill -9, `stop` is SIGTERM."""
 
-    def __init__(self, state_dir: Path, database_url: str, **settings: str) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        database_url: str,
+        forecast: dict[str, str] | None = None,
+        **settings: str,
+    ) -> None:
         environ = {key: value for key, value in os.environ.items() if "EVENKEEL" not in key}
         fields = {
             "listen": "127.0.0.1:0",
@@ -26,6 +32,7 @@ class Controller:
             **settings,
         }
         environ |= {f"EVENKEEL_CONTROLLER__{k.upper()}": v for k, v in fields.items()}
+        environ |= {f"EVENKEEL_FORECAST__{k.upper()}": v for k, v in (forecast or {}).items()}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "evenkeel", "controller"],
             env=environ,

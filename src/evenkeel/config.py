@@ -7,6 +7,7 @@ the agent must stay under 60 MB resident (docs/designs/0003-light-agent.md).
 
 from __future__ import annotations
 
+import datetime
 import os
 import socket
 import tomllib
@@ -172,6 +173,55 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Policy(**settings)
 
 
+class ForecastConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[forecast]`: telemetry history and demand forecasts in the controller."""
+
+    enabled: Annotated[bool, Meta(description="Whether the controller keeps and forecasts.")] = True
+    slot_s: Annotated[
+        int, Meta(ge=1, le=3600, description="Seconds a slot of history; a divisor of a day.")
+    ] = 300
+    grace_s: Annotated[
+        float, Meta(ge=0, description="A slot waits this long after its end for late batches.")
+    ] = 20.0
+    history_dir: Annotated[
+        str, Meta(description="Parquet history; empty: `history` in controller.state_dir.")
+    ] = ""
+    models_dir: Annotated[
+        str, Meta(description="Model registry; empty: `models` in controller.state_dir.")
+    ] = ""
+    forecasts_dir: Annotated[
+        str, Meta(description="Latest forecasts; empty: `forecasts` in controller.state_dir.")
+    ] = ""
+    retention_days: Annotated[
+        float, Meta(gt=0, description="History older than this is removed, a day at a time.")
+    ] = 60.0
+    context_hours: Annotated[
+        float, Meta(gt=0, description="Forecasts look at this much history.")
+    ] = 192.0
+    horizons_s: Annotated[
+        tuple[Seconds, ...], Meta(min_length=1, description="How far ahead demand is forecast.")
+    ] = (300.0, 900.0, 1800.0, 3600.0, 10800.0, 21600.0, 43200.0, 86400.0)
+    windows_s: Annotated[
+        tuple[Seconds, ...], Meta(description="Windows whose peak is forecast.")
+    ] = (3600.0, 21600.0, 86400.0)
+    time_zone: Annotated[
+        str, Meta(description="IANA zone in which the fleet's users live their days.")
+    ] = "UTC"
+    holidays: Annotated[
+        tuple[datetime.date, ...], Meta(description="Days (YYYY-MM-DD) unlike others of the week.")
+    ] = ()
+    prometheus_url: Annotated[
+        str, Meta(description="Histories by PromQL from here; empty: the agents' own telemetry.")
+    ] = ""
+    prometheus_timeout_s: Annotated[Seconds, Meta(description="Give up on a query after this.")] = (
+        30.0
+    )
+
+    def __post_init__(self) -> None:
+        if 86400 % self.slot_s:
+            raise ValueError(f"slot_s {self.slot_s} does not divide a day")
+
+
 class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[client]`: where the CLI finds the controller. EVENKEEL_URL and EVENKEEL_TOKEN win."""
 
@@ -185,6 +235,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent: AgentConfig = msgspec.field(default_factory=AgentConfig)
     controller: ControllerConfig = msgspec.field(default_factory=ControllerConfig)
     policy: PolicyConfig = msgspec.field(default_factory=PolicyConfig)
+    forecast: ForecastConfig = msgspec.field(default_factory=ForecastConfig)
     client: ClientConfig = msgspec.field(default_factory=ClientConfig)
 
 

@@ -27,6 +27,7 @@ from evenkeel.records import (
     ModeSettings,
     PairRecord,
     PairsPassed,
+    RosterTicks,
     TokenRecord,
     VmRecord,
     VmSeries,
@@ -124,6 +125,19 @@ class HistoryStore(Protocol):
 
     def deviations(self, vm: VmId, limit: int) -> list[DeviationRecord]:
         """Newest first."""
+        ...
+
+    def arrivals(self, since_s: float, slot_s: int) -> dict[int, float]:
+        """Slots with ticks that were received since then: start of slot -> newest receipt."""
+        ...
+
+    def ticks(
+        self, since_s: float, until_s: float, after: int = 0, limit: int = 200
+    ) -> list[RosterTicks]:
+        """Ticks taken in [since_s, until_s), of `limit` rosters with ids beyond `after`, by id.
+
+        A roster without such ticks comes along empty, so that the list is short only at the end.
+        """
         ...
 
     def prune(self, before_s: float, limit: int) -> int:

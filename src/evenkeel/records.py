@@ -124,6 +124,19 @@ class VmSeries:
     values: F64 = field(default_factory=lambda: np.empty((0, 4, 0)))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RosterTicks:
+    """Ticks of one host while it had these VMs: `values` is (n_ticks, 4, n_vms, n_resources).
+
+    The second axis is demand, usage, loss, self_limited; NaN where unknown.
+    """
+
+    id: int
+    host: HostId
+    vms: tuple[VmId, ...]
+    values: F64
+
+
 @dataclass(frozen=True, slots=True)
 class FleetSummary:
     n_hosts: int

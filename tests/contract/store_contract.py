@@ -57,6 +57,39 @@ def put_fleet(session: Session) -> None:
 class StoreContract:
     # --- transactions ---
 
+    def test_ticks_by_slot_come_with_their_rosters(self, store: Store) -> None:
+        both = [a_vm("web1"), a_vm("batch7")]
+        told = [
+            ("h1", 1, 0.0, both),
+            ("h1", 2, 299.9, both),
+            ("h1", 3, 300.0, both[:1]),
+            ("h2", 4, 10.0, both[1:]),
+        ]
+        slot_s = int(START_S // 300 * 300)
+        with store.write() as session:
+            for host, seq, at_s, vms in told:
+                tick = a_tick(vms, slot_s + at_s)
+                source = BatchSource(HostId(host), "e1", seq)
+                session.history.add(source, START_S + seq, tick, ())
+            session.history.add(BatchSource(H1, "e1", 9), START_S + 99, None, ())
+        with store.read() as session:
+            arrivals = session.history.arrivals
+            assert arrivals(START_S, 300) == {slot_s: START_S + 4, slot_s + 300: START_S + 3}
+            assert arrivals(START_S + 4, 300) == {slot_s: START_S + 4}
+            assert arrivals(START_S + 5, 300) == {}
+            found = session.history.ticks(slot_s, slot_s + 300)
+            shapes = [(r.host, r.vms, r.values.shape) for r in found]
+            assert shapes == [
+                (H1, ("id-web1", "id-batch7"), (2, 4, 2, 4)),
+                (H1, ("id-web1",), (0, 4, 1, 4)),
+                (H2, ("id-batch7",), (1, 4, 1, 4)),
+            ]
+            assert found[0].values[0, 0, 1].tolist()[:3] == [1.0, 100.0, 0.0]
+            assert math.isnan(found[0].values[0, 0, 1, 3])
+            first = session.history.ticks(slot_s, slot_s + 300, limit=2)
+            rest = session.history.ticks(slot_s, slot_s + 300, after=first[-1].id, limit=2)
+            assert [r.id for r in first + rest] == [r.id for r in found]
+
     def test_what_raises_is_undone_and_the_savepoint_undoes_its_part_alone(
         self, store: Store
     ) -> None:

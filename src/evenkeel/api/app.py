@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import anyio
@@ -17,6 +19,7 @@ from evenkeel.api import (
     routes_agents,
     routes_control,
     routes_fleet,
+    routes_forecast,
     routes_health,
     routes_session,
 )
@@ -27,6 +30,10 @@ from evenkeel.controller.retention import prune_history
 from evenkeel.domain.errors import EvenkeelError, InvalidRequest
 
 PRUNE_EVERY_S: Final = 60.0
+FORECAST_EVERY_S: Final = 2.0
+"""How often it is looked whether a slot is complete."""
+FORECAST_NICE: Final = 5
+STOP_S: Final = 10.0
 _log = structlog.get_logger("evenkeel.controller")
 
 _DESCRIPTION = """Who hurts whom on a libvirt fleet, on which resource, how badly, how sure, on what
@@ -54,7 +61,14 @@ def create_app(services: Services, pages: Sequence[APIRouter] = ()) -> FastAPI:
     app.state.gate = services.gate
     app.state.ingest_limiter = anyio.CapacityLimiter(routes_agents.MAX_WAITING)
     install_error_handlers(app)
-    for module in (routes_agents, routes_fleet, routes_control, routes_session, routes_health):
+    for module in (
+        routes_agents,
+        routes_fleet,
+        routes_forecast,
+        routes_control,
+        routes_session,
+        routes_health,
+    ):
         app.include_router(module.router)
     for page in pages:
         app.include_router(page)
@@ -72,9 +86,11 @@ def _no_nul(request: Request) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     pruning = asyncio.create_task(_prune_for_ever(services))
+    stop_forecasts = _start_forecasts(services)
     try:
         yield
     finally:
+        await anyio.to_thread.run_sync(stop_forecasts)
         pruning.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await pruning
@@ -94,3 +110,30 @@ async def _prune_for_ever(services: Services) -> None:
         except Exception:
             _log.exception("prune_crashed")
         await asyncio.sleep(PRUNE_EVERY_S)
+
+
+def _start_forecasts(services: Services) -> Callable[[], None]:
+    """A thread of its own, of lower priority; answers what ends it."""
+    forecasts, stop = services.forecasts, threading.Event()
+    if forecasts is None:
+        return stop.set
+
+    def work() -> None:
+        with contextlib.suppress(OSError, AttributeError):
+            # On Linux a thread has a priority of its own: batches go first.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), FORECAST_NICE)
+        while not stop.is_set():
+            try:
+                if forecasts.run():
+                    _log.info("forecast_made", seconds=round(forecasts.figures.seconds, 3))
+            except Exception:
+                _log.exception("forecast_crashed")
+            stop.wait(FORECAST_EVERY_S)
+
+    def end() -> None:
+        stop.set()
+        thread.join(STOP_S)
+
+    thread = threading.Thread(target=work, name="forecasts", daemon=True)
+    thread.start()
+    return end

@@ -11,6 +11,7 @@ from evenkeel import __version__
 from evenkeel.api import cursor as cursors
 from evenkeel.api import render, words
 from evenkeel.api.reader import DEFAULT_LIMIT, MAX_LIMIT, Principal
+from evenkeel.api.render_forecast import forecast_out
 from evenkeel.api.schemas import (
     EventOut,
     HostOut,
@@ -25,9 +26,11 @@ from evenkeel.api.schemas import (
     VmOut,
     WhyOut,
 )
+from evenkeel.api.schemas_forecast import ForecastOut
 from evenkeel.api.series import MAX_POINTS, series_out
 from evenkeel.api.visibility import Viewer
-from evenkeel.domain.errors import Forbidden, InvalidRequest, NotFound
+from evenkeel.controller.forecasting import ForecastService
+from evenkeel.domain.errors import Forbidden, ForecastUnavailable, InvalidRequest, NotFound
 from evenkeel.domain.ids import HOST_ITSELF, HostId, VmId
 from evenkeel.domain.plan import Mitigation
 from evenkeel.domain.resources import Resource
@@ -65,6 +68,7 @@ class StoreReader:
         pseudonym_key: bytes,
         host_silent_s: float,
         alarm_score: float,
+        forecasts: ForecastService | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -72,6 +76,7 @@ class StoreReader:
         self._silent_s = host_silent_s
         self._started_at_s = clock.wall_s()
         self._alarm_score = alarm_score
+        self._forecasts = forecasts
 
     @contextmanager
     def _view(self, who: Principal) -> Iterator[_View]:
@@ -103,7 +108,8 @@ class StoreReader:
                 alarms=_pairs_out(view, alarms),
                 problems=[
                     words.host_trouble(*trouble, view.now_s, self._silent_s) for trouble in troubled
-                ],
+                ]
+                + (self._forecasts.trouble() if self._forecasts and not tenant else []),
             )
 
     def hosts(
@@ -203,6 +209,21 @@ class StoreReader:
                 advice=[render.advice_out(one, view.viewer) for one in advice],
                 mitigations=_mitigations_out(view, mitigations),
             )
+
+    def forecast(self, who: Principal, vm: str, resource: Resource | None = None) -> ForecastOut:
+        with self._view(who) as view:
+            record = view.viewer.find(vm)
+            name = record.vm.name
+            # Prometheus knows VMs by name: one that two VMs have is nobody's.
+            alone = len(view.session.inventory.vms_named(name, None)) == 1
+        if self._forecasts is None:
+            raise ForecastUnavailable(
+                "this controller does not forecast", hint="See forecast.enabled."
+            )
+        vector = self._forecasts.vector(record.vm.id, name if alone else None)
+        if resource is not None and resource not in vector.demands:
+            raise ForecastUnavailable(f"there is no forecast of its {resource.value} yet")
+        return forecast_out(vector, record.vm.name, self._clock.wall_s(), resource)
 
     def contention_map(self, who: Principal, host: str) -> MapOut:
         with self._view(who) as view:

@@ -23,6 +23,7 @@ from evenkeel.api.schemas import (
     VmOut,
     WhyOut,
 )
+from evenkeel.api.schemas_forecast import ForecastOut
 from evenkeel.domain.resources import Resource
 
 DEFAULT_LIMIT = 100
@@ -78,6 +79,10 @@ class FleetReader(Protocol):
     ) -> SeriesOut: ...
 
     def why(self, who: Principal, vm: str) -> WhyOut: ...
+
+    def forecast(self, who: Principal, vm: str, resource: Resource | None = None) -> ForecastOut:
+        """Of all resources, or of one. Raises ForecastUnavailable too."""
+        ...
 
     def contention_map(self, who: Principal, host: str) -> MapOut: ...
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -13,7 +15,8 @@ from evenkeel.api.errors import ERROR_RESPONSES
 from evenkeel.api.reader import Principal
 from evenkeel.api.schemas import ErrorBody
 from evenkeel.api.services import Services, services_of
-from evenkeel.domain.errors import StoreUnavailable
+from evenkeel.domain.errors import ModelsUnavailable, StoreUnavailable
+from evenkeel.domain.model import ModelState
 
 router = APIRouter(tags=["health"])
 
@@ -41,7 +44,7 @@ def metrics(
     request: Request, services: Wired, who: Annotated[Principal, Depends(ADMIN)]
 ) -> PlainTextResponse:
     """Give Prometheus an admin token of its own (`authorization: credentials_file`)."""
-    lines = _counters(services) + _gauges(services)
+    lines = _counters(services) + _gauges(services) + _forecasts(services)
     return PlainTextResponse(
         "\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8"
     )
@@ -84,3 +87,39 @@ def _gauges(services: Services) -> list[str]:
 def _metric(name: str, kind: str, text: str, value: float) -> list[str]:
     full = f"evenkeel_controller_{name}"
     return [f"# HELP {full} {text}", f"# TYPE {full} {kind}", f"{full} {value}"]
+
+
+def _forecasts(services: Services) -> list[str]:
+    forecasts = services.forecasts
+    if forecasts is None:
+        return []
+    latest, figures = forecasts.latest(), forecasts.figures
+    lines = _family("seconds", "gauge", "What the latest pass took.", [("", figures.seconds)])
+    ages = [(f'{{resource="{r.value}"}}', forecasts.age_s(r) or 0.0) for r in latest]
+    lines += _family("age_seconds", "gauge", "Since the newest telemetry behind it.", ages)
+    sizes = [(f'{{resource="{r.value}"}}', len(fleet.ids)) for r, fleet in latest.items()]
+    lines += _family("vms", "gauge", "VMs that are forecast.", sizes)
+    serving = [
+        (f'{{resource="{r.value}",model="{fleet.model}"}}', 1) for r, fleet in latest.items()
+    ]
+    lines += _family("model_info", "gauge", "Which model made the latest forecast.", serving)
+    try:
+        states = Counter(record.state.value for record in forecasts.registry.models())
+        known = [(f'{{state="{state.value}"}}', states[state.value]) for state in ModelState]
+        lines += _family("models", "gauge", "Models kept, by state.", known)
+    except ModelsUnavailable:
+        pass  # the service's own trouble says so
+    results = {"passes": 0} | dict(figures.counts)
+    return lines + _family(
+        "results_total",
+        "counter",
+        "Passes, and what failed in them.",
+        [(f'{{result="{name}"}}', n) for name, n in sorted(results.items())],
+    )
+
+
+def _family(name: str, kind: str, text: str, values: Sequence[tuple[str, float]]) -> list[str]:
+    full = f"evenkeel_forecast_{name}"
+    return [f"# HELP {full} {text}", f"# TYPE {full} {kind}"] + [
+        f"{full}{labels} {value}" for labels, value in values
+    ]

@@ -8,7 +8,9 @@ from fastapi import Request
 
 from evenkeel.api.access import Gate
 from evenkeel.api.reader import FleetReader
+from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.ingest import Ingest
+from evenkeel.controller.models import ModelService
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.tokens import TokenService
 from evenkeel.ports import Clock
@@ -28,6 +30,8 @@ class Services:
     max_body_bytes: int
     host_silent_s: float
     alarm_score: float
+    forecasts: ForecastService | None = None
+    models: ModelService | None = None
 
 
 def services_of(request: Request) -> Services:

@@ -21,6 +21,8 @@ from evenkeel.wiring.simulated import SimulatedFleet, build_simulated
 HOSTS = ("host1", "host2", "host3")
 EARLIEST_S = 45.0
 NAMED_WITHIN_S = 180.0
+QUICK_SLOTS = {"EVENKEEL_FORECAST__SLOT_S": "10", "EVENKEEL_FORECAST__GRACE_S": "3"}
+"""Nobody watches a demo for the hours that forecasts usually look back on."""
 
 
 def run_simulated(
@@ -58,11 +60,15 @@ def run_simulated(
 
 
 def _start_controller(url: str, state: Path) -> subprocess.Popen[bytes]:
-    env = os.environ | {
-        "EVENKEEL_CONTROLLER__LISTEN": url.removeprefix("http://"),
-        "EVENKEEL_CONTROLLER__STATE_DIR": str(state),
-        "EVENKEEL_CONTROLLER__DATABASE_URL": f"sqlite:///{state / 'controller.db'}",
-    }
+    env = (
+        QUICK_SLOTS
+        | os.environ
+        | {
+            "EVENKEEL_CONTROLLER__LISTEN": url.removeprefix("http://"),
+            "EVENKEEL_CONTROLLER__STATE_DIR": str(state),
+            "EVENKEEL_CONTROLLER__DATABASE_URL": f"sqlite:///{state / 'controller.db'}",
+        }
+    )
     with (state / "controller.log").open("ab") as log:
         argv = [sys.executable, "-m", "evenkeel", "controller"]
         return subprocess.Popen(argv, env=env, stdout=log, stderr=log, start_new_session=True)

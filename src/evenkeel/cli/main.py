@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from evenkeel import __version__
-from evenkeel.cli import doctor, fleet
+from evenkeel.cli import doctor, fleet, forecast
 from evenkeel.cli.agent import agent
 from evenkeel.cli.backtest import ListsOfWords, backtest
 from evenkeel.cli.bench import bench_app
@@ -21,6 +21,7 @@ from evenkeel.cli.demo import demo
 from evenkeel.cli.lab import lab_app
 from evenkeel.cli.scenario import scenario_app
 from evenkeel.cli.token import token_app
+from evenkeel.cli.train import train
 
 app = typer.Typer(
     name="evenkeel",
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 
 fleet.register(app)
+forecast.register(app)
 doctor.register(app)
 lab_app.add_typer(scenario_app, name="scenario")
 app.add_typer(lab_app, name="lab")
@@ -40,6 +42,7 @@ app.command()(controller)
 app.command()(demo)
 app.command()(config)
 app.command(cls=ListsOfWords)(backtest)
+app.command()(train)
 app.add_typer(token_app, name="token")
 
 

@@ -166,9 +166,53 @@ class StoreTooNew(EvenkeelError):
 # --- forecasts --------------------------------------------------------------------------------
 
 
-class ModelInvalid(EvenkeelError):
-    code = "model_invalid"
-    default_hint = "The file is damaged or of another program; roll back to the former model."
+class HistoryUnavailable(EvenkeelError):
+    code = "history_unavailable"
+    http_status = 503
+    default_hint = "Is the disk of `forecast.history_dir` full or read-only? It is tried again."
+
+
+class ForecastUnavailable(EvenkeelError):
+    code = "forecast_unavailable"
+    http_status = 404
+    default_hint = "The first one comes when a slot of history is complete (`forecast.slot_s`)."
+
+
+class HistoryTooShort(EvenkeelError):
+    code = "history_too_short"
+    http_status = 409
+    default_hint = "Forecasts need four times as many slots as they look ahead; give it time."
+
+
+class ModelNotFound(EvenkeelError):
+    code = "model_not_found"
+    http_status = 404
+    default_hint = "`evenkeel models` lists them."
+
+
+class ModelCorrupt(EvenkeelError):
+    code = "model_corrupt"
+    http_status = 500
+    default_hint = "The former model serves; train again, or `evenkeel models rollback`."
+
+
+class ModelsUnavailable(EvenkeelError):
+    code = "models_unavailable"
+    http_status = 503
+    default_hint = "Is the disk of `forecast.models_dir` full or read-only?"
+
+
+class MetricsSourceUnavailable(EvenkeelError):
+    code = "metrics_source_unavailable"
+    http_status = 502
+    exit_code = 3
+    default_hint = "Is Prometheus running, and is its URL right?"
+
+
+class MetricsSourceInvalid(EvenkeelError):
+    code = "metrics_source_invalid"
+    http_status = 502
+    default_hint = "Does the URL name a Prometheus (its API is at /api/v1)?"
 
 
 # --- traces -----------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ class AutoForecaster:
         return FittedAuto(kept, options, choice, losses, targets, least_scale(learn))
 
     def load(self, blob: bytes) -> FittedAuto:
-        """Raises ModelInvalid."""
+        """Raises ModelCorrupt."""
         parts = bundle.unpack(blob)
         makers = {learner.name: learner for learner in self.make()}
         models = {

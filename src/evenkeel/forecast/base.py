@@ -9,16 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
-import numpy as np
-
-from evenkeel.domain.arrays import F32, F64, Ints
+from evenkeel.domain.arrays import F32
 from evenkeel.domain.panel import Panel
+from evenkeel.domain.quantiles import LEVELS, N_QUANTILES, QUANTILES, exceedance, tidy
 
-QUANTILES: Final = (0.05, 0.1, 0.25, 0.5, 0.75, 0.8, 0.9, 0.95, 0.99)
-N_QUANTILES: Final = len(QUANTILES)
-LEVELS: Final = np.array(QUANTILES, dtype=np.float32)
+__all__ = [
+    "LEVELS",
+    "N_QUANTILES",
+    "QUANTILES",
+    "FittedForecaster",
+    "Forecast",
+    "Forecaster",
+    "Targets",
+    "exceedance",
+    "tidy",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,30 +93,3 @@ class Forecaster(Protocol):
         ...
 
     def load(self, blob: bytes) -> FittedForecaster: ...
-
-
-def tidy(quantiles: F32) -> F32:
-    """Quantiles that keep the contract: not negative, not crossing (sorted: Chernozhukov 2010)."""
-    return np.sort(np.maximum(np.nan_to_num(quantiles, nan=0.0), 0.0), axis=-1).astype(np.float32)
-
-
-def exceedance(quantiles: F32, threshold: F64) -> F64:
-    """P(demand > threshold): `quantiles` (..., Q) against `threshold` (...), linear in between.
-
-    Below the lowest quantile the distribution is a line down to zero demand at probability 0;
-    above the highest it falls off as an exponential through the two highest quantiles.
-    """
-    levels = np.concatenate([[0.0], LEVELS.astype(np.float64)])
-    knots = np.concatenate([np.zeros((*quantiles.shape[:-1], 1)), quantiles], axis=-1)
-    x = np.broadcast_to(np.asarray(threshold, dtype=np.float64), knots.shape[:-1])
-    upper: Ints = np.sum(knots <= x[..., None], axis=-1)  # first knot above x
-    at = np.clip(upper, 1, len(levels) - 1)
-    left = np.take_along_axis(knots, at[..., None] - 1, -1)[..., 0]
-    right = np.take_along_axis(knots, at[..., None], -1)[..., 0]
-    share = np.clip((x - left) / np.maximum(right - left, 1e-12), 0.0, 1.0)
-    inside = 1.0 - (levels[at - 1] + share * (levels[at] - levels[at - 1]))
-    last, before = knots[..., -1], knots[..., -2]
-    rate = np.log((1 - levels[-2]) / (1 - levels[-1])) / np.maximum(last - before, 1e-12)
-    beyond = (1 - levels[-1]) * np.exp(-rate * np.maximum(x - last, 0.0))
-    result: F64 = np.where(x < 0, 1.0, np.where(x >= last, beyond, inside))
-    return result

@@ -84,7 +84,7 @@ class BoostedForecaster:
         return FittedBoosted(floor, tuple(boosters), _boosters(boosters))
 
     def load(self, blob: bytes) -> FittedBoosted:
-        """Raises ModelInvalid."""
+        """Raises ModelCorrupt."""
         parts = bundle.unpack(blob)
         texts = [bundle.text(parts[f"q{i}"]) for i in range(N_QUANTILES)]
         return FittedBoosted(float(parts["floor"]), tuple(texts), _boosters(texts))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evenkeel.domain.errors import ModelInvalid
+from evenkeel.domain.errors import ModelCorrupt
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -25,12 +25,12 @@ def pack(**arrays: np.ndarray[Any, Any]) -> bytes:
 
 
 def unpack(blob: bytes) -> dict[str, np.ndarray[Any, Any]]:
-    """Raises ModelInvalid when `blob` is not what `pack` gave."""
+    """Raises ModelCorrupt when `blob` is not what `pack` gave."""
     try:
         with np.load(io.BytesIO(blob), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelInvalid(f"this is no saved model: {error}") from error
+        raise ModelCorrupt(f"this is no saved model: {error}") from error
 
 
 def from_text(text: str) -> np.ndarray[Any, Any]:

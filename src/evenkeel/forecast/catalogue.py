@@ -49,6 +49,12 @@ def _theta(_: Report) -> Forecaster:
     return Baseline("theta", theta)
 
 
+def _empirical(_: Report) -> Forecaster:
+    from evenkeel.forecast.empirical import Empirical
+
+    return Empirical()
+
+
 def _auto(report: Report) -> Forecaster:
     from evenkeel.forecast.auto import AutoForecaster, learners
 
@@ -72,6 +78,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
     "blend": Entry(lambda report: _network(report, recurrent=False)),
     "recurrent": Entry(lambda report: _network(report, recurrent=True)),
     "boosted": Entry(_boosted),
+    "empirical": Entry(_empirical),
     "last-value": _opponent("last-value", last_value),
     "last-diff": _opponent("last-diff", last_diff(7 * DAY_S)),
     "trailing-1h": _opponent("trailing-1h", trailing(HOUR_S)),

@@ -17,6 +17,8 @@ HISTORY = WEEK + DAY
 """Slots before the origin that models look at."""
 FIRST_ORIGIN = 12
 HOLDOUT_SHARE = 0.12
+MAX_ORIGINS = 700
+"""At most so many origins in one drawing: with few VMs each costs more than it teaches."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +53,7 @@ def draw(
     for panel, n_slots, share in zip(panels, slots, weight / weight.sum(), strict=True):
         if not share:
             continue
-        n_origins = min(n_slots, max(1, round(share * n_rows / panel.n_series)))
+        n_origins = min(n_slots, max(1, round(share * min(n_rows / panel.n_series, MAX_ORIGINS))))
         chosen = rng.choice(n_slots, n_origins, replace=False)
         parts += [
             _rows_at(panel, FIRST_ORIGIN + int(at), targets, floor, rng, short_share)

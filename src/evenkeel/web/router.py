@@ -1,8 +1,9 @@
 """The page's routes. `build_web` is mounted by wiring beside the REST API.
 
 `/` the fleet, `/?host=H` one host, `/vms/{id}` one VM, `/vms/{id}/charts` its series as JSON,
-`/login` the form that POSTs to the API's `/login`, `/static/...` what they are made of. A request
-by htmx (its 5 s refresh) gets the inner part alone, from the same URL.
+`/vms/{id}/forecast/charts` its forecast, `/login` the form that POSTs to the API's `/login`,
+`/static/...` what they are made of. A request by htmx (its 5 s refresh) gets the inner part
+alone, from the same URL.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from evenkeel.domain.errors import NotFound
 from evenkeel.web import words
 from evenkeel.web.board import is_silent, read_board
 from evenkeel.web.charts import DEFAULT_RANGE_S, RANGES, Charts, read_charts
+from evenkeel.web.fans import Fans, read_fans
 from evenkeel.web.pages import Pages, page_route
 from evenkeel.web.static_files import static_files, static_url
 
@@ -138,6 +140,10 @@ def _add_fleet_routes(
     ) -> Any:
         chosen = range_s if range_s in RANGES else DEFAULT_RANGE_S
         return read_charts(reader, who, vm, chosen, clock())
+
+    @router.get("/vms/{vm}/forecast/charts", response_model=Fans)
+    def vm_fans(vm: str, who: Principal = Depends(authenticate)) -> Any:
+        return read_fans(reader, who, vm)
 
 
 def _local_path(target: str) -> str:

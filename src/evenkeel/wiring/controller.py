@@ -14,13 +14,16 @@ from evenkeel.api.app import create_app
 from evenkeel.api.fleet import StoreReader
 from evenkeel.api.services import Services
 from evenkeel.config import Config, ControllerConfig
+from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.ingest import Ingest
+from evenkeel.controller.models import ModelService
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.tokens import TokenService, new_secret
 from evenkeel.domain.policy import Policy
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Store
 from evenkeel.web.router import build_web
+from evenkeel.wiring.forecasts import build_forecasts
 
 
 def dashboard(services: Services) -> Sequence[APIRouter]:
@@ -47,7 +50,8 @@ def build_controller(
     key = state_dir.key()
     store = SqlStore(settings.database_url)
     try:
-        services = assemble(store, clock, key, settings, config.policy.as_policy())
+        forecasts = build_forecasts(config.forecast, settings, store, clock)
+        services = assemble(store, clock, key, settings, config.policy.as_policy(), forecasts)
         if not services.tokens.has_admin():
             # The file comes first: a token that only the database knew would be lost for good.
             services.tokens.adopt_admin(state_dir.admin_token(new_secret()))
@@ -63,6 +67,7 @@ def assemble(
     key: bytes,
     settings: ControllerConfig,
     policy: Policy | None = None,
+    forecasts: ForecastService | None = None,
 ) -> Services:
     """The services on any store and clock; `key` signs sessions and makes pseudonyms."""
     tokens = TokenService(store, clock)
@@ -70,7 +75,9 @@ def assemble(
     return Services(
         store=store,
         clock=clock,
-        reader=StoreReader(store, clock, key, settings.host_silent_s, policy.alarm_score),
+        reader=StoreReader(
+            store, clock, key, settings.host_silent_s, policy.alarm_score, forecasts
+        ),
         ingest=Ingest(store, clock, policy),
         modes=ModeService(store, clock),
         tokens=tokens,
@@ -79,4 +86,6 @@ def assemble(
         max_body_bytes=int(settings.max_body_mib * 2**20),
         host_silent_s=settings.host_silent_s,
         alarm_score=policy.alarm_score,
+        forecasts=forecasts,
+        models=ModelService(forecasts.registry, store, clock) if forecasts else None,
     )

@@ -240,7 +240,7 @@ def test_a_store_that_is_away_is_a_page_not_a_trace(page, monkeypatch):
 
 def test_static_files_are_found_kept_and_confined(page):
     urls = re.findall(r"\"(/static/[^\"]+)\"", page.get("/vms/web1").text)
-    assert len(urls) == 9
+    assert len(urls) == 10
     for url in urls:
         response = page.get(url)
         assert response.status_code == 200

@@ -146,7 +146,13 @@ def test_from_sign_in_to_the_culprit_to_the_charts(page, complaints, tmp_path):
     painted = n_painted(page)
     assert len(painted) == 8  # four resources, each what it got and what it lost
     assert min(painted) > 1000
-    expect(page.locator("[data-resource=cpu] figcaption")).to_contain_text("wanted")
+    expect(page.locator("#charts [data-resource=cpu] figcaption")).to_contain_text("wanted")
+    page.wait_for_selector("#fans[aria-busy=false]")
+    fan = page.locator("#fans [data-resource=cpu]")
+    expect(fan.locator("figcaption")).to_contain_text("chance that it needs")
+    fan.hover()
+    expect(fan.locator("figcaption")).to_contain_text("9 of 10 times")
+    page.mouse.move(0, 0)
 
     page.get_by_role("link", name="6 h").click()
     page.wait_for_url("**range=21600")

@@ -10,8 +10,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from evenkeel.forecast.auto import AutoForecaster
+from evenkeel.forecast.catalogue import CATALOGUE, Entry
+from evenkeel.forecast.network.forecaster import NetworkForecaster
+from evenkeel.forecast.network.settings import Training
+
 START_S = 1_375_315_200  # 2013-08-01 00:00 UTC
 N_DAYS = 6
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default model, trained for seconds only."""
+    training = Training(epochs=1, rows_per_epoch=300, hidden=32)
+
+    def make(_: object) -> AutoForecaster:
+        return AutoForecaster(lambda: (NetworkForecaster(training=training),), judged_rows=200)
+
+    monkeypatch.setitem(CATALOGUE, "auto", Entry(make))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evenkeel.domain.errors import ModelInvalid
+from evenkeel.domain.errors import ModelCorrupt
 from evenkeel.forecast.auto import AutoForecaster, _options, choose
 from evenkeel.forecast.base import Targets
 from evenkeel.forecast.features import N_CANDIDATES, N_KINDS
@@ -74,6 +74,6 @@ def test_nothing_to_learn_from_is_said():
 
 
 def test_a_damaged_model_is_refused():
-    with pytest.raises(ModelInvalid):
+    with pytest.raises(ModelCorrupt):
         AutoForecaster().load(b"not a model")
     assert len(OPTIONS) > N_CANDIDATES

@@ -14,13 +14,14 @@ import msgspec
 import numpy as np
 import sqlalchemy as sa
 
+from evenkeel.adapters.store.engine import is_sqlite
 from evenkeel.adapters.store.sql import Row, insert, insert_new
 from evenkeel.adapters.store.tables import batch, roster, roster_member, watermark
 from evenkeel.domain.arrays import F64
-from evenkeel.domain.ids import VmId
+from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.resources import N_RESOURCES
 from evenkeel.domain.score import Deviation
-from evenkeel.records import BatchSource, DeviationRecord, VmSeries
+from evenkeel.records import BatchSource, DeviationRecord, RosterTicks, VmSeries
 from evenkeel.wire import TickBody
 
 _N_MATRICES = 4
@@ -115,6 +116,53 @@ class SqlHistory:
             every = _deviations_decoder.decode(zlib.decompress(row.deviations))
             found += [DeviationRecord(row.taken_at_s, one) for one in every if one.vm == vm]
         return found[:limit]
+
+    def arrivals(self, since_s: float, slot_s: int) -> dict[int, float]:
+        ratio = batch.c.taken_at_s / float(slot_s)
+        # SQLite may lack floor(), and its CAST cuts off; PostgreSQL's rounds.
+        whole = ratio if is_sqlite(self._connection) else sa.func.floor(ratio)
+        slot = sa.cast(whole, sa.BigInteger)
+        query = (
+            sa.select(slot.label("slot"), sa.func.max(batch.c.received_at_s).label("received_at_s"))
+            .where(batch.c.received_at_s >= since_s, batch.c.roster.is_not(None))
+            .group_by(slot)
+        )
+        rows = self._connection.execute(query)
+        return {int(row.slot) * slot_s: float(row.received_at_s) for row in rows}
+
+    def ticks(
+        self, since_s: float, until_s: float, after: int = 0, limit: int = 200
+    ) -> list[RosterTicks]:
+        chosen = sa.select(roster.c.id, roster.c.host).where(roster.c.id > after)
+        hosts = {
+            row.id: HostId(row.host)
+            for row in self._connection.execute(chosen.order_by(roster.c.id).limit(limit))
+        }
+        members = (
+            sa.select(roster_member.c.roster, roster_member.c.vm)
+            .where(roster_member.c.roster.in_(hosts))
+            .order_by(roster_member.c.roster, roster_member.c.position)
+        )
+        vms: dict[int, list[VmId]] = {roster_id: [] for roster_id in hosts}
+        for row in self._connection.execute(members):
+            vms[row.roster].append(VmId(row.vm))
+        taken = sa.select(batch.c.roster, batch.c.readings).where(
+            batch.c.roster.in_(hosts), batch.c.taken_at_s >= since_s, batch.c.taken_at_s < until_s
+        )
+        readings: dict[int, list[F64]] = {roster_id: [] for roster_id in hosts}
+        for row in self._connection.execute(taken.order_by(batch.c.taken_at_s, batch.c.id)):
+            readings[row.roster].append(_unpack(row.readings))
+        return [
+            RosterTicks(
+                id=roster_id,
+                host=hosts[roster_id],
+                vms=tuple(vms[roster_id]),
+                values=np.array(readings[roster_id], dtype=np.float64).reshape(
+                    -1, _N_MATRICES, len(vms[roster_id]), N_RESOURCES
+                ),
+            )
+            for roster_id in sorted(hosts)
+        ]
 
     def prune(self, before_s: float, limit: int) -> int:
         old = sa.select(batch.c.id, batch.c.host, batch.c.epoch, batch.c.seq).where(

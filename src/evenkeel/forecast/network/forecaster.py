@@ -49,7 +49,7 @@ class NetworkForecaster:
         return FittedNetwork(self.name, model, floor, Session(model))
 
     def load(self, blob: bytes) -> FittedNetwork:
-        """Raises ModelInvalid."""
+        """Raises ModelCorrupt."""
         parts = bundle.unpack(blob)
         model = parts["model"].tobytes()
         return FittedNetwork(

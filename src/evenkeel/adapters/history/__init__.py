@@ -1,0 +1,1 @@
+"""Telemetry history and forecasts in Parquet files that others can read."""

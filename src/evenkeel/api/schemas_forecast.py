@@ -1,0 +1,79 @@
+"""What the REST API says about forecasts and models; the habits are those of `schemas`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from evenkeel.api.schemas import Body
+from evenkeel.domain.model import ModelState
+from evenkeel.domain.resources import Resource
+
+
+class AheadOut(Body):
+    """A time ahead with its quantiles, at the levels of `ForecastOut.quantiles`."""
+
+    ahead_s: float = Field(description="Seconds after origin_s.")
+    median: float
+    quantiles: list[float]
+
+
+class NeedOut(Body):
+    within_s: float
+    shards: int = Field(description="That many more than the latest known demand takes.")
+    probability: float
+
+
+class ResourceForecastOut(Body):
+    resource: Resource
+    unit: str
+    shard: float = Field(description="Size of a shard, in the unit.")
+    origin_s: float = Field(description="Up to here telemetry was known.")
+    step_s: float
+    now: float | None = Field(description="The latest known demand.")
+    held_shards: int = Field(description="Shards that the latest known demand takes.")
+    capacity: float | None
+    model: str = Field(description='Id of the model that made it, or "empirical".')
+    demand: list[AheadOut] = Field(description="Mean demand in the slot that ends then.")
+    peak: list[AheadOut] = Field(description="Largest slot from the origin until then.")
+    need: list[NeedOut]
+    sentence: str = Field(description='"80 % chance that it needs 2 more CPU shards ..."')
+
+
+class ForecastOut(Body):
+    """A VM's resource demand vector (`v` is the version of its form)."""
+
+    v: int
+    vm: str
+    name: str
+    age_s: float = Field(description="Since the newest telemetry behind it.")
+    quantiles: list[float]
+    resources: list[ResourceForecastOut]
+
+
+class ModelOut(Body):
+    id: str
+    resource: Resource
+    forecaster: str
+    state: ModelState
+    created_at_s: float
+    data_from_s: float
+    data_until_s: float
+    n_series: int
+    step_s: float
+    seed: int
+    code_version: str
+    scores: dict[str, float]
+    size_bytes: int
+    sha256: str
+    note: str
+
+
+class RollbackIn(Body):
+    resource: Resource
+
+
+class ServingOut(Body):
+    """Who serves now; null: the built-in forecaster."""
+
+    resource: Resource
+    model: ModelOut | None

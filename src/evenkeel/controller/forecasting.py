@@ -1,0 +1,304 @@
+"""Forecasts every VM once a slot: history in, demand vectors out.
+
+One pass at a time, on a thread of its own; readers always see the latest whole forecast.
+What goes wrong is told once in the event log, counted, and shown as the service's trouble: a
+champion that cannot be loaded gives way to the one before it, one that fails to the built-in
+forecaster, a full disk costs history and no forecast in memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, TypeVar
+
+import numpy as np
+
+from evenkeel.config import ForecastConfig
+from evenkeel.controller.rollup import RollUps
+from evenkeel.domain.arrays import F64, Bools
+from evenkeel.domain.errors import EvenkeelError, ForecastUnavailable
+from evenkeel.domain.events import Event, Severity
+from evenkeel.domain.ids import VmId
+from evenkeel.domain.panel import Calendar, Panel
+from evenkeel.domain.rdv import DemandVector, FleetDemand, ResourceDemand
+from evenkeel.domain.resources import AXIS, Resource
+from evenkeel.forecast.base import FittedForecaster, Forecast, Forecaster, Targets
+from evenkeel.forecast.empirical import NAME as BUILT_IN
+from evenkeel.forecast.empirical import FittedEmpirical
+from evenkeel.ports import Clock
+from evenkeel.ports_history import ForecastShelf, History, ModelRegistry, PanelSource
+from evenkeel.ports_store import Store
+
+PRESENT_SLOTS: Final = 3
+PRESENT_S: Final = 900.0
+"""A VM of which nothing was known for this long is not forecast any more."""
+TIDY_EVERY_S: Final = 900.0
+TIDY_AFTER_S: Final = 3600.0
+"""Hours and days are compacted when they are over for this long."""
+RETRY_S: Final = 30.0
+"""A forecast that failed is tried again after this."""
+DAY_S: Final = 86_400.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Latest:
+    """One resource's newest forecast, and in which row each VM is."""
+
+    fleet: FleetDemand
+    row_of: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class ForecastFigures:
+    """For /metrics; written by the forecasting thread alone."""
+
+    seconds: float = 0.0
+    n_vms: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class ForecastService:
+    """Keeps history and forecasts current; `run` is one pass, all else may be asked meanwhile.
+
+    Parameters
+    ----------
+    source : where panels come from: `history`, or Prometheus
+    history, rollups : telemetry of our own; None where only `source` is used
+    forecaster : makes the forecaster of a name, to load a champion; ConfigInvalid if unknown
+    """
+
+    def __init__(
+        self,
+        source: PanelSource,
+        registry: ModelRegistry,
+        shelf: ForecastShelf,
+        forecaster: Callable[[str], Forecaster],
+        store: Store,
+        clock: Clock,
+        settings: ForecastConfig,
+        history: History | None = None,
+        rollups: RollUps | None = None,
+    ) -> None:
+        self.registry = registry
+        self.figures = ForecastFigures()
+        self._source = source
+        self._shelf = shelf
+        self._forecaster = forecaster
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._history = history
+        self._rollups = rollups
+        self._calendar = Calendar(settings.time_zone, frozenset(settings.holidays))
+        self._targets = _targets(settings)
+        self._pass = threading.Lock()
+        self._loaded: dict[str, FittedForecaster] = {}
+        self._trouble: dict[str, str] = {}
+        self._tidied_s = -np.inf
+        self._tried: dict[Resource, tuple[int, float]] = {}
+        self._latest: dict[Resource, _Latest] = {}
+        for fleet in shelf.load():
+            self._show(fleet)
+
+    # --- what readers ask ---
+
+    def vector(self, vm: VmId, name: str | None = None) -> DemandVector:
+        """The latest forecast of a VM, by its id or by the name that the source knows it by.
+
+        Raises ForecastUnavailable.
+        """
+        demands: dict[Resource, ResourceDemand] = {}
+        for resource, latest in list(self._latest.items()):
+            row = latest.row_of.get(vm, latest.row_of.get(name) if name else None)
+            if row is not None:
+                demands[resource] = latest.fleet.row(row)
+        if not demands:
+            raise ForecastUnavailable(f"there is no forecast of {vm!r} yet")
+        return DemandVector(vm, {r: demands[r] for r in AXIS if r in demands})
+
+    def latest(self) -> dict[Resource, FleetDemand]:
+        return {resource: latest.fleet for resource, latest in self._latest.items()}
+
+    def age_s(self, resource: Resource) -> float | None:
+        """How old the newest known slot behind the forecast is; None: there is no forecast."""
+        latest = self._latest.get(resource)
+        return None if latest is None else max(0.0, self._clock.wall_s() - latest.fleet.origin_s)
+
+    def trouble(self) -> list[str]:
+        """What is wrong now, one line each."""
+        damaged = self._history.problems() if self._history else {}
+        files = [f"history file {name}: {reason}" for name, reason in sorted(damaged.items())]
+        return [f"forecasts: {text}" for text in [*self._trouble.values(), *files[:3]]]
+
+    # --- one pass ---
+
+    def run(self) -> bool:
+        """Roll up, and forecast if a slot was completed; whether it did. Never raises."""
+        with self._pass:
+            if self._rollups is not None:
+                self._try("rollup", self._rollups.run)
+            end_s = self._newest_end_s()
+            now_s = self._clock.monotonic_s()
+            due = [
+                resource
+                for resource in AXIS
+                if self._origin_s(resource) < end_s
+                and self._tried.get(resource, (0, -np.inf)) < (end_s, now_s - RETRY_S)
+            ]
+            if due:
+                began_s = self._clock.monotonic_s()
+                for resource in due:
+                    self._tried[resource] = (end_s, now_s)
+                    self._try(f"forecast_{resource.value}", partial(self._do, resource, end_s))
+                self.figures.seconds = self._clock.monotonic_s() - began_s
+                self.figures.counts["passes"] += 1
+            if self._history is not None and self._tidied_s + TIDY_EVERY_S <= self._clock.wall_s():
+                self._tidied_s = self._clock.wall_s()
+                self._try("tidy", lambda: self._tidy(end_s))
+            return bool(due)
+
+    def _newest_end_s(self) -> int:
+        """Where the newest complete slot ends."""
+        step_s = self._settings.slot_s
+        return int((self._clock.wall_s() - self._settings.grace_s) // step_s * step_s)
+
+    def _origin_s(self, resource: Resource) -> float:
+        latest = self._latest.get(resource)
+        origin_s = -np.inf if latest is None else latest.fleet.origin_s
+        # A forecast from the future (the clock went back) does not block those of now.
+        return origin_s if origin_s <= self._clock.wall_s() else -np.inf
+
+    def _do(self, resource: Resource, end_s: int) -> None:
+        step_s = self._settings.slot_s
+        start_s = end_s - int(self._settings.context_hours * 3600 // step_s) * step_s
+        panel = self._source.panel(resource, start_s, end_s)
+        recent = max(PRESENT_SLOTS, int(PRESENT_S // step_s))
+        known: Bools = ~np.isnan(panel.values[:, -recent:])
+        present = np.flatnonzero(known.any(axis=1))
+        if len(present) < panel.n_series:
+            panel = panel.only(present)
+        panel = dataclasses.replace(panel, calendar=self._calendar)
+        model, forecast = self._predict(resource, panel)
+        fleet = FleetDemand(
+            resource=resource,
+            origin_s=forecast.origin_s,
+            step_s=float(step_s),
+            horizons_s=tuple(float(h * step_s) for h in self._targets.horizons),
+            windows_s=tuple(float(w * step_s) for w in self._targets.windows),
+            ids=panel.ids,
+            values=forecast.values,
+            peaks=forecast.peaks,
+            now=_last_known(panel),
+            capacity=panel.capacity,
+            model=model,
+        )
+        self._show(fleet)
+        self.figures.n_vms = len(fleet.ids)
+        self._try(f"shelf_{resource.value}", lambda: self._shelf.save(fleet))
+
+    def _show(self, fleet: FleetDemand) -> None:
+        self._latest[fleet.resource] = _Latest(fleet, {vm: k for k, vm in enumerate(fleet.ids)})
+
+    def _predict(self, resource: Resource, panel: Panel) -> tuple[str, Forecast]:
+        """(model id, its forecast); the built-in forecaster's where the champion fails."""
+        if panel.n_series:
+            for model_id in self._line(resource):
+                fitted = self._try(f"model_{model_id}", partial(self._load, model_id))
+                forecast = fitted and self._try(
+                    f"champion_{resource.value}",
+                    partial(_predicted, fitted, panel, self._targets),
+                )
+                if forecast:
+                    return model_id, forecast
+        return BUILT_IN, FittedEmpirical().predict(panel, self._targets)
+
+    def _line(self, resource: Resource) -> Sequence[str]:
+        line = self._try("registry", lambda: self.registry.line(resource)) or ()
+        for model_id in set(self._trouble) - {f"model_{each}" for each in line}:
+            if model_id.startswith(f"model_{resource.value}-"):
+                del self._trouble[model_id]  # it serves no longer, so its damage is nobody's
+        return line
+
+    def _load(self, model_id: str) -> FittedForecaster:
+        known = self._loaded.get(model_id)
+        if known is not None:
+            return known
+        info = self.registry.model(model_id).info
+        fitted = self._forecaster(info.forecaster).load(self.registry.blob(model_id))
+        for old in [m for m in self._loaded if m.startswith(f"{info.resource.value}-")]:
+            del self._loaded[old]
+        self._loaded[model_id] = fitted
+        return fitted
+
+    def _tidy(self, end_s: int) -> None:
+        assert self._history is not None
+        keep_from_s = int(self._clock.wall_s() - self._settings.retention_days * DAY_S)
+        self._history.tidy(int(end_s - TIDY_AFTER_S), keep_from_s)
+
+    def _try(self, what: str, do: Callable[[], T]) -> T | None:
+        """None when it failed; the first failure in a row is an event, the rest are counted."""
+        try:
+            result = do()
+        except EvenkeelError as error:
+            self._fail(what, error.code, error.message)
+        except Exception as error:  # a forecaster's bug costs its forecast, never the service
+            self._fail(what, "internal", f"{type(error).__name__}: {error}")
+        else:
+            if self._trouble.pop(what, None) is not None:
+                self._tell("forecast_recovered", f"{what} works again", Severity.INFO, what, "")
+            return result
+        return None
+
+    def _fail(self, what: str, code: str, message: str) -> None:
+        self.figures.counts[f"failed_{what.partition('_')[0]}"] += 1
+        first = what not in self._trouble
+        self._trouble[what] = message[:300]
+        if first:
+            self._tell("forecast_failed", message[:300], Severity.WARNING, what, code)
+
+    def _tell(self, kind: str, message: str, severity: Severity, what: str, code: str) -> None:
+        event = Event(
+            self._clock.wall_s(), kind, message, severity, detail={"what": what, "code": code}
+        )
+        try:
+            with self._store.write() as session:
+                session.chronicle.add_events([event])
+        except EvenkeelError:
+            self.figures.counts["events_lost"] += 1
+
+
+def _targets(settings: ForecastConfig) -> Targets:
+    """Whole slots, at least one, none twice."""
+
+    def slots(spans_s: tuple[float, ...]) -> tuple[int, ...]:
+        return tuple(sorted({max(1, round(span / settings.slot_s)) for span in spans_s}))
+
+    return Targets(slots(settings.horizons_s), slots(settings.windows_s))
+
+
+def _last_known(panel: Panel) -> F64:
+    known = ~np.isnan(panel.values)
+    if not panel.n_slots:
+        return np.full(panel.n_series, np.nan)
+    at = panel.n_slots - 1 - np.argmax(known[:, ::-1], axis=1)
+    last: F64 = panel.values[np.arange(panel.n_series), at].astype(np.float64)
+    return last
+
+
+def _predicted(fitted: FittedForecaster, panel: Panel, targets: Targets) -> Forecast:
+    """Raises ValueError when a forecaster broke its contract."""
+    forecast = fitted.predict(panel, targets)
+    if forecast.ids != panel.ids or forecast.origin_s != panel.end_s:
+        raise ValueError("the forecast is of other VMs or of another time than was asked")
+    for quantiles in (forecast.values, forecast.peaks):
+        if not np.isfinite(quantiles).all() or (quantiles < 0).any():
+            raise ValueError("the forecast holds numbers that no demand can have")
+        if (np.diff(quantiles, axis=-1) < 0).any():
+            raise ValueError("the forecast's quantiles cross")
+    return forecast

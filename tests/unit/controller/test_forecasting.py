@@ -1,0 +1,382 @@
+"""From agents' ticks to slots, from slots to forecasts, and what happens when things break."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.batches import ManualClock, a_batch, a_tick, a_vm
+from tests.history_data import (
+    DAY_S,
+    T0,
+    MemoryHistory,
+    MemoryRegistry,
+    MemoryShelf,
+    a_model,
+    a_rollup,
+)
+
+from evenkeel.adapters.store.store import SqlStore
+from evenkeel.config import ForecastConfig
+from evenkeel.controller.forecasting import ForecastService
+from evenkeel.controller.ingest import Ingest
+from evenkeel.controller.rollup import RollUps
+from evenkeel.domain.errors import ForecastUnavailable, HistoryUnavailable, ModelCorrupt
+from evenkeel.domain.ids import VmId
+from evenkeel.domain.resources import AXIS, Resource
+from evenkeel.forecast.empirical import Empirical, FittedEmpirical
+
+CPU = Resource.CPU
+seqs = itertools.count(1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqlStore]:
+    store = SqlStore(f"sqlite:///{tmp_path}/controller.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(T0 + 1000.0)
+
+
+@pytest.fixture
+def history() -> MemoryHistory:
+    return MemoryHistory()
+
+
+@pytest.fixture
+def rollups(store: SqlStore, history: MemoryHistory, clock: ManualClock) -> RollUps:
+    return RollUps(store, history, clock, 300, 20.0, 24.0)
+
+
+def tell(
+    store: SqlStore,
+    clock: ManualClock,
+    at_s: float,
+    vms: tuple[str, ...] = ("web1",),
+    host: str = "h1",
+    **tick: float,
+) -> None:
+    """One tick of a host, received now."""
+    batch = a_batch(
+        next(seqs), host, None, tick=a_tick([a_vm(vm) for vm in vms], at_s, **tick), sent_at_s=at_s
+    )
+    Ingest(store, clock).accept(batch)
+
+
+class TestRollUps:
+    def test_a_complete_slot_becomes_means_peaks_and_shares(
+        self, store: SqlStore, history: MemoryHistory, rollups: RollUps, clock: ManualClock
+    ) -> None:
+        tell(store, clock, T0 + 5)
+        tell(store, clock, T0 + 10, loss=0.5)
+        tell(store, clock, T0 + 15, ("web1", "batch7"), loss=None)
+        tell(store, clock, T0 + 300)
+        tell(store, clock, T0 + 905)
+        clock.now_s = T0 + 1030
+        assert rollups.run() == [T0, T0 + 300]
+        rollup = history._slots[T0]
+        assert rollup.ids == ("id-web1", "id-batch7")
+        assert rollup.n_ticks.tolist() == [3, 1]
+        np.testing.assert_allclose(rollup.demand[0], [1, 100, 0, np.nan])
+        np.testing.assert_allclose(rollup.peak[1], [1, 100, 0, np.nan])
+        np.testing.assert_allclose(rollup.loss[:, 0], [0.25, np.nan])
+        np.testing.assert_allclose(rollup.censored[:, 0], [1 / 3, 0])
+        np.testing.assert_allclose(rollup.capacity[0], [1, 128, np.nan, np.nan])
+        assert rollup.kinds == ("default/1x128MiB",) * 2
+        clock.now_s = T0 + 1219
+        assert rollups.run() == []
+        clock.now_s = T0 + 1220
+        assert rollups.run() == [T0 + 900]
+        assert rollups.run() == []
+
+    def test_a_slot_is_rolled_up_again_for_late_batches_and_not_for_nothing(
+        self, store: SqlStore, history: MemoryHistory, rollups: RollUps, clock: ManualClock
+    ) -> None:
+        tell(store, clock, T0 + 5)
+        clock.now_s = T0 + 2000
+        assert rollups.run() == [T0]
+        again = RollUps(store, history, clock, 300, 20.0, 24.0)
+        assert again.run() == []
+        clock.now_s = T0 + 9000
+        tell(store, clock, T0 + 10, ("late",), host="h2")
+        for each in (rollups, again):
+            clock.now_s += 30
+            assert each.run() == ([T0] if each is rollups else [])
+        assert history._slots[T0].ids == ("id-web1", "id-late")
+
+    def test_what_the_store_forgot_stays_in_the_history(
+        self, store: SqlStore, history: MemoryHistory, rollups: RollUps, clock: ManualClock
+    ) -> None:
+        for k in range(3):
+            tell(store, clock, T0 + 5 * k)
+        clock.now_s = T0 + 2000
+        rollups.run()
+        with store.write() as session:
+            session.history.prune(T0 + 3000, 100)
+        tell(store, clock, T0 + 20)
+        clock.now_s += 30
+        assert rollups.run() == [T0]
+        assert history._slots[T0].n_ticks.tolist() == [3]
+
+    def test_a_full_disk_is_tried_again(
+        self, store: SqlStore, history: MemoryHistory, rollups: RollUps, clock: ManualClock
+    ) -> None:
+        tell(store, clock, T0 + 5)
+        tell(store, clock, T0 + 305)
+        history.broken = HistoryUnavailable("full")
+        for _ in range(2):
+            with pytest.raises(HistoryUnavailable):
+                rollups.run()
+            clock.now_s += 300
+        history.broken = None
+        assert rollups.run() == [T0, T0 + 300]
+
+    def test_many_hosts_are_read_in_pieces(
+        self,
+        store: SqlStore,
+        history: MemoryHistory,
+        rollups: RollUps,
+        clock: ManualClock,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("evenkeel.controller.rollup.CHUNK", 2)
+        for k in range(5):
+            tell(store, clock, T0 + 5, (f"vm{k}",), host=f"h{k}")
+        rollups.run()
+        assert len(history._slots[T0].ids) == 5
+
+    def test_a_vm_that_moved_within_the_slot_is_one(
+        self, store: SqlStore, history: MemoryHistory, rollups: RollUps, clock: ManualClock
+    ) -> None:
+        tell(store, clock, T0 + 5)
+        tell(store, clock, T0 + 10, host="h2")
+        rollups.run()
+        assert history._slots[T0].n_ticks.tolist() == [2]
+        assert history._slots[T0].demand[0, 0] == 1.0
+
+
+class Broken(Empirical):
+    def load(self, blob: bytes) -> FittedEmpirical:
+        return BrokenFitted()
+
+
+class BrokenFitted(FittedEmpirical):
+    def predict(self, panel, targets):
+        raise RuntimeError("it is broken")
+
+
+class Crossing(FittedEmpirical):
+    def predict(self, panel, targets):
+        forecast = FittedEmpirical().predict(panel, targets)
+        forecast.values[..., 0] = 1e9
+        return forecast
+
+
+@pytest.fixture
+def registry() -> MemoryRegistry:
+    return MemoryRegistry()
+
+
+@pytest.fixture
+def service(
+    store: SqlStore, history: MemoryHistory, registry: MemoryRegistry, clock: ManualClock
+) -> ForecastService:
+    return a_service(store, history, registry, clock)
+
+
+def a_service(store, history, registry, clock, shelf=None, **settings) -> ForecastService:
+    return ForecastService(
+        source=history,
+        registry=registry,
+        shelf=shelf or MemoryShelf(),
+        forecaster=lambda name: {"empirical": Empirical, "broken": Broken}[name](),
+        store=store,
+        clock=clock,
+        settings=ForecastConfig(context_hours=24, **settings),
+        history=history,
+        rollups=RollUps(store, history, clock, 300, 20.0, 24.0),
+    )
+
+
+def fill(history: MemoryHistory, n_slots: int = 24) -> None:
+    rng = np.random.default_rng(1)
+    for slot in range(n_slots):
+        history.append(a_rollup(slot, {"vm1": rng.gamma(2), "vm2": 2.0}))
+
+
+def events(store: SqlStore) -> list[str]:
+    with store.read() as session:
+        return [record.event.kind for record in session.chronicle.events()][::-1]
+
+
+class TestForecasts:
+    def test_each_slot_every_vm_is_forecast_on_all_resources(
+        self, service: ForecastService, history: MemoryHistory, clock: ManualClock
+    ) -> None:
+        fill(history)
+        clock.now_s = T0 + 24 * 300 + 20
+        assert service.run()
+        assert not service.run()
+        vector = service.vector(VmId("vm1"))
+        assert tuple(vector.demands) == AXIS
+        cpu = vector.demands[CPU]
+        assert cpu.origin_s == T0 + 24 * 300
+        assert cpu.horizons_s == (300, 900, 1800, 3600, 10800, 21600, 43200, 86400)
+        assert cpu.windows_s == (3600, 21600, 86400)
+        assert cpu.model == "empirical"
+        assert cpu.capacity == 4.0
+        assert cpu.need(1, 3600) > 0.3
+        steady = service.vector(VmId("vm2")).demands[CPU]
+        np.testing.assert_allclose(steady.values, 2.0)
+        assert steady.now == 2.0
+        assert steady.need(1, 3600) <= 0.01 + 1e-6
+        assert service.trouble() == []
+        clock.now_s += 300
+        assert service.run()
+
+    def test_a_vm_that_was_silent_for_long_is_not_forecast(
+        self, service: ForecastService, history: MemoryHistory, clock: ManualClock
+    ) -> None:
+        fill(history, 3)
+        history.append(a_rollup(20, {"new": 1.0}))
+        clock.now_s = T0 + 21 * 300 + 20
+        service.run()
+        assert service.vector(VmId("new")).demands[CPU].values.shape == (8, 9)
+        with pytest.raises(ForecastUnavailable, match="vm1"):
+            service.vector(VmId("vm1"))
+
+    def test_without_history_there_is_nothing_and_no_trouble(
+        self, service: ForecastService
+    ) -> None:
+        service.run()
+        assert service.trouble() == []
+        with pytest.raises(ForecastUnavailable):
+            service.vector(VmId("vm1"))
+
+    def test_the_champion_serves_and_a_damaged_one_gives_way_to_the_former(
+        self,
+        store: SqlStore,
+        service: ForecastService,
+        history: MemoryHistory,
+        registry: MemoryRegistry,
+        clock: ManualClock,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        fill(history)
+        ids = []
+        for k in range(2):
+            blob = Empirical().load(b'{"window_s": %d, "pools": {}}' % (3600 * (k + 1))).save()
+            info = a_model(blob, at_s=T0 + k)
+            registry.add(info, blob)
+            ids.append(registry.promote(info.id).info.id)
+        clock.now_s = T0 + 24 * 300 + 20
+        service.run()
+        assert service.vector(VmId("vm1")).demands[CPU].model == ids[1]
+        assert service.vector(VmId("vm1")).demands[Resource.NET].model == "empirical"
+        service._loaded.clear()
+        whole = registry.blob
+
+        def damaged(model_id: str) -> bytes:
+            if model_id == ids[1]:
+                raise ModelCorrupt(f"{model_id} is damaged")
+            return whole(model_id)
+
+        monkeypatch.setattr(registry, "blob", damaged)
+        for _ in range(3):
+            clock.now_s += 300
+            history.append(a_rollup(int((clock.now_s - T0) // 300 - 1)))
+            service.run()
+        assert service.vector(VmId("vm1")).demands[CPU].model == ids[0]
+        assert events(store).count("forecast_failed") == 1
+        assert service.trouble() == [f"forecasts: {ids[1]} is damaged"]
+        registry.rollback(CPU)
+        clock.now_s += 300
+        service.run()
+        assert service.trouble() == []
+
+    @pytest.mark.parametrize("fault", ["raises", "crosses"])
+    def test_a_champion_that_fails_is_stood_in_for(
+        self,
+        store: SqlStore,
+        service: ForecastService,
+        history: MemoryHistory,
+        registry: MemoryRegistry,
+        clock: ManualClock,
+        monkeypatch: pytest.MonkeyPatch,
+        fault: str,
+    ) -> None:
+        if fault == "crosses":
+            monkeypatch.setattr(Broken, "load", lambda self, blob: Crossing())
+        fill(history)
+        info = a_model(b"x", forecaster="broken")
+        registry.add(info, b"x")
+        registry.promote(info.id)
+        clock.now_s = T0 + 24 * 300 + 20
+        service.run()
+        assert service.vector(VmId("vm1")).demands[CPU].model == "empirical"
+        assert events(store) == ["forecast_failed"]
+        assert service.figures.counts["failed_champion"] == 1
+        registry.rollback(CPU)
+        clock.now_s += 300
+        service.run()
+
+    def test_a_broken_source_is_told_once_and_tried_again(
+        self,
+        store: SqlStore,
+        service: ForecastService,
+        history: MemoryHistory,
+        clock: ManualClock,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        fill(history)
+        clock.now_s = T0 + 24 * 300 + 20
+
+        def broken(*args: object) -> None:
+            raise HistoryUnavailable("the disk is gone")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(history, "panel", broken)
+            assert service.run()
+            assert not service.run()
+            clock.now_s += 31
+            assert service.run()
+        assert events(store) == ["forecast_failed"] * 4
+        clock.now_s += 31
+        assert service.run()
+        assert events(store) == ["forecast_failed"] * 4 + ["forecast_recovered"] * 4
+        assert service.vector(VmId("vm1"))
+
+    def test_a_restarted_controller_shows_the_last_forecast(
+        self,
+        store: SqlStore,
+        history: MemoryHistory,
+        registry: MemoryRegistry,
+        clock: ManualClock,
+    ) -> None:
+        shelf = MemoryShelf()
+        fill(history)
+        clock.now_s = T0 + 24 * 300 + 20
+        a_service(store, history, registry, clock, shelf).run()
+        again = a_service(store, MemoryHistory(), registry, clock, shelf)
+        assert again.vector(VmId("vm2")).demands[CPU].now == 2.0
+        assert again.age_s(CPU) == 20
+        assert not again.run()
+
+    def test_old_history_is_forgotten(
+        self,
+        store: SqlStore,
+        history: MemoryHistory,
+        registry: MemoryRegistry,
+        clock: ManualClock,
+    ) -> None:
+        fill(history, 2)
+        clock.now_s = T0 + 3 * DAY_S
+        a_service(store, history, registry, clock, retention_days=1).run()
+        assert not history.slots(T0, T0 + DAY_S)
