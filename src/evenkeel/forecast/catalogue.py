@@ -92,9 +92,15 @@ CATALOGUE: Final[dict[str, Entry]] = {
 
 
 def forecaster(name: str, report: Report = lambda _: None) -> Forecaster:
-    """Raises ConfigInvalid for a name that is not in the catalogue."""
+    """Raises ConfigInvalid for a name that is not in the catalogue, or when its library lacks."""
     if name not in CATALOGUE:
         raise ConfigInvalid(
             f"there is no model {name!r}", hint=f"There are: {', '.join(CATALOGUE)}."
         )
-    return CATALOGUE[name].make(report)
+    try:
+        return CATALOGUE[name].make(report)
+    except ModuleNotFoundError as error:
+        raise ConfigInvalid(
+            f"model {name!r} needs the Python package {error.name}",
+            hint="pip install 'evenkeel[ml]' to train; 'evenkeel[forecast]' is enough to serve.",
+        ) from error

@@ -74,7 +74,9 @@ class FittedEmpirical:
 
     def predict(self, panel: Panel, targets: Targets) -> Forecast:
         window = max(1, min(panel.n_slots, round(self.window_s / panel.step_s)))
-        recent = panel.values[:, panel.n_slots - window :]
+        recent = panel.values[:, max(0, panel.n_slots - window) :]
+        if not panel.n_slots:  # one slot of nothing, for those who take the last of it
+            recent = np.full((panel.n_series, 1), np.nan, dtype=np.float32)
         known = ~np.isnan(recent)
         n_known = np.sum(known, axis=1)
         own = _own(recent, known, panel.step_s, targets.horizons)

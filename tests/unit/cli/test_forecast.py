@@ -73,7 +73,7 @@ def trained(history: Path, *more: str, code: int = 0) -> str:
 
 
 def test_a_model_that_does_not_win_stays_a_challenger(history: Path) -> None:
-    told = json.loads(trained(history, "--json"))
+    told = json.loads(trained(history, "--model", "empirical", "--json"))
     assert not told["promoted"]
     assert told["champion"] == "empirical"
     assert told["scores"]["wql"] == pytest.approx(told["champion_scores"]["wql"])

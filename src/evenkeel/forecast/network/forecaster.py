@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from evenkeel.domain.arrays import F32
+from evenkeel.domain.errors import ConfigInvalid
 from evenkeel.domain.panel import Panel
 from evenkeel.forecast import bundle
 from evenkeel.forecast.base import Forecast, Targets, tidy
@@ -34,8 +35,14 @@ class NetworkForecaster:
         return "recurrent" if self.recurrent else "blend"
 
     def fit(self, panels: Sequence[Panel], targets: Targets, seed: int) -> FittedNetwork:
-        """Raises ValueError when no panel is long enough to learn from."""
-        from evenkeel.forecast.network.train import train  # PyTorch: hundreds of MB
+        """Raises ValueError when no panel is long enough to learn from, ConfigInvalid if no torch."""
+        try:
+            from evenkeel.forecast.network.train import train  # PyTorch: hundreds of MB
+        except ModuleNotFoundError as error:
+            raise ConfigInvalid(
+                f"training {self.name!r} needs the Python package {error.name}",
+                hint="pip install 'evenkeel[ml]'; a model trained elsewhere serves without it.",
+            ) from error
 
         rng = np.random.default_rng(seed)
         floor = least_scale(panels)
