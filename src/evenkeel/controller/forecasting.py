@@ -28,6 +28,7 @@ from evenkeel.domain.panel import Calendar, Panel
 from evenkeel.domain.rdv import DemandVector, FleetDemand, ResourceDemand
 from evenkeel.domain.resources import AXIS, Resource
 from evenkeel.forecast.base import FittedForecaster, Forecast, Forecaster, Targets
+from evenkeel.forecast.calibration import Tracker
 from evenkeel.forecast.empirical import NAME as BUILT_IN
 from evenkeel.forecast.empirical import FittedEmpirical
 from evenkeel.ports import Clock
@@ -42,6 +43,9 @@ TIDY_AFTER_S: Final = 3600.0
 """Hours and days are compacted when they are over for this long."""
 RETRY_S: Final = 30.0
 """A forecast that failed is tried again after this."""
+LEARN_EVERY_S: Final = 1800.0
+LEARN_FROM: Final = 1000
+"""Calibration remembers one forecast in this time, of so many VMs, until it has come true."""
 DAY_S: Final = 86_400.0
 T = TypeVar("T")
 
@@ -98,6 +102,7 @@ class ForecastService:
         self._calendar = Calendar(settings.time_zone, frozenset(settings.holidays))
         self._targets = _targets(settings)
         self._pass = threading.Lock()
+        self._trackers: dict[Resource, tuple[str, Tracker]] = {}
         self._loaded: dict[str, FittedForecaster] = {}
         self._trouble: dict[str, str] = {}
         self._tidied_s = -np.inf
@@ -184,7 +189,8 @@ class ForecastService:
         if len(present) < panel.n_series:
             panel = panel.only(present)
         panel = dataclasses.replace(panel, calendar=self._calendar)
-        model, forecast = self._predict(resource, panel)
+        model, raw = self._predict(resource, panel)
+        forecast = self._calibrated(resource, model, panel, raw)
         fleet = FleetDemand(
             resource=resource,
             origin_s=forecast.origin_s,
@@ -201,6 +207,13 @@ class ForecastService:
         self._show(fleet)
         self.figures.n_vms = len(fleet.ids)
         self._try(f"shelf_{resource.value}", lambda: self._shelf.save(fleet))
+
+    def _calibrated(self, resource: Resource, model: str, panel: Panel, raw: Forecast) -> Forecast:
+        """What a model says, put right by how its earlier forecasts came out."""
+        if self._trackers.get(resource, ("", None))[0] != model:
+            n_targets = len(self._targets.horizons + self._targets.windows)
+            self._trackers[resource] = (model, Tracker(n_targets, LEARN_EVERY_S, LEARN_FROM))
+        return self._trackers[resource][1].follow(panel, raw)
 
     def _show(self, fleet: FleetDemand) -> None:
         self._latest[fleet.resource] = _Latest(fleet, {vm: k for k, vm in enumerate(fleet.ids)})

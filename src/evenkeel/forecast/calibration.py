@@ -20,6 +20,7 @@ from evenkeel.domain.arrays import F32, F64, Bools, Ints
 from evenkeel.domain.panel import Panel
 from evenkeel.forecast.base import LEVELS, N_QUANTILES, Forecast, tidy
 from evenkeel.forecast.features import truth
+from evenkeel.forecast.rows import held_out
 
 EDGES: Final = (0.1, 0.3, 0.8, 2.0)
 """Between groups: (q95 - q25) as a share of the median-ish level (q50 + q95) / 2."""
@@ -82,10 +83,17 @@ class Tracker:
     """A calibration that follows a row of forecasts: each is learnt from when its truth is known.
 
     Every target of every forecast counts once, at the first origin at which it has come to be.
+    A forecast of a day ahead waits for a day, so a large fleet keeps one every `spacing_s`, of
+    about `max_series` series, always the same ones.
     """
 
-    def __init__(self, n_targets: int) -> None:
+    def __init__(
+        self, n_targets: int, spacing_s: float = 0.0, max_series: int | None = None
+    ) -> None:
         self.calibration = Calibration.none(n_targets)
+        self._spacing_s = spacing_s
+        self._max_series = max_series
+        self._kept_s = -np.inf
         self._waiting: list[tuple[Forecast, Bools]] = []
 
     def follow(self, known: Panel, raw: Forecast) -> Forecast:
@@ -98,9 +106,19 @@ class Tracker:
                 learnt = learnt | due
             if not learnt.all():
                 waiting.append((forecast, learnt))
-        n_targets = len(raw.targets.horizons + raw.targets.windows)
-        self._waiting = [*waiting, (raw, np.zeros(n_targets, dtype=bool))]
+        if raw.origin_s - self._kept_s >= self._spacing_s or raw.origin_s < self._kept_s:
+            n_targets = len(raw.targets.horizons + raw.targets.windows)
+            waiting.append((self._thinned(raw), np.zeros(n_targets, dtype=bool)))
+            self._kept_s = raw.origin_s
+        self._waiting = waiting
         return self.calibration.apply(raw)
+
+    def _thinned(self, raw: Forecast) -> Forecast:
+        if self._max_series is None or len(raw.ids) <= self._max_series:
+            return raw
+        rows = np.flatnonzero(held_out(raw.ids, 0, self._max_series / len(raw.ids)))
+        ids = tuple(raw.ids[i] for i in rows)
+        return replace(raw, ids=ids, values=raw.values[rows], peaks=raw.peaks[rows])
 
 
 def _due(forecast: Forecast, now_s: float) -> Bools:

@@ -92,6 +92,17 @@ def test_series_that_left_and_came_do_not_mix():
     assert (tracker.calibration.shift <= 0).all(), "the one above has left"
 
 
+def test_a_large_fleet_is_learnt_from_by_a_part_of_it_now_and_then():
+    values = np.full((N, 60), 200, dtype=np.float32)
+    tracker = Tracker(3, spacing_s=3 * 300.0, max_series=40)
+    for slot in range(10, 50):
+        known = panel_until(values, slot)
+        said = tracker.follow(known, believed(known, 4.0))
+        assert said.values.shape == (N, 2, 9)
+        assert sum(len(waiting.ids) for waiting, _ in tracker._waiting) < 200
+    assert (said.values[:, 0, 4:] > believed(known, 4.0).values[:, 0, 4:]).all()
+
+
 def test_a_forecast_without_spread_stays_as_it_is():
     known = panel_until(np.zeros((N, 20), dtype=np.float32), 20)
     sure = believed(known, 0.0)
