@@ -12,7 +12,7 @@ import numpy as np
 from fleet_facts import ADMIN, HOSTILE, INFRA, OTHER, PAIRS, SHOP, TICK_S, USUAL, VMS
 
 from evenkeel.api.reader import DEFAULT_LIMIT, Principal, Role
-from evenkeel.api.render_forecast import forecast_out
+from evenkeel.api.render_forecast import forecast_out, profile_out
 from evenkeel.api.schemas import (
     AdviceOut,
     DeviationOut,
@@ -31,11 +31,12 @@ from evenkeel.api.schemas import (
     VmOut,
     WhyOut,
 )
-from evenkeel.api.schemas_forecast import ForecastOut
+from evenkeel.api.schemas_forecast import ForecastOut, ProfileOut
 from evenkeel.domain.errors import Forbidden, NotFound
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.plan import OPEN_STATES, ActionKind, MitigationState
+from evenkeel.domain.profile import Behaviour, Profile
 from evenkeel.domain.quantiles import QUANTILES
 from evenkeel.domain.rdv import DemandVector, ResourceDemand
 from evenkeel.domain.resources import AXIS, SPECS, Resource
@@ -107,6 +108,11 @@ class FleetFake:
             for each, factor in ((Resource.CPU, 1.0), (Resource.MEMORY, 1000.0))
         }
         return forecast_out(DemandVector(VmId(vm_id(name)), demands), name, self.now_s, resource)
+
+    def profile(self, who, vm: str) -> ProfileOut:
+        name = self._find(who, vm)
+        daily = Profile(Behaviour.DIURNAL, 0.9, (9, 10), (0, 1, 2, 3, 4), 120.0, 1.0, 14.0)
+        return profile_out(vm_id(name), name, {Resource.CPU: daily})
 
     def status(self, who: Principal) -> StatusOut:
         alarms = [pair for pair in self._pairs(who) if pair.score >= 20]

@@ -53,6 +53,20 @@ def test_a_forecast_is_a_demand_vector_with_odds(api: Api) -> None:
     assert [each["resource"] for each in only] == ["memory"]
 
 
+def test_a_profile_says_how_a_vm_behaves_and_what_it_rests_on(api: Api) -> None:
+    report(api)
+    told = api.get("/v1/vms/web1/profile")
+    assert (told["vm"], told["name"]) == ("id-web1", "web1")
+    cpu = told["resources"][0]
+    assert cpu["resource"] == "cpu"
+    assert (cpu["label"], cpu["confidence"]) == ("unknown", 0), "five minutes tell nothing"
+    assert 0 < cpu["history_days"] < 0.01
+    shop = api.token("tenant", "shop")
+    assert api.get("/v1/vms/web1/profile", shop)["name"] == "web1"
+    foreign = api.client.get("/v1/vms/id-batch7/profile", headers=bearer(shop))
+    assert api.refused(foreign) == (404, "not_found")
+
+
 def test_a_tenant_sees_the_forecasts_of_its_own_vms(api: Api) -> None:
     report(api)
     shop = api.token("tenant", "shop")
@@ -66,6 +80,8 @@ def test_a_tenant_sees_the_forecasts_of_its_own_vms(api: Api) -> None:
 def test_before_the_first_slot_there_is_no_forecast(api: Api) -> None:
     api.deliver(a_batch(1))
     answer = api.client.get("/v1/vms/web1/forecast", headers=bearer(api.admin))
+    assert api.refused(answer) == (404, "forecast_unavailable")
+    answer = api.client.get("/v1/vms/web1/profile", headers=bearer(api.admin))
     assert api.refused(answer) == (404, "forecast_unavailable")
     answer = api.client.get("/v1/vms/nobody/forecast", headers=bearer(api.admin))
     assert api.refused(answer) == (404, "not_found")

@@ -11,7 +11,7 @@ from evenkeel import __version__
 from evenkeel.api import cursor as cursors
 from evenkeel.api import render, words
 from evenkeel.api.reader import DEFAULT_LIMIT, MAX_LIMIT, Principal
-from evenkeel.api.render_forecast import forecast_out
+from evenkeel.api.render_forecast import forecast_out, profile_out
 from evenkeel.api.schemas import (
     EventOut,
     HostOut,
@@ -26,7 +26,7 @@ from evenkeel.api.schemas import (
     VmOut,
     WhyOut,
 )
-from evenkeel.api.schemas_forecast import ForecastOut
+from evenkeel.api.schemas_forecast import ForecastOut, ProfileOut
 from evenkeel.api.series import MAX_POINTS, series_out
 from evenkeel.api.visibility import Viewer
 from evenkeel.controller.forecasting import ForecastService
@@ -210,17 +210,24 @@ class StoreReader:
                 mitigations=_mitigations_out(view, mitigations),
             )
 
-    def forecast(self, who: Principal, vm: str, resource: Resource | None = None) -> ForecastOut:
+    def _forecast_vm(self, who: Principal, vm: str) -> tuple[ForecastService, VmRecord, str | None]:
+        """The VM, and its name where that is its alone: Prometheus knows VMs by name."""
         with self._view(who) as view:
             record = view.viewer.find(vm)
-            name = record.vm.name
-            # Prometheus knows VMs by name: one that two VMs have is nobody's.
-            alone = len(view.session.inventory.vms_named(name, None)) == 1
+            alone = len(view.session.inventory.vms_named(record.vm.name, None)) == 1
         if self._forecasts is None:
             raise ForecastUnavailable(
                 "this controller does not forecast", hint="See forecast.enabled."
             )
-        vector = self._forecasts.vector(record.vm.id, name if alone else None)
+        return self._forecasts, record, record.vm.name if alone else None
+
+    def profile(self, who: Principal, vm: str) -> ProfileOut:
+        forecasts, record, name = self._forecast_vm(who, vm)
+        return profile_out(record.vm.id, record.vm.name, forecasts.profiles(record.vm.id, name))
+
+    def forecast(self, who: Principal, vm: str, resource: Resource | None = None) -> ForecastOut:
+        forecasts, record, name = self._forecast_vm(who, vm)
+        vector = forecasts.vector(record.vm.id, name)
         if resource is not None and resource not in vector.demands:
             raise ForecastUnavailable(f"there is no forecast of its {resource.value} yet")
         return forecast_out(vector, record.vm.name, self._clock.wall_s(), resource)

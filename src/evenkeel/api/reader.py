@@ -23,7 +23,7 @@ from evenkeel.api.schemas import (
     VmOut,
     WhyOut,
 )
-from evenkeel.api.schemas_forecast import ForecastOut
+from evenkeel.api.schemas_forecast import ForecastOut, ProfileOut
 from evenkeel.domain.resources import Resource
 
 DEFAULT_LIMIT = 100
@@ -82,6 +82,10 @@ class FleetReader(Protocol):
 
     def forecast(self, who: Principal, vm: str, resource: Resource | None = None) -> ForecastOut:
         """Of all resources, or of one. Raises ForecastUnavailable too."""
+        ...
+
+    def profile(self, who: Principal, vm: str) -> ProfileOut:
+        """Raises ForecastUnavailable too."""
         ...
 
     def contention_map(self, who: Principal, host: str) -> MapOut: ...

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Final
 
-from evenkeel.api.schemas_forecast import ForecastOut, ModelOut, NeedOut, ResourceForecastOut
+from evenkeel.api.schemas_forecast import (
+    ForecastOut,
+    ModelOut,
+    NeedOut,
+    ProfileOut,
+    ResourceForecastOut,
+    ResourceProfileOut,
+)
 from evenkeel.domain.model import ModelRecord
+from evenkeel.domain.profile import Profile
 from evenkeel.domain.rdv import DemandVector, ResourceDemand, headline, to_json
 from evenkeel.domain.resources import Resource
 
 SHARDS: Final = (1, 2, 4, 8, 16)
 HOUR_S: Final = 3600.0
+
+
+def profile_out(vm: str, name: str, profiles: Mapping[Resource, Profile]) -> ProfileOut:
+    return ProfileOut(
+        vm=vm,
+        name=name,
+        resources=[
+            ResourceProfileOut(resource=resource, sentence=str(profile), **asdict(profile))
+            for resource, profile in profiles.items()
+        ],
+    )
 
 
 def forecast_out(

@@ -11,7 +11,7 @@ from evenkeel.api.errors import ERROR_RESPONSES
 from evenkeel.api.reader import FleetReader, Principal, Role
 from evenkeel.api.render_forecast import model_out
 from evenkeel.api.schemas import Page
-from evenkeel.api.schemas_forecast import ForecastOut, ModelOut, RollbackIn, ServingOut
+from evenkeel.api.schemas_forecast import ForecastOut, ModelOut, ProfileOut, RollbackIn, ServingOut
 from evenkeel.api.services import services_of
 from evenkeel.controller.models import ModelService
 from evenkeel.domain.errors import ForecastUnavailable
@@ -48,6 +48,12 @@ def forecast(
 ) -> ForecastOut:
     """Quantiles of demand per time ahead, of the peak per window, and the odds of shards needed."""
     return fleet.forecast(who, vm, resource)
+
+
+@router.get("/vms/{vm}/profile", summary="How a VM behaves: steady, daily, in bursts, chaotic")
+def profile(vm: str, who: Reader, fleet: Annotated[FleetReader, Depends(_reader)]) -> ProfileOut:
+    """By resource: the class, how sure, when it spikes, for how long and how often."""
+    return fleet.profile(who, vm)
 
 
 @router.get("/models", summary="Versions of trained models, newest first")

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from evenkeel.api.schemas import Body
 from evenkeel.domain.model import ModelState
+from evenkeel.domain.profile import Behaviour
 from evenkeel.domain.resources import Resource
 
 
@@ -37,6 +38,26 @@ class ResourceForecastOut(Body):
     peak: list[AheadOut] = Field(description="Largest slot from the origin until then.")
     need: list[NeedOut]
     sentence: str = Field(description='"80 % chance that it needs 2 more CPU shards ..."')
+
+
+class ResourceProfileOut(Body):
+    resource: Resource
+    label: Behaviour
+    confidence: float = Field(description="Probability of the label; 0 when unknown.")
+    peak_hours: list[int] = Field(description="Local hours in which it spikes by the clock.")
+    weekdays: list[int] = Field(description="Days on which it does, 0 = Monday.")
+    burst_minutes: float = Field(description="Typical length of a spike or burst.")
+    bursts_a_day: float
+    history_days: float = Field(description="Known demand that this rests on.")
+    sentence: str
+
+
+class ProfileOut(Body):
+    """How a VM behaves, by resource."""
+
+    vm: str
+    name: str
+    resources: list[ResourceProfileOut]
 
 
 class ForecastOut(Body):

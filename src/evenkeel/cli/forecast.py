@@ -32,6 +32,7 @@ models_app = typer.Typer(
 def register(app: typer.Typer) -> None:
     """Add the commands to the `evenkeel` app."""
     app.command("forecast", rich_help_panel="See the fleet")(forecast)
+    app.command("profile", rich_help_panel="See the fleet")(profile)
     app.add_typer(models_app, name="models")
 
 
@@ -55,6 +56,30 @@ def forecast(
         return print_json(answer)
     for each in answer["resources"]:
         _print_resource(answer, each)
+    return None
+
+
+@friendly_errors
+def profile(
+    vm: Annotated[str, typer.Argument(help="Name or id of the VM.")],
+    as_json: JsonFlag = False,
+    url: UrlOption = "",
+    token_file: TokenFileOption = "",
+) -> None:
+    """How this VM behaves: steady, daily, in bursts or chaotic; when, and for how long.
+
+    Example: [bold]evenkeel profile web1[/]
+    """
+    with connect(url, token_file) as api:
+        answer = api.get(f"/v1/vms/{segment(vm)}/profile")
+    if as_json:
+        return print_json(answer)
+    table = Table("resource", "behaviour", "history", title=show.clean(answer["name"]), box=None)
+    for each in answer["resources"]:
+        days = each["history_days"]
+        seen = f"{days:.1f} days" if days >= 1 else f"{days * 24:.1f} hours"
+        table.add_row(show.label(each["resource"]), each["sentence"], seen)
+    out.print(table)
     return None
 
 

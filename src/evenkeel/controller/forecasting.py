@@ -19,12 +19,14 @@ from typing import Final, TypeVar
 import numpy as np
 
 from evenkeel.config import ForecastConfig
+from evenkeel.controller.profiling import Profiler
 from evenkeel.controller.rollup import RollUps
 from evenkeel.domain.arrays import F64, Bools
 from evenkeel.domain.errors import EvenkeelError, ForecastUnavailable
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.panel import Calendar, Panel
+from evenkeel.domain.profile import Profile
 from evenkeel.domain.rdv import DemandVector, FleetDemand, ResourceDemand
 from evenkeel.domain.resources import AXIS, Resource
 from evenkeel.forecast.base import FittedForecaster, Forecast, Forecaster, Targets
@@ -102,6 +104,7 @@ class ForecastService:
         self._calendar = Calendar(settings.time_zone, frozenset(settings.holidays))
         self._targets = _targets(settings)
         self._pass = threading.Lock()
+        self._profiler = Profiler()
         self._trackers: dict[Resource, tuple[str, Tracker]] = {}
         self._loaded: dict[str, FittedForecaster] = {}
         self._trouble: dict[str, str] = {}
@@ -126,6 +129,13 @@ class ForecastService:
         if not demands:
             raise ForecastUnavailable(f"there is no forecast of {vm!r} yet")
         return DemandVector(vm, {r: demands[r] for r in AXIS if r in demands})
+
+    def profiles(self, vm: VmId, name: str | None = None) -> dict[Resource, Profile]:
+        """How a VM behaves. Raises ForecastUnavailable before the first look at its history."""
+        found = self._profiler.of(vm, name)
+        if not found:
+            raise ForecastUnavailable(f"there is no profile of {vm!r} yet")
+        return found
 
     def latest(self) -> dict[Resource, FleetDemand]:
         return {resource: latest.fleet for resource, latest in self._latest.items()}
@@ -207,6 +217,13 @@ class ForecastService:
         self._show(fleet)
         self.figures.n_vms = len(fleet.ids)
         self._try(f"shelf_{resource.value}", lambda: self._shelf.save(fleet))
+        if self._profiler.due(resource, end_s):
+            self._try(f"profiles_{resource.value}", lambda: self._profile(resource, end_s))
+
+    def _profile(self, resource: Resource, end_s: int) -> None:
+        start_s = self._profiler.span_s(end_s, self._settings.slot_s)
+        panel = self._source.panel(resource, start_s, end_s)
+        self._profiler.learn(dataclasses.replace(panel, calendar=self._calendar))
 
     def _calibrated(self, resource: Resource, model: str, panel: Panel, raw: Forecast) -> Forecast:
         """What a model says, put right by how its earlier forecasts came out."""

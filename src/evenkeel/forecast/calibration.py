@@ -132,12 +132,12 @@ def _came(known: Panel, forecast: Forecast, wanted: Bools) -> F32:
     origin = round((forecast.origin_s - known.start_s) / known.step_s)
     n_targets = len(wanted)
     came = np.full((len(forecast.ids), n_targets), np.nan, dtype=np.float32)
-    if origin < 0:
+    if origin < 0 or not known.ids:
         return came
     found = truth(known, origin, forecast.targets)
     if known.ids != forecast.ids:
         row = {vm: i for i, vm in enumerate(known.ids)}
-        at = np.array([row.get(vm, -1) for vm in forecast.ids])
+        at = np.array([row.get(vm, -1) for vm in forecast.ids], dtype=np.intp)
         found = np.where((at >= 0)[:, None], found[at], np.float32(np.nan))
     came[:, wanted] = found[:, wanted]
     return came

@@ -92,6 +92,15 @@ def test_series_that_left_and_came_do_not_mix():
     assert (tracker.calibration.shift <= 0).all(), "the one above has left"
 
 
+def test_a_fleet_that_is_empty_for_a_while_does_no_harm():
+    values = np.full((N, 30), 200, dtype=np.float32)
+    tracker = Tracker(3)
+    for slot, rows in ((10, []), (11, range(N)), (12, []), (13, range(N))):
+        known = panel_until(values, slot).only(np.array(rows, dtype=np.intp))
+        assert tracker.follow(known, believed(known, 4.0)).ids == known.ids
+    assert tracker.calibration.shift.any()
+
+
 def test_a_large_fleet_is_learnt_from_by_a_part_of_it_now_and_then():
     values = np.full((N, 60), 200, dtype=np.float32)
     tracker = Tracker(3, spacing_s=3 * 300.0, max_series=40)
