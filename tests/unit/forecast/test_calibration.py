@@ -9,7 +9,7 @@ from scipy.stats import norm
 from evenkeel.domain.panel import Panel
 from evenkeel.domain.resources import Resource
 from evenkeel.forecast.base import LEVELS, Forecast, Targets
-from evenkeel.forecast.calibration import Calibration, Tracker
+from evenkeel.forecast.calibration import FIRST_UPPER, Calibration, Tracker
 
 N = 400
 TARGETS = Targets(horizons=(1, 3), windows=(2,))
@@ -46,9 +46,9 @@ def test_a_forecaster_that_is_too_sure_or_too_shy_is_put_right(spread):
         if slot > 130:
             late.append((values[:, slot : slot + 1] <= said.values[:, 0]).mean(axis=0))
             raw_late.append((values[:, slot : slot + 1] <= raw.values[:, 0]).mean(axis=0))
-    wrong = np.abs(np.mean(late, axis=0) - LEVELS)[4:]
+    wrong = np.abs(np.mean(late, axis=0) - LEVELS)[FIRST_UPPER:]
     assert wrong.max() < 0.02
-    assert np.abs(np.mean(raw_late, axis=0) - LEVELS)[4:].max() > 0.08
+    assert np.abs(np.mean(raw_late, axis=0) - LEVELS)[FIRST_UPPER:].max() > 0.08
 
 
 def test_the_future_is_not_looked_at():
@@ -89,7 +89,22 @@ def test_series_that_left_and_came_do_not_mix():
     tracker.follow(first, believed(first, 4.0))
     later = panel_until(values, 13).only(np.arange(N)[::-1][:-1])
     tracker.follow(later, believed(later, 4.0))
-    assert (tracker.calibration.shift <= 0).all(), "the one above has left"
+    assert (tracker.calibration.shift[..., FIRST_UPPER:] <= 0).all(), "the one above has left"
+
+
+def test_all_levels_of_peaks_are_put_right():
+    """Their odds are asked for at any threshold."""
+    rng = np.random.default_rng(5)
+    values = rng.normal(100, 10, (N, 260)).astype(np.float32)
+    peaks = np.maximum(values[:, :-1], values[:, 1:])
+    tracker = Tracker(3)
+    late = []
+    for slot in range(10, 250):
+        known = panel_until(values, slot)
+        said = tracker.follow(known, believed(known, 15.0))
+        if slot > 190:
+            late.append((peaks[:, slot : slot + 1] <= said.peaks[:, 0]).mean(axis=0))
+    assert np.abs(np.mean(late, axis=0) - LEVELS).max() < 0.03
 
 
 def test_a_fleet_that_is_empty_for_a_while_does_no_harm():
