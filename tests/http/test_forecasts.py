@@ -61,6 +61,7 @@ def test_a_profile_says_how_a_vm_behaves_and_what_it_rests_on(api: Api) -> None:
     assert cpu["resource"] == "cpu"
     assert (cpu["label"], cpu["confidence"]) == ("unknown", 0), "five minutes tell nothing"
     assert 0 < cpu["history_days"] < 0.01
+    assert "too little history" in cpu["sentence"]
     shop = api.token("tenant", "shop")
     assert api.get("/v1/vms/web1/profile", shop)["name"] == "web1"
     foreign = api.client.get("/v1/vms/id-batch7/profile", headers=bearer(shop))

@@ -41,6 +41,8 @@ class Profile:
     history_days: float
 
     def __str__(self) -> str:
+        if self.label is Behaviour.UNKNOWN:
+            return "not known yet: too little history"
         text = f"{self.label.value} ({self.confidence:.0%})"
         if self.peak_hours:
             text += f", {spans(self.peak_hours)}"
