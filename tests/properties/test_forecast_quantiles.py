@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from evenkeel.domain.quantiles import row_quantiles
 from evenkeel.forecast.base import N_QUANTILES, QUANTILES, exceedance, tidy
-from evenkeel.forecast.statistical.empirical import last_known, quantiles, window_peaks
+from evenkeel.forecast.statistical.empirical import window_peaks
+from evenkeel.forecast.windows import last_known
 
 any_floats = st.floats(-1e6, 1e6, width=32) | st.just(float("nan"))
 raw = arrays(np.float32, st.tuples(st.integers(0, 4), st.just(N_QUANTILES)), elements=any_floats)
@@ -48,7 +50,7 @@ def test_odds_at_a_quantile_are_its_level(quantities):
 
 @given(histories)
 def test_quantiles_are_those_of_the_known_values(x):
-    found = quantiles(x)
+    found = row_quantiles(x)
     for row, said in zip(x, found, strict=True):
         known = row[np.isfinite(row)]
         if len(known):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from evenkeel.domain.panel import SLOT_S, Panel
+from evenkeel.domain.quantiles import row_quantiles
 from evenkeel.domain.resources import AXIS, N_RESOURCES, Resource
 from evenkeel.envelope import Result
 from evenkeel.forecast.base import FittedForecaster, Targets
@@ -18,7 +19,6 @@ from evenkeel.forecast.network.forecaster import NetworkForecaster
 from evenkeel.forecast.network.settings import Training
 from evenkeel.forecast.rows import HISTORY
 from evenkeel.forecast.warm import WarmHistory
-from evenkeel.forecast.windows import quantiles_of
 from evenkeel.sim.demand import labelled_panel
 
 TARGETS = Targets(horizons=(1, 6, 12))
@@ -101,5 +101,5 @@ def _run_trailing(warm: WarmHistory) -> float:
     """Seconds for the quantiles of each series' last day, and nothing else, on one thread."""
     began_s = time.perf_counter()
     for first in range(0, warm.n_series, 4096):
-        quantiles_of(warm.values(slice(first, first + 4096))[:, -288:])
+        row_quantiles(warm.values(slice(first, first + 4096))[:, -288:])
     return time.perf_counter() - began_s

@@ -21,7 +21,7 @@ import numpy as np
 from evenkeel.config import ForecastConfig
 from evenkeel.controller.profiling import Profiler
 from evenkeel.controller.rollup import RollUps
-from evenkeel.domain.arrays import F64, Bools
+from evenkeel.domain.arrays import Bools
 from evenkeel.domain.errors import EvenkeelError, ForecastUnavailable
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.ids import VmId
@@ -33,6 +33,7 @@ from evenkeel.forecast.base import FittedForecaster, Forecast, Forecaster, Targe
 from evenkeel.forecast.calibration import Tracker
 from evenkeel.forecast.empirical import NAME as BUILT_IN
 from evenkeel.forecast.empirical import FittedEmpirical
+from evenkeel.forecast.windows import last_known
 from evenkeel.ports import Clock
 from evenkeel.ports_history import ForecastShelf, History, ModelRegistry, PanelSource
 from evenkeel.ports_store import Store
@@ -210,7 +211,7 @@ class ForecastService:
             ids=panel.ids,
             values=forecast.values,
             peaks=forecast.peaks,
-            now=_last_known(panel),
+            now=last_known(panel.values).astype(np.float64),
             capacity=panel.capacity,
             model=model,
         )
@@ -310,15 +311,6 @@ def _targets(settings: ForecastConfig) -> Targets:
         return tuple(sorted({max(1, round(span / settings.slot_s)) for span in spans_s}))
 
     return Targets(slots(settings.horizons_s), slots(settings.windows_s))
-
-
-def _last_known(panel: Panel) -> F64:
-    known = ~np.isnan(panel.values)
-    if not panel.n_slots:
-        return np.full(panel.n_series, np.nan)
-    at = panel.n_slots - 1 - np.argmax(known[:, ::-1], axis=1)
-    last: F64 = panel.values[np.arange(panel.n_series), at].astype(np.float64)
-    return last
 
 
 def _predicted(fitted: FittedForecaster, panel: Panel, targets: Targets) -> Forecast:

@@ -16,6 +16,7 @@ import numpy as np
 
 from evenkeel.domain.arrays import F32, F64, Ints
 from evenkeel.domain.panel import Panel
+from evenkeel.domain.quantiles import pinball
 from evenkeel.forecast import bundle
 from evenkeel.forecast.base import LEVELS, FittedForecaster, Forecast, Targets, tidy
 from evenkeel.forecast.boosted import BoostedForecaster
@@ -148,8 +149,7 @@ def measure(
     losses = np.zeros((len(options), *count.shape))
     for i, option in enumerate(options):
         mean = np.mean([quantiles[name] for name in option], axis=0)
-        error = np.nan_to_num(rows.truth)[..., None] - mean
-        loss = np.maximum(LEVELS * error, (LEVELS - 1) * error).mean(axis=-1) * known
+        loss = pinball(np.nan_to_num(rows.truth), mean).mean(axis=-1) * known
         for k in range(N_KINDS):
             losses[i, k] = loss[kind == k].sum(axis=0)
     return losses / np.maximum(count, 1), count
@@ -206,16 +206,7 @@ class FittedAuto:
                 else:
                     found = features.candidates[:, :, CANDIDATES.index(name)]
                 quantiles[chosen] += found[chosen] / len(names)
-        quantiles = tidy(quantiles)
-        n_horizons = len(targets.horizons)
-        return Forecast(
-            panel.ids,
-            panel.end_s,
-            panel.step_s,
-            targets,
-            quantiles[:, :n_horizons],
-            quantiles[:, n_horizons:],
-        )
+        return Forecast.of(panel, targets, quantiles)
 
     def _nearest(self, targets: Targets) -> Ints:
         """For each target asked, the one of its sort that was measured and lies nearest."""

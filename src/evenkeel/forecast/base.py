@@ -61,6 +61,19 @@ class Forecast:
     values: F32
     peaks: F32
 
+    @classmethod
+    def of(cls, panel: Panel, targets: Targets, quantiles: F32) -> Forecast:
+        """From raw quantiles (N, K, Q), horizons first, then windows; they are made tidy."""
+        tidied, n_horizons = tidy(quantiles), len(targets.horizons)
+        return cls(
+            panel.ids,
+            panel.end_s,
+            panel.step_s,
+            targets,
+            tidied[:, :n_horizons],
+            tidied[:, n_horizons:],
+        )
+
     def __post_init__(self) -> None:
         n, h, w = len(self.ids), len(self.targets.horizons), len(self.targets.windows)
         if self.values.shape != (n, h, N_QUANTILES) or self.peaks.shape != (n, w, N_QUANTILES):

@@ -15,7 +15,7 @@ import numpy as np
 from evenkeel.domain.arrays import F32
 from evenkeel.domain.panel import Panel
 from evenkeel.forecast import bundle
-from evenkeel.forecast.base import LEVELS, N_QUANTILES, Forecast, Targets, tidy
+from evenkeel.forecast.base import LEVELS, N_QUANTILES, Forecast, Targets
 from evenkeel.forecast.features import CANDIDATES, Features, describe
 from evenkeel.forecast.rows import draw, least_scale
 
@@ -103,16 +103,8 @@ class FittedBoosted:
         return NAME
 
     def predict(self, panel: Panel, targets: Targets) -> Forecast:
-        quantiles = tidy(self.from_features(describe(panel, targets, self.floor)))
-        n_horizons = len(targets.horizons)
-        return Forecast(
-            panel.ids,
-            panel.end_s,
-            panel.step_s,
-            targets,
-            quantiles[:, :n_horizons],
-            quantiles[:, n_horizons:],
-        )
+        raw = self.from_features(describe(panel, targets, self.floor))
+        return Forecast.of(panel, targets, raw)
 
     def from_features(self, features: Features) -> F32:
         """Raw quantiles (N, K, Q)."""

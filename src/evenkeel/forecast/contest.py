@@ -13,7 +13,7 @@ import numpy as np
 
 from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.panel import Panel
-from evenkeel.domain.quantiles import LEVELS, QUANTILES
+from evenkeel.domain.quantiles import MEDIAN, QUANTILES, pinball
 from evenkeel.forecast.base import FittedForecaster, Targets
 
 MARGIN: Final = 0.005
@@ -21,7 +21,6 @@ MARGIN: Final = 0.005
 MIN_JUDGED: Final = 100
 """Nor does one win on less than so many forecast numbers."""
 N_ORIGINS: Final = 12
-_Q: Final = LEVELS.astype(np.float64)
 _COVERED: Final = tuple(QUANTILES.index(q) for q in (0.9, 0.95, 0.99))
 
 
@@ -77,13 +76,12 @@ def score(fitted: FittedForecaster, panel: Panel, targets: Targets, origins: lis
             known = ~np.isnan(truth)
             if panel.censored is not None:
                 known &= ~panel.censored[:, at]
-            y = truth[known].astype(np.float64)[:, None]
-            predicted = values[known, k].astype(np.float64)
-            gap = y - predicted
-            losses.append(np.maximum(_Q * gap, (_Q - 1) * gap).mean(axis=1))
-            truths.append(np.abs(y[:, 0]))
-            errors.append(np.abs(gap[:, QUANTILES.index(0.5)]))
-            inside.append((y <= predicted[:, _COVERED]).astype(np.float64))
+            y = truth[known].astype(np.float64)
+            predicted = values[known, k]
+            losses.append(pinball(y, predicted).mean(axis=1))
+            truths.append(np.abs(y))
+            errors.append(np.abs(y - predicted[:, MEDIAN]))
+            inside.append((y[:, None] <= predicted[:, _COVERED]).astype(np.float64))
     loss, truth_sum = np.concatenate(losses), float(np.concatenate(truths).sum())
     if not len(loss):
         raise ValueError("nothing was known in the slots to be judged")

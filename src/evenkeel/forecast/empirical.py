@@ -15,10 +15,11 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F32, F64, Bools, Ints
+from evenkeel.domain.arrays import F32, F64, Ints
 from evenkeel.domain.panel import Panel
 from evenkeel.domain.quantiles import LEVELS, N_QUANTILES, row_quantiles
 from evenkeel.forecast.base import FittedForecaster, Forecast, Targets, tidy
+from evenkeel.forecast.windows import last_known, window_max
 
 NAME: Final = "empirical"
 WINDOW_S: Final = 12 * 3600.0
@@ -77,9 +78,8 @@ class FittedEmpirical:
         recent = panel.values[:, max(0, panel.n_slots - window) :]
         if not panel.n_slots:  # one slot of nothing, for those who take the last of it
             recent = np.full((panel.n_series, 1), np.nan, dtype=np.float32)
-        known = ~np.isnan(recent)
-        n_known = np.sum(known, axis=1)
-        own = _own(recent, known, panel.step_s, targets.horizons)
+        n_known = np.sum(~np.isnan(recent), axis=1)
+        own = _own(recent, panel.step_s, targets.horizons)
         peaks = _peaks(recent, targets.windows)
         cold = np.flatnonzero(n_known < N_OWN)
         if len(cold):
@@ -110,19 +110,18 @@ class FittedEmpirical:
                 quantiles[cold, k] = own_share * ours + (1 - own_share) * theirs
 
 
-def _own(recent: F32, known: Bools, step_s: float, horizons: tuple[int, ...]) -> F32:
+def _own(recent: F32, step_s: float, horizons: tuple[int, ...]) -> F32:
     """Quantiles (N, H, Q) of each VM from its own window."""
-    n, width = recent.shape
-    trailing = row_quantiles(recent, _Q)
+    width = recent.shape[1]
+    trailing = row_quantiles(recent)
     result: F32 = np.repeat(trailing[:, None, :], len(horizons), axis=1)
-    last_at = width - 1 - np.argmax(known[:, ::-1], axis=1)
-    last = recent[np.arange(n), last_at]
+    last = last_known(recent)
     for k, horizon in enumerate(horizons):
         weight = 0.5 ** (horizon * step_s / NEAR_HALF_LIFE_S)
         if weight < 1 / 8 or horizon >= width:
             continue
         steps = recent[:, horizon:] - recent[:, :-horizon]
-        near = last[:, None] + row_quantiles(steps, _Q)
+        near = last[:, None] + row_quantiles(steps)
         mixed = weight * near + (1 - weight) * trailing
         result[:, k] = np.where(np.isnan(mixed), trailing, mixed)
     return result
@@ -138,11 +137,9 @@ def _peaks(recent: F32, windows: tuple[int, ...]) -> F32:
     """
     n, width = recent.shape
     result = np.full((n, len(windows), N_QUANTILES), np.nan, np.float32)
-    floored = np.where(np.isnan(recent), -np.inf, recent).astype(np.float32)
     for k, w in enumerate(windows):
         m = min(w, max(1, width // MIN_BLOCKS))
-        largest = _rolling_max(floored, m)
-        largest[np.isinf(largest)] = np.nan
+        largest = window_max(recent, m)
         levels = _Q ** (m / w)
         n_blocks = np.sum(~np.isnan(largest), axis=1)[:, None] / m
         beyond = np.log(np.maximum(1.0, 1 / ((n_blocks + 1) * (1 - levels))))
@@ -150,16 +147,6 @@ def _peaks(recent: F32, windows: tuple[int, ...]) -> F32:
         scale = ((high - middle) / np.log(5.0))[:, None]
         result[:, k] = row_quantiles(largest, levels) + scale * beyond
     return result
-
-
-def _rolling_max(values: F32, width: int) -> F32:
-    """(N, T) -> (N, T - width + 1), by doubling."""
-    size = 1
-    while size < width:
-        step = min(size, width - size)
-        values = np.maximum(values[:, :-step], values[:, step:])
-        size += step
-    return values
 
 
 def _scale(panel: Panel) -> F32:

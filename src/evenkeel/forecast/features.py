@@ -13,10 +13,11 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F32, F64, Bools, Ints
+from evenkeel.domain.arrays import F32, F64, Ints
 from evenkeel.domain.panel import Panel
-from evenkeel.forecast.base import LEVELS, N_QUANTILES, Targets
-from evenkeel.forecast.windows import lagged, mean_known, quantiles_of, rolling_max, std_known
+from evenkeel.domain.quantiles import LEVELS, N_QUANTILES, row_quantiles
+from evenkeel.forecast.base import Targets
+from evenkeel.forecast.windows import lagged, last_known, mean_known, rolling_max, std_known
 
 HOUR: Final = 12
 DAY: Final = 288
@@ -67,15 +68,15 @@ class Features:
 def describe(panel: Panel, targets: Targets, floor: float) -> Features:
     """Features of every series at the panel's end. `floor`: least scale, in the panel's unit."""
     values = panel.values[:, -(WEEK + DAY) :]
-    last = _last_known(values)
+    last = last_known(values)
     day = values[:, -DAY:]
     week = _thinned_week(values)
     mean = mean_known(day)
     scale = mean + 0.5 * std_known(day)
     scale = np.where(np.isfinite(scale), np.maximum(scale, floor), floor).astype(np.float32)
     kind_quantiles, kind_features = _kinds(panel, values, last, mean)
-    base = {width: quantiles_of(values[:, -width:]) for width in TRAILING}
-    base[WEEK] = quantiles_of(week)
+    base = {width: row_quantiles(values[:, -width:]) for width in TRAILING}
+    base[WEEK] = row_quantiles(week)
     series = _series_features(panel, values, last, scale, base, kind_features)
     rolled: dict[int, F32] = {}
     candidates, target = [], []
@@ -106,17 +107,17 @@ def _sequence(values: F32, scale: F32) -> F32:
 
 def _candidates(source: F32, ahead: int, known: dict[int, F32] | None, kind: F32) -> F32:
     """(N, C, Q) simple forecasts of `source`, `ahead` slots after its end."""
-    last = _last_known(source)
+    last = last_known(source)
     if known is None:
-        known = {width: quantiles_of(source[:, -width:]) for width in TRAILING}
-        known[WEEK] = quantiles_of(_thinned_week(source))
+        known = {width: row_quantiles(source[:, -width:]) for width in TRAILING}
+        known[WEEK] = row_quantiles(_thinned_week(source))
     found = [np.repeat(last[:, None], N_QUANTILES, axis=1)]
     found += [known[width] for width in (*TRAILING, WEEK)]
-    found.append(last[:, None] + quantiles_of(_differences(source, ahead)))
+    found.append(last[:, None] + row_quantiles(_differences(source, ahead)))
     days = np.arange(1, 8)
     near = (days[:, None] * DAY - ahead + 1 + _AROUND[None, :]).ravel()
-    found.append(quantiles_of(lagged(source, near[near >= 1])))
-    found.append(quantiles_of(lagged(source, np.arange(24) * HOUR + (-ahead % HOUR) + 1)))
+    found.append(row_quantiles(lagged(source, near[near >= 1])))
+    found.append(row_quantiles(lagged(source, np.arange(24) * HOUR + (-ahead % HOUR) + 1)))
     found.append(kind)
     stacked = np.stack(found, axis=1)
     # A candidate that knows nothing says what the best informed of the others says.
@@ -234,18 +235,6 @@ def _kinds(panel: Panel, values: F32, last: F32, mean: F64 | F32) -> tuple[F32, 
 
 def _thinned_week(values: F32) -> F32:
     return values[:, -WEEK:][:, ::-1][:, ::_WEEK_STRIDE]
-
-
-def _last_known(values: F32) -> F32:
-    """The newest value that is known; NaN when there is none."""
-    if not values.shape[1]:
-        return np.full(len(values), np.nan, dtype=np.float32)
-    last = values[:, -1].copy()
-    rows = np.flatnonzero(np.isnan(last))
-    if len(rows):  # few, as a rule
-        known: Bools = ~np.isnan(values[rows, ::-1])
-        last[rows] = values[rows, values.shape[1] - 1 - np.argmax(known, axis=1)]
-    return last
 
 
 def _clean(features: F32 | F64) -> F32:

@@ -24,6 +24,7 @@ from typing import Final
 
 import numpy as np
 
+from evenkeel.domain import quantiles
 from evenkeel.domain.arrays import F32, F64, Bools, Ints
 from evenkeel.forecast.base import LEVELS, QUANTILES, exceedance
 
@@ -45,14 +46,11 @@ class Observed:
 
 def pinball(observed: Observed, q: F32) -> F32:
     """(S, H, Q) pinball loss of quantiles `q`, 0 where the target is not known."""
-    y = observed.y[..., None]
-    levels = LEVELS
-    above = levels * (y - q)
-    below = (levels - 1) * (y - q)
+    loss = np.nan_to_num(quantiles.pinball(observed.y, q), nan=0.0)
     if observed.is_censored is not None:
-        below = np.where(observed.is_censored[..., None], np.float32(0), below)
-    result: F32 = np.nan_to_num(np.maximum(above, below), nan=0.0)
-    return result
+        hidden = observed.is_censored[..., None] & (q >= observed.y[..., None])
+        loss = np.where(hidden, np.float32(0), loss)
+    return loss
 
 
 @dataclass(frozen=True, slots=True, eq=False)

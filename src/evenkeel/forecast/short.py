@@ -12,14 +12,14 @@ from typing import Final
 import numpy as np
 
 from evenkeel.domain.arrays import F32, F64, Ints
-from evenkeel.domain.quantiles import LEVELS, N_QUANTILES, row_quantiles, tidy
+from evenkeel.domain.quantiles import N_QUANTILES, row_quantiles, tidy
+from evenkeel.forecast.windows import last_known
 
 N_TICKS: Final = 60
 HORIZONS: Final = (1, 2, 3, 6, 12)
 """Ticks ahead: 5 to 60 s at the usual tick."""
 HALF_LIFE: Final = 6.0
 """Ticks ahead in which the weight of last value plus differences halves."""
-_Q: Final = LEVELS.astype(np.float64)
 
 
 def forecast_ticks(values: F32, horizons: Sequence[int] = HORIZONS) -> F32:
@@ -31,19 +31,18 @@ def forecast_ticks(values: F32, horizons: Sequence[int] = HORIZONS) -> F32:
     n, width = values.shape
     if not n or not width:
         return np.full((n, len(horizons), N_QUANTILES), np.nan, np.float32)
-    known = ~np.isnan(values)
-    last = values[np.arange(n), width - 1 - np.argmax(known[:, ::-1], axis=1)][:, None]
-    trailing = row_quantiles(values, _Q)
+    last = last_known(values)[:, None]
+    trailing = row_quantiles(values)
     result = np.empty((n, len(horizons), N_QUANTILES), np.float32)
     for k, ahead in enumerate(horizons):
         if ahead < width:
-            near = last + row_quantiles(values[:, ahead:] - values[:, :-ahead], _Q)
+            near = last + row_quantiles(values[:, ahead:] - values[:, :-ahead])
             near = np.where(np.isnan(near), last, near)
         else:
             near = np.repeat(last, N_QUANTILES, axis=1)
         weight = 0.5 ** (ahead / HALF_LIFE)
         result[:, k] = tidy(weight * near + (1 - weight) * trailing)
-    result[~known.any(axis=1)] = np.nan
+    result[np.isnan(last[:, 0])] = np.nan
     return result
 
 

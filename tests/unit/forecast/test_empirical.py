@@ -12,8 +12,9 @@ from evenkeel.domain.panel import Panel
 from evenkeel.domain.resources import Resource
 from evenkeel.forecast.base import Targets
 from evenkeel.forecast.contest import score, split, stretches
-from evenkeel.forecast.empirical import Empirical, FittedEmpirical, _rolling_max
+from evenkeel.forecast.empirical import Empirical, FittedEmpirical
 from evenkeel.forecast.short import HORIZONS, ShortWindow, forecast_ticks
+from evenkeel.forecast.windows import window_max
 
 TARGETS = Targets((1, 3, 12, 72), (12, 72))
 
@@ -96,7 +97,7 @@ def test_a_new_vm_leans_on_its_kind() -> None:
 def test_rolling_max(width: int) -> None:
     values = noise(3, 20)
     expected = np.lib.stride_tricks.sliding_window_view(values, width, axis=1).max(axis=-1)
-    np.testing.assert_array_equal(_rolling_max(values, width), expected)
+    np.testing.assert_array_equal(window_max(values, width), expected)
 
 
 # --- short ------------------------------------------------------------------------------------

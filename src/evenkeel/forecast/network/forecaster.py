@@ -11,7 +11,7 @@ from evenkeel.domain.arrays import F32
 from evenkeel.domain.errors import ConfigInvalid
 from evenkeel.domain.panel import Panel
 from evenkeel.forecast import bundle
-from evenkeel.forecast.base import Forecast, Targets, tidy
+from evenkeel.forecast.base import Forecast, Targets
 from evenkeel.forecast.features import Features, describe
 from evenkeel.forecast.network.serve import Session
 from evenkeel.forecast.network.settings import Training
@@ -74,16 +74,8 @@ class FittedNetwork:
     session: Session
 
     def predict(self, panel: Panel, targets: Targets) -> Forecast:
-        quantiles = tidy(self.from_features(describe(panel, targets, self.floor)))
-        n_horizons = len(targets.horizons)
-        return Forecast(
-            panel.ids,
-            panel.end_s,
-            panel.step_s,
-            targets,
-            quantiles[:, :n_horizons],
-            quantiles[:, n_horizons:],
-        )
+        raw = self.from_features(describe(panel, targets, self.floor))
+        return Forecast.of(panel, targets, raw)
 
     def from_features(self, features: Features) -> F32:
         """Raw quantiles (N, K, Q)."""

@@ -13,14 +13,11 @@ import numpy as np
 
 from evenkeel.domain.arrays import F32, Bools
 from evenkeel.domain.panel import DAY_S, Panel
-from evenkeel.forecast.base import N_QUANTILES, Targets
+from evenkeel.domain.quantiles import N_QUANTILES, row_quantiles
+from evenkeel.forecast.base import Targets
 from evenkeel.forecast.statistical.baseline import Rule
-from evenkeel.forecast.statistical.empirical import (
-    has_at_least,
-    last_known,
-    quantiles,
-    window_peaks,
-)
+from evenkeel.forecast.statistical.empirical import has_at_least, window_peaks
+from evenkeel.forecast.windows import last_known
 
 MIN_DIFFERENCES: Final = 12
 """Fewer differences than this say little about their distribution."""
@@ -45,7 +42,7 @@ def trailing(window_s: float) -> Rule:
     def rule(panel: Panel, targets: Targets) -> tuple[F32, F32]:
         x = panel.values
         n_slots = min(max(1, round(window_s / panel.step_s)), x.shape[1])
-        values = _or_else(quantiles(x[:, -n_slots:]), lambda: quantiles(x))
+        values = _or_else(row_quantiles(x[:, -n_slots:]), lambda: row_quantiles(x))
         return (
             np.repeat(values[:, None], len(targets.horizons), axis=1),
             _stacked([_peaks_of(x, w, n_slots) for w in targets.windows], len(x)),
@@ -64,10 +61,10 @@ def last_diff(window_s: float) -> Rule:
 
         def from_differences(differences: F32) -> F32:
             enough = has_at_least(differences, MIN_DIFFERENCES)[:, None]
-            return np.where(enough, last + quantiles(differences), np.float32(np.nan))
+            return np.where(enough, last + row_quantiles(differences), np.float32(np.nan))
 
         values = [
-            _or_else(from_differences(x[:, h:] - x[:, :-h]), lambda: quantiles(panel.values))
+            _or_else(from_differences(x[:, h:] - x[:, :-h]), lambda: row_quantiles(panel.values))
             for h in targets.horizons
         ]
         peaks = []
@@ -92,7 +89,7 @@ def seasonal_naive(panel: Panel, targets: Targets) -> tuple[F32, F32]:
 
     def around(base: F32, change: F32) -> F32:
         enough = has_at_least(change, MIN_DIFFERENCES)[:, None]
-        return np.where(enough, base[:, None] + quantiles(change), np.float32(np.nan))
+        return np.where(enough, base[:, None] + row_quantiles(change), np.float32(np.nan))
 
     fallback = trailing(DAY_S)(panel, targets)
     if n_slots < day + MIN_DIFFERENCES:
@@ -119,7 +116,8 @@ def _peaks_of(x: F32, width: int, n_slots: int) -> F32:
     width = max(1, min(width, x.shape[1] // 2))
     seen = window_peaks(x, width)
     return _or_else(
-        _or_else(quantiles(seen[:, -n_slots:]), lambda: quantiles(seen)), lambda: quantiles(x)
+        _or_else(row_quantiles(seen[:, -n_slots:]), lambda: row_quantiles(seen)),
+        lambda: row_quantiles(x),
     )
 
 
