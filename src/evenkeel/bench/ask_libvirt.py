@@ -63,7 +63,7 @@ def cpu_s(pid: int) -> float:
 
 
 def _tap(domain: Any) -> str:
-    target = ElementTree.fromstring(domain.XMLDesc()).find("./devices/interface/target")  # noqa: S314
+    target = ElementTree.fromstring(domain.XMLDesc()).find("./devices/interface/target")  # noqa: S314  libvirt's
     return "" if target is None else str(target.get("dev"))
 
 

@@ -16,6 +16,9 @@ from evenkeel.domain.resources import Resource
 
 _LISTS = ("--train", "--test", "--models", "--horizons", "--windows", "--train-days", "--test-days")
 
+HORIZONS = ["5m,30m,60m,24h"]
+WINDOWS = ["30m,60m"]
+NONE: list[str] = []
 _FILES = "a file, a folder or a zip; several apart, with commas or with patterns"
 
 
@@ -45,18 +48,18 @@ def backtest(
         Resource,
         typer.Option(help="For iops, Bitbrains' read + write KB/s stand in: it has no counts."),
     ] = Resource.CPU,
-    horizons: Annotated[list[str], typer.Option(help="How far ahead.")] = ["5m,30m,60m,24h"],  # noqa: B006
+    horizons: Annotated[list[str], typer.Option(help="How far ahead.")] = HORIZONS,
     windows: Annotated[
         list[str], typer.Option(help="Windows whose peaks are forecast, from the origin on.")
-    ] = ["30m,60m"],  # noqa: B006
+    ] = WINDOWS,
     models: Annotated[
         list[str],
         typer.Option(help="What to judge; the first one is 'ours' in --json. ets, theta are slow."),
-    ] = [],  # noqa: B006
+    ] = NONE,
     train_days: Annotated[
         list[str], typer.Option(help="PlanetLab: only these days, as 20110403,20110409.")
-    ] = [],  # noqa: B006
-    test_days: Annotated[list[str], typer.Option(help="PlanetLab: only these days.")] = [],  # noqa: B006
+    ] = NONE,
+    test_days: Annotated[list[str], typer.Option(help="PlanetLab: only these days.")] = NONE,
     train_until: Annotated[
         str | None, typer.Option(help="Bitbrains: learn from what lies before this date (UTC).")
     ] = None,

@@ -236,7 +236,7 @@ def knobs(guest: Guest) -> dict[str, Any]:
 
 def quiet(fleet: Fleet, minutes: float, seed: int, report: Report) -> Result:
     """Steady guests for a while, in act mode: every alarm is false, every action one too many."""
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)  # noqa: S311  a seed for repeatability, not a secret
     start_s = time.monotonic()
     guests = []
     fleet.put_mode("act")

@@ -36,7 +36,7 @@ def parse(domain_xml: str) -> Metadata:
     """Metadata of a domain; what cannot be understood keeps its default and is named in `flaws`."""
     try:
         # libvirt wrote this XML itself and without a DTD: entity tricks do not pass through it.
-        root = ElementTree.fromstring(domain_xml)  # noqa: S314
+        root = ElementTree.fromstring(domain_xml)  # noqa: S314  libvirt wrote it, without a DTD
     except ElementTree.ParseError as error:
         return Metadata(flaws=(f"domain XML does not parse: {error}",))
     flaws: list[str] = []
@@ -58,7 +58,7 @@ def parse(domain_xml: str) -> Metadata:
 def balloon_is_silent(domain_xml: str) -> bool:
     """Whether a VM has a balloon that was never told to report memory statistics."""
     # As above: libvirt's own XML.
-    balloon = ElementTree.fromstring(domain_xml).find("devices/memballoon")  # noqa: S314
+    balloon = ElementTree.fromstring(domain_xml).find("devices/memballoon")  # noqa: S314  as above
     if balloon is None or balloon.get("model") == "none":
         return False
     stats = balloon.find("stats")
