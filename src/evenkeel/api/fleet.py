@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from evenkeel import __version__
 from evenkeel.api import cursor as cursors
@@ -15,7 +14,6 @@ from evenkeel.api.render_forecast import forecast_out, profile_out
 from evenkeel.api.schemas import (
     EventOut,
     HostOut,
-    MapCell,
     MapOut,
     MitigationOut,
     ModeOut,
@@ -28,29 +26,20 @@ from evenkeel.api.schemas import (
 )
 from evenkeel.api.schemas_forecast import ForecastOut, ProfileOut
 from evenkeel.api.series import MAX_POINTS, series_out
+from evenkeel.api.view import View, cell, mitigations_out, pair_key, pairs_out, vms_out
 from evenkeel.api.visibility import Viewer
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.domain.errors import Forbidden, ForecastUnavailable, InvalidRequest, NotFound
-from evenkeel.domain.ids import HOST_ITSELF, HostId, VmId
-from evenkeel.domain.plan import Mitigation
+from evenkeel.domain.ids import HOST_ITSELF, HostId
 from evenkeel.domain.resources import Resource
 from evenkeel.ports import Clock
-from evenkeel.ports_store import Session, Store
-from evenkeel.records import HostRecord, PairRecord, PairsPassed, VmRecord
+from evenkeel.ports_store import Store
+from evenkeel.records import HostRecord, PairsPassed, VmRecord
 
 N_ALARMS = 10
 N_PROBLEMS = 20
 N_DEVIATIONS = 24
 N_RECENT_MITIGATIONS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """One request: one transaction, one pair of eyes, one instant."""
-
-    session: Session
-    viewer: Viewer
-    now_s: float
 
 
 class StoreReader:
@@ -79,9 +68,9 @@ class StoreReader:
         self._forecasts = forecasts
 
     @contextmanager
-    def _view(self, who: Principal) -> Iterator[_View]:
+    def _view(self, who: Principal) -> Iterator[View]:
         with self._store.read() as session:
-            yield _View(session, Viewer(who, session, self._key), self._clock.wall_s())
+            yield View(session, Viewer(who, session, self._key), self._clock.wall_s())
 
     def status(self, who: Principal) -> StatusOut:
         with self._view(who) as view:
@@ -105,7 +94,7 @@ class StoreReader:
                 n_vms=summary.n_vms,
                 n_pairs_above_threshold=summary.n_pairs_above_threshold,
                 n_open_mitigations=summary.n_open_mitigations,
-                alarms=_pairs_out(view, alarms),
+                alarms=pairs_out(view, alarms),
                 problems=[
                     words.host_trouble(*trouble, view.now_s, self._silent_s) for trouble in troubled
                 ]
@@ -129,14 +118,14 @@ class StoreReader:
             _operators_only(view)
             return self._hosts_out(view, [_host(view, host)])[0]
 
-    def _hosts_out(self, view: _View, records: Sequence[HostRecord]) -> list[HostOut]:
+    def _hosts_out(self, view: View, records: Sequence[HostRecord]) -> list[HostOut]:
         summaries = view.session.inventory.host_summaries(record.host.id for record in records)
         return [
             render.host_out(record, summaries[record.host.id], self._is_alive(view, record))
             for record in records
         ]
 
-    def _is_alive(self, view: _View, record: HostRecord) -> bool:
+    def _is_alive(self, view: View, record: HostRecord) -> bool:
         return record.last_seen_s >= view.now_s - self._silent_s
 
     def vms(
@@ -155,11 +144,11 @@ class StoreReader:
                 _bounded(limit),
             )
             key = (records[-1].vm.name, records[-1].vm.id) if records else None
-            return Page(items=_vms_out(view, records), next=cursors.following(key, records, limit))
+            return Page(items=vms_out(view, records), next=cursors.following(key, records, limit))
 
     def vm(self, who: Principal, vm: str) -> VmOut:
         with self._view(who) as view:
-            return _vms_out(view, [view.viewer.find(vm)])[0]
+            return vms_out(view, [view.viewer.find(vm)])[0]
 
     def series(
         self,
@@ -195,19 +184,19 @@ class StoreReader:
                 for one in advice
                 for name in (one.aggressor, *(r.target for r in one.rejected))
             )
-            shown, pairs = _vms_out(view, [record])[0], _pairs_out(view, hurt_by)
+            shown, pairs = vms_out(view, [record])[0], pairs_out(view, hurt_by)
             silent = host is not None and not self._is_alive(view, host)
             silent_s = view.now_s - host.last_seen_s if host and silent else None
             return WhyOut(
                 vm=shown,
                 summary=words.summary(shown, pairs, silent_s),
                 hurt_by=pairs,
-                hurts=_pairs_out(view, hurts),
+                hurts=pairs_out(view, hurts),
                 deviations=render.deviations_out(
                     view.session.history.deviations(vm_id, N_DEVIATIONS)
                 ),
                 advice=[render.advice_out(one, view.viewer) for one in advice],
-                mitigations=_mitigations_out(view, mitigations),
+                mitigations=mitigations_out(view, mitigations),
             )
 
     def _forecast_vm(self, who: Principal, vm: str) -> tuple[ForecastService, VmRecord, str | None]:
@@ -253,7 +242,7 @@ class StoreReader:
                 alive=self._is_alive(view, record),
                 vms=[view.viewer.shown(vm_id)[0] for vm_id in ids],
                 names=[view.viewer.name(vm_id) for vm_id in ids],
-                cells=[_cell(pair, place) for pair in pairs],
+                cells=[cell(pair, place) for pair in pairs],
             )
 
     def pairs(
@@ -277,8 +266,8 @@ class StoreReader:
                 limit=_bounded(limit),
             )
             return Page(
-                items=_pairs_out(view, records),
-                next=cursors.following(_pair_key(records, after), records, limit),
+                items=pairs_out(view, records),
+                next=cursors.following(pair_key(records, after), records, limit),
             )
 
     def mitigations(
@@ -305,7 +294,7 @@ class StoreReader:
             )
             key = (found[-1].created_at_s, found[-1].host, found[-1].id) if found else None
             return Page(
-                items=_mitigations_out(view, found), next=cursors.following(key, found, limit)
+                items=mitigations_out(view, found), next=cursors.following(key, found, limit)
             )
 
     def events(
@@ -345,66 +334,13 @@ def _bounded(limit: int) -> int:
     return limit
 
 
-def _operators_only(view: _View) -> None:
+def _operators_only(view: View) -> None:
     if view.viewer.tenant is not None:
         raise Forbidden("hosts are shown to administrators only")
 
 
-def _host(view: _View, host: str) -> HostRecord:
+def _host(view: View, host: str) -> HostRecord:
     record = view.session.inventory.host(HostId(host))
     if record is None:
         raise NotFound(f"there is no host {host!r}", hint="`evenkeel hosts` lists them.")
     return record
-
-
-def _vms_out(view: _View, records: Sequence[VmRecord]) -> list[VmOut]:
-    inventory = view.session.inventory
-    hosts = inventory.hosts_by_id(record.home for record in records if record.home)
-    worst: dict[VmId, PairRecord] = {}
-    # Worst first, so that each VM's first one is its worst.
-    for pair in inventory.pairs(victims=[r.vm.id for r in records], limit=10 * MAX_LIMIT):
-        worst.setdefault(pair.score.victim, pair)
-    view.viewer.look_up(pair.score.aggressor for pair in worst.values())
-    return [
-        render.vm_out(
-            record,
-            hosts.get(record.home) if record.home else None,
-            worst.get(record.vm.id),
-            view.viewer,
-        )
-        for record in records
-    ]
-
-
-def _pairs_out(view: _View, records: Sequence[PairRecord]) -> list[PairOut]:
-    view.viewer.look_up(
-        side for record in records for side in (record.score.victim, record.score.aggressor)
-    )
-    return [render.pair_out(record, view.viewer) for record in records]
-
-
-def _mitigations_out(view: _View, found: Sequence[Mitigation]) -> list[MitigationOut]:
-    view.viewer.look_up(vm_id for one in found for vm_id in (one.target, one.victim, one.aggressor))
-    return [render.mitigation_out(one, view.viewer) for one in found]
-
-
-def _pair_key(records: Sequence[PairRecord], after: PairsPassed | None) -> cursors.Key | None:
-    """Scores only: a key made of ids would tell a tenant its neighbours' names."""
-    if not records:
-        return None
-    last = records[-1].score.score
-    n_passed = sum(record.score.score == last for record in records)
-    if after is not None and after.score == last:
-        n_passed += after.n_passed
-    return (last, n_passed)
-
-
-def _cell(pair: PairRecord, place: dict[VmId, int]) -> MapCell:
-    score = pair.score
-    return MapCell(
-        victim=place[score.victim],
-        aggressor=place[score.aggressor],
-        resource=score.resource,
-        score=score.score,
-        confidence=score.confidence,
-    )

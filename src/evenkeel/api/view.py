@@ -1,0 +1,78 @@
+"""One request's view of the store, and records as this viewer may see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evenkeel.api import cursor as cursors
+from evenkeel.api import render
+from evenkeel.api.reader import MAX_LIMIT
+from evenkeel.api.schemas import MapCell, MitigationOut, PairOut, VmOut
+from evenkeel.api.visibility import Viewer
+from evenkeel.domain.ids import VmId
+from evenkeel.domain.plan import Mitigation
+from evenkeel.ports_store import Session
+from evenkeel.records import PairRecord, PairsPassed, VmRecord
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One request: one transaction, one pair of eyes, one instant."""
+
+    session: Session
+    viewer: Viewer
+    now_s: float
+
+
+def vms_out(view: View, records: Sequence[VmRecord]) -> list[VmOut]:
+    inventory = view.session.inventory
+    hosts = inventory.hosts_by_id(record.home for record in records if record.home)
+    worst: dict[VmId, PairRecord] = {}
+    # Worst first, so that each VM's first one is its worst.
+    for pair in inventory.pairs(victims=[r.vm.id for r in records], limit=10 * MAX_LIMIT):
+        worst.setdefault(pair.score.victim, pair)
+    view.viewer.look_up(pair.score.aggressor for pair in worst.values())
+    return [
+        render.vm_out(
+            record,
+            hosts.get(record.home) if record.home else None,
+            worst.get(record.vm.id),
+            view.viewer,
+        )
+        for record in records
+    ]
+
+
+def pairs_out(view: View, records: Sequence[PairRecord]) -> list[PairOut]:
+    view.viewer.look_up(
+        side for record in records for side in (record.score.victim, record.score.aggressor)
+    )
+    return [render.pair_out(record, view.viewer) for record in records]
+
+
+def mitigations_out(view: View, found: Sequence[Mitigation]) -> list[MitigationOut]:
+    view.viewer.look_up(vm_id for one in found for vm_id in (one.target, one.victim, one.aggressor))
+    return [render.mitigation_out(one, view.viewer) for one in found]
+
+
+def pair_key(records: Sequence[PairRecord], after: PairsPassed | None) -> cursors.Key | None:
+    """Scores only: a key made of ids would tell a tenant its neighbours' names."""
+    if not records:
+        return None
+    last = records[-1].score.score
+    n_passed = sum(record.score.score == last for record in records)
+    if after is not None and after.score == last:
+        n_passed += after.n_passed
+    return (last, n_passed)
+
+
+def cell(pair: PairRecord, place: dict[VmId, int]) -> MapCell:
+    score = pair.score
+    return MapCell(
+        victim=place[score.victim],
+        aggressor=place[score.aggressor],
+        resource=score.resource,
+        score=score.score,
+        confidence=score.confidence,
+    )
