@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from fleet_facts import ADMIN, HOSTILE, INFRA, OTHER, PAIRS, SHOP, TICK_S, USUAL, VMS
+from forecast_fake import FAKE_PROFILE, fake_demands
 
 from evenkeel.api.reader import DEFAULT_LIMIT, Principal, Role
 from evenkeel.api.render_forecast import forecast_out, profile_out
@@ -36,9 +36,7 @@ from evenkeel.domain.errors import Forbidden, NotFound
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.plan import OPEN_STATES, ActionKind, MitigationState
-from evenkeel.domain.profile import Behaviour, Profile
-from evenkeel.domain.quantiles import QUANTILES
-from evenkeel.domain.rdv import DemandVector, ResourceDemand
+from evenkeel.domain.rdv import DemandVector
 from evenkeel.domain.resources import AXIS, SPECS, Resource
 from evenkeel.domain.vm import VmState
 
@@ -85,34 +83,13 @@ class FleetFake:
         return Page(items=items[start:end], next=str(end) if end < len(items) else None)
 
     def forecast(self, who, vm: str, resource: Resource | None = None) -> ForecastOut:
-        """Of CPU and memory: some more demand the further ahead, and less sure of it."""
         name = self._find(who, vm)
-        demand = VMS[name][4]
-        ahead_s = (300.0, 900.0, 1800.0, 3600.0, 10_800.0, 21_600.0, 43_200.0, 86_400.0)
-        levels = np.array(QUANTILES, np.float32)
-        spread = np.array([[0.2 + 0.1 * k] for k in range(len(ahead_s))], np.float32)
-        values = np.maximum(0, demand * (1 + 0.06 * spread + spread * (levels - 0.5) * 2.2))
-        demands = {
-            each: ResourceDemand(
-                resource=each,
-                origin_s=self.now_s // 300 * 300,
-                step_s=300.0,
-                horizons_s=ahead_s,
-                windows_s=(3600.0, 21_600.0, 86_400.0),
-                values=(values * factor).astype(np.float32),
-                peaks=(values[[3, 5, 7]] * 1.3 * factor).astype(np.float32),
-                now=demand * factor,
-                capacity=VMS[name][2] * factor,
-                model="cpu-20261120t000000z-blend-0a1b2c3d",
-            )
-            for each, factor in ((Resource.CPU, 1.0), (Resource.MEMORY, 1000.0))
-        }
+        demands = fake_demands(VMS[name][4], VMS[name][2], self.now_s)
         return forecast_out(DemandVector(VmId(vm_id(name)), demands), name, self.now_s, resource)
 
     def profile(self, who, vm: str) -> ProfileOut:
         name = self._find(who, vm)
-        daily = Profile(Behaviour.DIURNAL, 0.9, (9, 10), (0, 1, 2, 3, 4), 120.0, 1.0, 14.0)
-        return profile_out(vm_id(name), name, {Resource.CPU: daily})
+        return profile_out(vm_id(name), name, {Resource.CPU: FAKE_PROFILE})
 
     def status(self, who: Principal) -> StatusOut:
         alarms = [pair for pair in self._pairs(who) if pair.score >= 20]
