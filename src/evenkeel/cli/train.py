@@ -54,7 +54,8 @@ def train(
     """Fit a forecaster on telemetry history; it serves only if it beats who serves now.
 
     The first three quarters are learnt from; on the rest both forecast from the same origins, each
-    knowing only what lies before. The challenger wins with a WQL at least 0.5 % lower.
+    knowing only what lies before. The challenger wins when it loses at least 0.5 % less, beyond
+    doubt across VMs (20 at least). A winner then learns from the last quarter as well.
 
     Example: [bold]evenkeel train --resource cpu --model empirical --days 14[/]
     """
@@ -84,9 +85,10 @@ def train(
         return print_json(told)
     label = SPECS[resource].label
     verdict = "wins and serves now" if told["promoted"] else "wins" if told["won"] else "loses"
+    why = "" if told["verdict"] in ("won", "lost") else f" ({told['verdict']})"
     out.print(
         f"{told['model']}: WQL {told['scores']['wql']:.4f} on {label}, against "
-        f"{told['champion_scores']['wql']:.4f} of {told['champion']}: it {verdict}.",
+        f"{told['champion_scores']['wql']:.4f} of {told['champion']}: it {verdict}{why}.",
         highlight=False,
         soft_wrap=True,
     )
@@ -115,21 +117,17 @@ def _contest(
     """Fit, judge against the champion, register, promote; what happened."""
     from evenkeel.forecast.base import Targets
     from evenkeel.forecast.catalogue import forecaster
-    from evenkeel.forecast.contest import score, split, stretches
+    from evenkeel.forecast.contest import hold
 
     wanted = sorted({max(1, round(h / panel.step_s)) for h in horizons_s})
     fitting = tuple(h for h in wanted if 4 * h <= panel.n_slots) or (1,)
-    targets = Targets(fitting)
+    champion_id, champion = _champion(registry, panel.resource)
     try:
-        first, origins = split(panel, targets)
-        fitted = forecaster(name, report).fit(stretches(panel.until(first)), targets, seed)
-        champion_id, champion = _champion(registry, panel.resource)
-        ours = score(fitted, panel, targets, origins)
-        theirs = score(champion, panel, targets, origins)
+        found = hold(forecaster(name, report), champion, panel, Targets(fitting), seed)
     except ValueError as error:
         raise HistoryTooShort(str(error)) from error
-    blob, now_s = fitted.save(), time.time()
-    sha256, won = hashlib.sha256(blob).hexdigest(), ours.beats(theirs)
+    blob, now_s = found.fitted.save(), time.time()
+    sha256, won = hashlib.sha256(blob).hexdigest(), found.verdict.promote
     info = ModelInfo(
         id=model_id(panel.resource, name, now_s, sha256),
         resource=panel.resource,
@@ -138,13 +136,14 @@ def _contest(
         sha256=sha256,
         size_bytes=len(blob),
         data_from_s=panel.start_s,
-        data_until_s=panel.start_s + first * panel.step_s,
+        data_until_s=panel.start_s + found.learnt_until * panel.step_s,
         n_series=panel.n_series,
         step_s=panel.step_s,
         seed=seed,
         code_version=__version__,
-        scores=ours.as_metrics(),
-        note=f"WQL {ours.wql:.6g} against {theirs.wql:.6g} of {champion_id}",
+        scores=found.ours.as_metrics(),
+        note=f"WQL {found.ours.wql:.6g} against {found.theirs.wql:.6g} of {champion_id}",
+        validation=found.validation,
     )
     registry.add(info, blob)
     if won and promote:
@@ -153,16 +152,17 @@ def _contest(
         "model": info.id,
         "resource": panel.resource.value,
         "forecaster": name,
-        "scores": ours.as_metrics(),
+        "scores": found.ours.as_metrics(),
         "champion": champion_id,
-        "champion_scores": theirs.as_metrics(),
+        "champion_scores": found.theirs.as_metrics(),
         "won": won,
+        "verdict": found.verdict.reason.value,
         "promoted": won and promote,
-        "horizons_s": [h * panel.step_s for h in targets.horizons],
+        "horizons_s": [h * panel.step_s for h in fitting],
         "data_from": datetime.fromtimestamp(info.data_from_s, UTC).isoformat(),
         "data_until": datetime.fromtimestamp(info.data_until_s, UTC).isoformat(),
         "n_series": panel.n_series,
-        "n_origins": len(origins),
+        "n_origins": found.n_origins,
     }
 
 

@@ -24,8 +24,26 @@ class ModelState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Validation:
+    """How a model did on VMs of its validation: what it is held to while it serves.
+
+    Of VM i, `loss[i]` is the mean pinball loss and `coverage[i]` the share of slots at or below
+    each quantile, over `n_origins` hourly origins and all of `horizons_s`.
+    """
+
+    ids: tuple[str, ...]
+    horizons_s: tuple[float, ...]
+    n_origins: int
+    loss: tuple[float, ...]
+    coverage: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """The record of one version; never changes. `scores` are those of its validation."""
+    """The record of one version; never changes. `scores` are those of its validation.
+
+    `validation` is None of models that older versions made.
+    """
 
     id: str
     resource: Resource
@@ -41,6 +59,7 @@ class ModelInfo:
     code_version: str
     scores: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    validation: Validation | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,44 +1,88 @@
-"""Whether a challenger beats the champion: rolling origins over the end of a panel.
+"""Champion against challenger: rolling origins over the end of a panel.
 
 The score is WQL, the weighted quantile loss: twice the pinball loss, summed over everything that
-was forecast and divided by the sum of what came. Lower is better; 0 is perfect.
+was forecast and divided by the sum of what came. Lower is better; 0 is perfect. Who wins is decided
+by `drift.decide_promotion`, which asks the VMs one by one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F32, F64
+from evenkeel.domain.arrays import F32, F64, Ints
+from evenkeel.domain.model import Validation
 from evenkeel.domain.panel import Panel
 from evenkeel.domain.quantiles import MEDIAN, QUANTILES, pinball
-from evenkeel.forecast.base import FittedForecaster, Targets
+from evenkeel.forecast.base import FittedForecaster, Forecaster, Targets
+from evenkeel.forecast.drift import PromotionVerdict, decide_promotion
+from evenkeel.forecast.validation import validate
 
-MARGIN: Final = 0.005
-"""A challenger wins when its WQL is lower by at least this share: less is luck."""
-MIN_JUDGED: Final = 100
-"""Nor does one win on less than so many forecast numbers."""
 N_ORIGINS: Final = 12
+REFIT_SLACK: Final = 1.1
+"""A refitted model may lose at most so much more than the judged one on what both were shown."""
 _COVERED: Final = tuple(QUANTILES.index(q) for q in (0.9, 0.95, 0.99))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Score:
-    """Of one forecaster over all origins, series and horizons that were known afterwards."""
+    """Of one forecaster over all origins, series and horizons that were known afterwards.
+
+    `losses` (M,) are of single forecasts, `series` (M,) says of which row of the panel.
+    """
 
     wql: float
     mae: float
     coverage: dict[float, float]
-    n: int
+    losses: F64
+    series: Ints
 
     def as_metrics(self) -> dict[str, float]:
         covered = {f"coverage.{level:g}": share for level, share in self.coverage.items()}
-        return {"wql": self.wql, "mae": self.mae, "n": float(self.n)} | covered
+        return {"wql": self.wql, "mae": self.mae, "n": float(len(self.losses))} | covered
 
-    def beats(self, other: Score) -> bool:
-        return self.n >= MIN_JUDGED and self.wql < other.wql * (1 - MARGIN)
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contest:
+    """`fitted` is what should be kept: the judged challenger, or its refit on all data if it won.
+
+    It learnt from the slots before `learnt_until`. `validation` is the judged one's.
+    """
+
+    fitted: FittedForecaster
+    learnt_until: int
+    ours: Score
+    theirs: Score
+    verdict: PromotionVerdict
+    validation: Validation
+    n_origins: int
+
+
+def hold(
+    challenger: Forecaster,
+    champion: FittedForecaster,
+    panel: Panel,
+    targets: Targets,
+    seed: int,
+) -> Contest:
+    """Fit on the first three quarters, judge both on the rest; a winner then learns that too.
+
+    Raises ValueError when the panel is too short.
+    """
+    first, origins = split(panel, targets)
+    fitted = challenger.fit(stretches(panel.until(first)), targets, seed)
+    ours = score(fitted, panel, targets, origins)
+    theirs = score(champion, panel, targets, origins)
+    verdict = decide_promotion(theirs.losses, ours.losses, ours.series, np.random.default_rng(seed))
+    validation = validate(fitted, panel, targets, first)
+    if verdict.promote:
+        refitted = challenger.fit(stretches(panel), targets, seed)
+        if score(refitted, panel, targets, origins).wql <= REFIT_SLACK * ours.wql:
+            fitted, first = refitted, panel.n_slots
+    return Contest(fitted, first, ours, theirs, verdict, validation, len(origins))
 
 
 def split(panel: Panel, targets: Targets, n_origins: int = N_ORIGINS) -> tuple[int, list[int]]:
@@ -58,7 +102,9 @@ def split(panel: Panel, targets: Targets, n_origins: int = N_ORIGINS) -> tuple[i
     return first, [int(origin) for origin in origins]
 
 
-def score(fitted: FittedForecaster, panel: Panel, targets: Targets, origins: list[int]) -> Score:
+def score(
+    fitted: FittedForecaster, panel: Panel, targets: Targets, origins: Sequence[int]
+) -> Score:
     """Forecast from every origin, knowing only what lies before it, and compare with what came.
 
     Slots that are not known, and censored ones (only a lower bound is known), are left out.
@@ -68,6 +114,7 @@ def score(fitted: FittedForecaster, panel: Panel, targets: Targets, origins: lis
     truths: list[F64] = []
     errors: list[F64] = []
     inside: list[F64] = []
+    series: list[Ints] = []
     for origin in origins:
         values = fitted.predict(panel.until(origin), single).values
         for k, horizon in enumerate(single.horizons):
@@ -80,9 +127,10 @@ def score(fitted: FittedForecaster, panel: Panel, targets: Targets, origins: lis
             predicted = values[known, k]
             losses.append(pinball(y, predicted).mean(axis=1))
             truths.append(np.abs(y))
+            series.append(np.flatnonzero(known))
             errors.append(np.abs(y - predicted[:, MEDIAN]))
             inside.append((y[:, None] <= predicted[:, _COVERED]).astype(np.float64))
-    loss, truth_sum = np.concatenate(losses), float(np.concatenate(truths).sum())
+    loss, truth_sum = np.concatenate(losses).astype(np.float64), float(np.concatenate(truths).sum())
     if not len(loss):
         raise ValueError("nothing was known in the slots to be judged")
     covered = np.concatenate(inside).mean(axis=0).tolist()
@@ -90,7 +138,8 @@ def score(fitted: FittedForecaster, panel: Panel, targets: Targets, origins: lis
         wql=2 * float(loss.sum()) / max(truth_sum, 1e-12),
         mae=float(np.concatenate(errors).mean()),
         coverage={QUANTILES[k]: share for k, share in zip(_COVERED, covered, strict=True)},
-        n=len(loss),
+        losses=loss,
+        series=np.concatenate(series),
     )
 
 

@@ -52,7 +52,7 @@ def history(tmp_path: Path) -> Path:
     rng = np.random.default_rng(1)
     for k in range(72):
         level = 2 + np.sin(2 * np.pi * k / 24)
-        rollup = a_rollup(0, {f"vm{i}": float(level * rng.gamma(20, 0.05)) for i in range(4)})
+        rollup = a_rollup(0, {f"vm{i}": float(level * rng.gamma(20, 0.05)) for i in range(24)})
         slot_s = (last - 72 + k) * 3600
         object.__setattr__(rollup, "slot_s", slot_s)
         object.__setattr__(rollup, "step_s", 3600)
@@ -80,7 +80,7 @@ def test_a_model_that_does_not_win_stays_a_challenger(history: Path) -> None:
     registry = FileModelRegistry(history.parent / "models")
     (record,) = registry.models(Resource.CPU)
     assert record.state is ModelState.CHALLENGER
-    assert record.info.n_series == 4
+    assert record.info.n_series == 24
     assert record.info.scores["wql"] == told["scores"]["wql"]
     assert registry.blob(record.info.id)
 
