@@ -210,6 +210,19 @@ class ForecastConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     holidays: Annotated[
         tuple[datetime.date, ...], Meta(description="Days (YYYY-MM-DD) unlike others of the week.")
     ] = ()
+    retrain: Annotated[
+        bool, Meta(description="Whether the controller trains models anew (needs evenkeel[ml]).")
+    ] = True
+    retrain_model: Annotated[
+        str, Meta(description="Forecaster it trains; empty: as `evenkeel train` does.")
+    ] = ""
+    retrain_every_days: Annotated[
+        float, Meta(gt=0, description="Train a resource anew when history has grown by so much.")
+    ] = 7.0
+    retrain_every_hours: Annotated[
+        float, Meta(gt=0, description="After a training, wait at least so long for the next one.")
+    ] = 24.0
+    retrain_timeout_s: Annotated[Seconds, Meta(description="End a training after this.")] = 7200.0
     prometheus_url: Annotated[
         str, Meta(description="Histories by PromQL from here; empty: the agents' own telemetry.")
     ] = ""

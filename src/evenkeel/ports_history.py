@@ -1,15 +1,17 @@
-"""Telemetry history, forecasts and models at rest, as Protocols; adapters/history and /models."""
+"""Telemetry history, forecasts and models, as Protocols; adapters/history and /models."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from evenkeel.domain.model import ModelInfo, ModelRecord
+from evenkeel.domain.model import ModelInfo, ModelRecord, TrainingEnd
 from evenkeel.domain.panel import Panel
 from evenkeel.domain.rdv import FleetDemand
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.rollup import RollUp
+
+T = TypeVar("T")
 
 
 class PanelSource(Protocol):
@@ -110,4 +112,32 @@ class ModelRegistry(Protocol):
 
         Raises ModelNotFound when there is no champion. Retry: no, it goes back one further.
         """
+        ...
+
+
+class Trainer(Protocol):
+    """Trains one model at a time, apart from the controller, and registers it."""
+
+    def start(self, resource: Resource) -> None:
+        """Begin; `poll` tells the end. Raises TrainingUnavailable, RuntimeError if one runs."""
+        ...
+
+    def poll(self) -> TrainingEnd | None:
+        """How the training ended, told once; None: it goes on, or there is none."""
+        ...
+
+    def stop(self) -> None:
+        """End what runs, at once; nobody is told. Never raises."""
+        ...
+
+
+class Document(Protocol[T]):
+    """One small thing to remember over restarts."""
+
+    def load(self) -> T:
+        """The latest that was saved; the default when there is none, or none that can be read."""
+        ...
+
+    def save(self, value: T) -> None:
+        """Replace it, whole or not at all; durable when it returns. Raises StoreUnavailable."""
         ...

@@ -133,6 +133,7 @@ def _start_forecasts(services: Services) -> Callable[[], None]:
     def end() -> None:
         stop.set()
         thread.join(STOP_S)
+        forecasts.close()
 
     thread = threading.Thread(target=work, name="forecasts", daemon=True)
     thread.start()

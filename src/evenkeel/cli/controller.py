@@ -34,7 +34,7 @@ def controller(
     settings = configuration.load(config)
     _configure_logs(settings.controller.log_level)
     with _listening_socket(settings.controller.listen) as listener:
-        app = build_controller(settings, dashboard)
+        app = build_controller(settings, dashboard, config)
         _say_where(settings.controller, listener)
         _serve(app, settings.controller, listener)
 

@@ -21,6 +21,7 @@ import numpy as np
 from evenkeel.config import ForecastConfig
 from evenkeel.controller.profiling import Profiler
 from evenkeel.controller.rollup import RollUps
+from evenkeel.controller.watch import Watch
 from evenkeel.domain.arrays import Bools
 from evenkeel.domain.errors import EvenkeelError, ForecastUnavailable
 from evenkeel.domain.events import Event, Severity
@@ -77,6 +78,7 @@ class ForecastService:
     ----------
     source : where panels come from: `history`, or Prometheus
     history, rollups : telemetry of our own; None where only `source` is used
+    watch : what is told of every forecast; None: nobody looks what becomes of them
     forecaster : makes the forecaster of a name, to load a champion; ConfigInvalid if unknown
     """
 
@@ -91,8 +93,10 @@ class ForecastService:
         settings: ForecastConfig,
         history: History | None = None,
         rollups: RollUps | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.registry = registry
+        self.watch = watch
         self.figures = ForecastFigures()
         self._source = source
         self._shelf = shelf
@@ -152,6 +156,11 @@ class ForecastService:
         files = [f"history file {name}: {reason}" for name, reason in sorted(damaged.items())]
         return [f"forecasts: {text}" for text in [*self._trouble.values(), *files[:3]]]
 
+    def close(self) -> None:
+        """End what goes on beside the passes."""
+        if self.watch is not None:
+            self.watch.close()
+
     # --- one pass ---
 
     def run(self) -> bool:
@@ -174,6 +183,8 @@ class ForecastService:
                     self._try(f"forecast_{resource.value}", partial(self._do, resource, end_s))
                 self.figures.seconds = self._clock.monotonic_s() - began_s
                 self.figures.counts["passes"] += 1
+            if self.watch is not None:
+                self._try("training", self.watch.tend)
             if self._history is not None and self._tidied_s + TIDY_EVERY_S <= self._clock.wall_s():
                 self._tidied_s = self._clock.wall_s()
                 self._try("tidy", lambda: self._tidy(end_s))
@@ -218,6 +229,8 @@ class ForecastService:
         self._show(fleet)
         self.figures.n_vms = len(fleet.ids)
         self._try(f"shelf_{resource.value}", lambda: self._shelf.save(fleet))
+        if self.watch is not None:
+            self._try(f"watch_{resource.value}", partial(self.watch.see, panel, fleet, raw))
         if self._profiler.due(resource, end_s):
             self._try(f"profiles_{resource.value}", lambda: self._profile(resource, end_s))
 

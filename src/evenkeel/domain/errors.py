@@ -202,6 +202,11 @@ class ModelsUnavailable(EvenkeelError):
     default_hint = "Is the disk of `forecast.models_dir` full or read-only?"
 
 
+class TrainingUnavailable(EvenkeelError):
+    code = "training_unavailable"
+    default_hint = "pip install 'evenkeel[ml]' beside the controller, or set forecast.retrain off."
+
+
 class MetricsSourceUnavailable(EvenkeelError):
     code = "metrics_source_unavailable"
     http_status = 502

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -66,6 +67,29 @@ class ModelInfo:
 class ModelRecord:
     info: ModelInfo
     state: ModelState
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingEnd:
+    """How a training ended: with `failure`, or with a model that won or lost against `champion`."""
+
+    resource: Resource
+    failure: str = ""
+    model: str = ""
+    champion: str = ""
+    won: bool = False
+    verdict: str = ""
+    wql: float = math.nan
+    champion_wql: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingTry:
+    """That a resource shall be trained, stored before it is; `ended_at_s` is None until then."""
+
+    reason: str
+    asked_at_s: float
+    ended_at_s: float | None = None
 
 
 def model_id(resource: Resource, forecaster: str, created_at_s: float, sha256: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
 
@@ -16,7 +17,6 @@ from evenkeel.api.services import Services
 from evenkeel.config import Config, ControllerConfig
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.ingest import Ingest
-from evenkeel.controller.models import ModelService
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.tokens import TokenService, new_secret
 from evenkeel.domain.policy import Policy
@@ -32,7 +32,9 @@ def dashboard(services: Services) -> Sequence[APIRouter]:
 
 
 def build_controller(
-    config: Config, pages: Callable[[Services], Sequence[APIRouter]] | None = None
+    config: Config,
+    pages: Callable[[Services], Sequence[APIRouter]] | None = None,
+    config_file: Path | None = None,
 ) -> FastAPI:
     """The controller: opens (and migrates) its database, makes the first admin token.
 
@@ -40,6 +42,7 @@ def build_controller(
     ----------
     config : `controller` and `policy` are read
     pages : makes the routers that stand beside the API, such as `dashboard`
+    config_file : where `config` is from, for the trainings that the controller starts
 
     Raises
     ------
@@ -50,7 +53,7 @@ def build_controller(
     key = state_dir.key()
     store = SqlStore(settings.database_url)
     try:
-        forecasts = build_forecasts(config.forecast, settings, store, clock)
+        forecasts = build_forecasts(config.forecast, settings, store, clock, config_file)
         services = assemble(store, clock, key, settings, config.policy.as_policy(), forecasts)
         if not services.tokens.has_admin():
             # The file comes first: a token that only the database knew would be lost for good.
@@ -87,5 +90,5 @@ def assemble(
         host_silent_s=settings.host_silent_s,
         alarm_score=policy.alarm_score,
         forecasts=forecasts,
-        models=ModelService(forecasts.registry, store, clock) if forecasts else None,
+        models=forecasts.watch.models if forecasts and forecasts.watch else None,
     )

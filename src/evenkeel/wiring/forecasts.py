@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from evenkeel.adapters.disk.document import JsonDocument
 from evenkeel.adapters.history.parquet import ParquetHistory
 from evenkeel.adapters.history.shelf import ParquetShelf
 from evenkeel.adapters.metrics.promql import PromqlSource
 from evenkeel.adapters.models.files import FileModelRegistry
+from evenkeel.adapters.models.process import ProcessTrainer
 from evenkeel.config import Config, ControllerConfig, ForecastConfig
 from evenkeel.controller.forecasting import ForecastService
+from evenkeel.controller.models import ModelService, Told
+from evenkeel.controller.retraining import Retrainer, Tries
 from evenkeel.controller.rollup import RollUps
+from evenkeel.controller.watch import Watch
 from evenkeel.forecast.catalogue import forecaster
 from evenkeel.ports import Clock
 from evenkeel.ports_history import PanelSource
@@ -18,9 +24,13 @@ from evenkeel.ports_store import Store
 
 
 def build_forecasts(
-    settings: ForecastConfig, controller: ControllerConfig, store: Store, clock: Clock
+    settings: ForecastConfig,
+    controller: ControllerConfig,
+    store: Store,
+    clock: Clock,
+    config_file: Path | None = None,
 ) -> ForecastService | None:
-    """None when `forecast.enabled` is off.
+    """None when `forecast.enabled` is off. `config_file` is handed on to trainings.
 
     Raises ConfigInvalid, HistoryUnavailable, ModelsUnavailable.
     """
@@ -36,9 +46,23 @@ def build_forecasts(
         source = PromqlSource(
             settings.prometheus_url, settings.slot_s, settings.prometheus_timeout_s
         )
+    registry = FileModelRegistry(models_dir(settings, controller))
+    told = JsonDocument(state / "champions.json", Told, dict)
+    tries = JsonDocument(state / "trainings.json", Tries, dict)
+    trainer = ProcessTrainer(
+        state / "training",
+        _training_options(settings, controller, config_file),
+        settings.retrain_timeout_s,
+    )
+    watch = Watch(
+        ModelService(registry, store, clock, told),
+        Retrainer(trainer, tries, history, registry, store, clock, settings),
+        registry,
+        store,
+    )
     return ForecastService(
         source=source,
-        registry=FileModelRegistry(models_dir(settings, controller)),
+        registry=registry,
         shelf=ParquetShelf(Path(settings.forecasts_dir or state / "forecasts")),
         forecaster=forecaster,
         store=store,
@@ -46,6 +70,20 @@ def build_forecasts(
         settings=settings,
         history=history,
         rollups=rollups,
+        watch=watch,
+    )
+
+
+def _training_options(
+    settings: ForecastConfig, controller: ControllerConfig, config_file: Path | None
+) -> Sequence[str]:
+    """Of `evenkeel train`; what they do not say it takes from the same file and environment."""
+    return (
+        *("--history", str(history_dir(settings, controller).absolute())),
+        *("--models", str(models_dir(settings, controller).absolute())),
+        *("--slot-s", str(settings.slot_s)),
+        *(("--model", settings.retrain_model) if settings.retrain_model else ()),
+        *(("--config", str(config_file.absolute())) if config_file else ()),
     )
 
 
