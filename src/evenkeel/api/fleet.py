@@ -219,7 +219,8 @@ class StoreReader:
         vector = forecasts.vector(record.vm.id, name)
         if resource is not None and resource not in vector.demands:
             raise ForecastUnavailable(f"there is no forecast of its {resource.value} yet")
-        return forecast_out(vector, record.vm.name, self._clock.wall_s(), resource)
+        deviations = forecasts.deviations(record.vm.id, name)
+        return forecast_out(vector, record.vm.name, self._clock.wall_s(), resource, deviations)
 
     def contention_map(self, who: Principal, host: str) -> MapOut:
         with self._view(who) as view:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Final
 
 from evenkeel.api.schemas_forecast import (
+    ForecastDeviationOut,
     ForecastOut,
     ModelOut,
     NeedOut,
@@ -14,6 +16,7 @@ from evenkeel.api.schemas_forecast import (
     ResourceForecastOut,
     ResourceProfileOut,
 )
+from evenkeel.domain.deviation import DemandDeviation
 from evenkeel.domain.model import ModelRecord
 from evenkeel.domain.profile import Profile
 from evenkeel.domain.rdv import DemandVector, ResourceDemand, headline, to_json
@@ -35,7 +38,11 @@ def profile_out(vm: str, name: str, profiles: Mapping[Resource, Profile]) -> Pro
 
 
 def forecast_out(
-    vector: DemandVector, name: str, now_s: float, resource: Resource | None = None
+    vector: DemandVector,
+    name: str,
+    now_s: float,
+    resource: Resource | None = None,
+    deviations: Mapping[Resource, DemandDeviation] = MappingProxyType({}),
 ) -> ForecastOut:
     """All resources, or one."""
     told = to_json(vector)
@@ -44,6 +51,7 @@ def forecast_out(
             **each,
             held_shards=demand.held_shards(),
             need=_needs(demand),
+            deviation=_deviation(deviations.get(demand.resource)),
             sentence=_sentence(demand),
         )
         for each, demand in zip(told["resources"], vector.demands.values(), strict=True)
@@ -58,6 +66,14 @@ def forecast_out(
         quantiles=told["quantiles"],
         resources=shown,
     )
+
+
+def _deviation(one: DemandDeviation | None) -> ForecastDeviationOut | None:
+    if one is None:
+        return None
+    told = asdict(one)
+    del told["resource"]
+    return ForecastDeviationOut(**told, sentence=str(one))
 
 
 def _needs(demand: ResourceDemand) -> list[NeedOut]:

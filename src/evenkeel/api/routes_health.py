@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
@@ -15,6 +16,7 @@ from evenkeel.api.errors import ERROR_RESPONSES
 from evenkeel.api.reader import Principal
 from evenkeel.api.schemas import ErrorBody
 from evenkeel.api.services import Services, services_of
+from evenkeel.controller.watch import Watch
 from evenkeel.domain.errors import ModelsUnavailable, StoreUnavailable
 from evenkeel.domain.model import ModelState
 
@@ -109,12 +111,31 @@ def _forecasts(services: Services) -> list[str]:
         lines += _family("models", "gauge", "Models kept, by state.", known)
     except ModelsUnavailable:
         pass  # the service's own trouble says so
+    if forecasts.watch is not None:
+        lines += _watched(forecasts.watch)
     results = {"passes": 0} | dict(figures.counts)
     return lines + _family(
         "results_total",
         "counter",
         "Passes, and what failed in them.",
         [(f'{{result="{name}"}}', n) for name, n in sorted(results.items())],
+    )
+
+
+def _watched(watch: Watch) -> list[str]:
+    deviating = [(f'{{resource="{r.value}"}}', n) for r, n in watch.deviations.counts().items()]
+    lines = _family("deviating_vms", "gauge", "VMs that are not as forecast.", deviating)
+    verdicts = {r: v for r, v in watch.drift.verdicts().items() if math.isfinite(v.loss_ratio)}
+    ratios = [(f'{{resource="{r.value}"}}', round(v.loss_ratio, 4)) for r, v in verdicts.items()]
+    lines += _family("loss_ratio", "gauge", "Loss of the model lately by its validation's.", ratios)
+    drifted = [(f'{{resource="{r.value}"}}', int(v.drifted)) for r, v in verdicts.items()]
+    lines += _family("model_drifted", "gauge", "Whether the serving model has drifted.", drifted)
+    ends = {"started": 0, "won": 0, "lost": 0, "failed": 0} | dict(watch.retrainer.counts)
+    return lines + _family(
+        "trainings_total",
+        "counter",
+        "Trainings by the controller since its start, and how they ended.",
+        [(f'{{result="{name}"}}', n) for name, n in ends.items()],
     )
 
 

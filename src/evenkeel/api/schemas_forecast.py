@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from evenkeel.api.schemas import Body
+from evenkeel.domain.deviation import Way
 from evenkeel.domain.model import ModelState
 from evenkeel.domain.profile import Behaviour
 from evenkeel.domain.resources import Resource
@@ -24,6 +25,18 @@ class NeedOut(Body):
     probability: float
 
 
+class ForecastDeviationOut(Body):
+    """How the VM departs from what was forecast of it."""
+
+    way: Way
+    since_s: float
+    predicted: float = Field(description="Median forecast of the latest slot.")
+    came: float = Field(description="What was wanted in it.")
+    size: float = Field(description="Mean of came less predicted since then; erratic: unsigned.")
+    probability: float = Field(description="Chance of this, at most, had the forecast held.")
+    sentence: str
+
+
 class ResourceForecastOut(Body):
     resource: Resource
     unit: str
@@ -37,6 +50,7 @@ class ResourceForecastOut(Body):
     demand: list[AheadOut] = Field(description="Mean demand in the slot that ends then.")
     peak: list[AheadOut] = Field(description="Largest slot from the origin until then.")
     need: list[NeedOut]
+    deviation: ForecastDeviationOut | None = Field(description="Null: it is as forecast.")
     sentence: str = Field(description='"80 % chance that it needs 2 more CPU shards ..."')
 
 

@@ -96,6 +96,8 @@ def _print_resource(answer: Json, told: Json) -> None:
     out.print(head + Text(tail, style="dim"), soft_wrap=True)
     if told["sentence"]:
         out.print(Text(told["sentence"], style="bold cyan"))
+    if told["deviation"]:
+        out.print(Text("! " + told["deviation"]["sentence"], style="yellow"), soft_wrap=True)
     columns = [f"{100 * q:.0f} %" for q in SHOWN]
     picked = [answer["quantiles"].index(q) for q in SHOWN]
     table = show.grid("in", *columns, right=tuple(columns))

@@ -23,6 +23,7 @@ from evenkeel.controller.profiling import Profiler
 from evenkeel.controller.rollup import RollUps
 from evenkeel.controller.watch import Watch
 from evenkeel.domain.arrays import Bools
+from evenkeel.domain.deviation import DemandDeviation
 from evenkeel.domain.errors import EvenkeelError, ForecastUnavailable
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.ids import VmId
@@ -141,6 +142,10 @@ class ForecastService:
         if not found:
             raise ForecastUnavailable(f"there is no profile of {vm!r} yet")
         return found
+
+    def deviations(self, vm: VmId, name: str | None = None) -> dict[Resource, DemandDeviation]:
+        """How a VM departs from what was forecast of it; nothing where it does not."""
+        return self.watch.deviations.of(vm, name) if self.watch else {}
 
     def latest(self) -> dict[Resource, FleetDemand]:
         return {resource: latest.fleet for resource, latest in self._latest.items()}

@@ -25,6 +25,7 @@ class Fan(BaseModel):
     label: str
     unit: str
     sentence: str
+    deviation: str
     model: str
     origin_s: float
     at_s: list[float]
@@ -62,6 +63,7 @@ def _fan(
         label=resource_label(told.resource),
         unit=told.unit,
         sentence=told.sentence,
+        deviation=told.deviation.sentence if told.deviation else "",
         model=told.model,
         origin_s=origin_s,
         at_s=[*past.at_s, origin_s, *(origin_s + row.ahead_s for row in shown)],

@@ -65,6 +65,10 @@
       const figure = box.querySelector(`[data-resource="${fan.resource}"]`);
       const head = figure.querySelector("figcaption");
       if (!head.children.length) head.append(document.createElement("b"), document.createElement("span"));
+      let note = figure.querySelector(".state");
+      if (!note) { note = document.createElement("p"); note.className = "state warn"; head.after(note); }
+      note.hidden = !fan.deviation;
+      note.textContent = fan.deviation && `▲ ${titled(fan.deviation)}`;
       if (figure.classList.contains("blank")) { figure.classList.remove("blank"); figure.querySelector(".plot").textContent = ""; }
       let state = drawn.get(fan.resource);
       if (!state) drawn.set(fan.resource, state = draw(figure, fan));
