@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from evenkeel.controller.drifting import DriftWatch
 from evenkeel.domain.model import ModelInfo, ModelRecord, ModelState
 from evenkeel.domain.panel import DAY_S, SLOT_S, Panel
+from evenkeel.domain.profile import Behaviour
 from evenkeel.domain.resources import Resource
 from evenkeel.forecast.base import Targets
 from evenkeel.forecast.empirical import FittedEmpirical
@@ -31,6 +33,7 @@ CHANGE_DAYS: Final = 3.0
 """Something changes so long after the model began to serve."""
 CONTEXT: Final = 2 * DAY
 TARGETS: Final = Targets((1, HOUR))
+OFFICE: Final = "nothing, and all VMs rest at week-ends"
 CHANGES: Final = {
     "nothing": (1.0, 1.0, 1.0),
     "all VMs: noise x 3": (1.0, 3.0, 1.0),
@@ -100,6 +103,17 @@ class _Deaf:
     def add_events(self, events: object) -> None: ...
 
 
+def office(n: int, days: float, seed: int) -> Panel:
+    """All VMs work from Monday to Friday, and nothing changes."""
+    rng = np.random.default_rng(seed)
+    specs = [draw_spec(Behaviour.DIURNAL, rng) for _ in range(n)]
+    week = frozenset(range(5))
+    for i, spec in enumerate(specs):
+        spikes = [replace(s, hour=rng.uniform(8, 10), weekdays=week) for s in spec.spikes]
+        specs[i] = replace(spec, spikes=tuple(spikes))
+    return panel_of(tuple(specs), int((TRAINED_DAYS + days) * DAY), rng)
+
+
 def fleet(change: tuple[float, float, float], n_each: int, days: float, seed: int) -> Panel:
     factor, noise, share = change
     rng = np.random.default_rng(seed)
@@ -123,11 +137,13 @@ def main() -> None:
     chosen = parser.parse_args()
     print("| change | fleets with a verdict of drift | hours until it, median | largest |")
     print("|---|---|---|---|")
-    for name, change in CHANGES.items():
+    makers = {
+        name: partial(fleet, change, chosen.each, chosen.days) for name, change in CHANGES.items()
+    }
+    for name, make in {OFFICE: partial(office, 4 * chosen.each, chosen.days), **makers}.items():
         firsts = []
         for seed in range(chosen.seeds):
-            hours = follow(fleet(change, chosen.each, chosen.days, seed), chosen.days)
-            firsts += hours[:1]
+            firsts += follow(make(seed), chosen.days)[:1]
         told = f"{np.median(firsts):.0f} | {max(firsts):.0f}" if firsts else "- | -"
         print(f"| {name} | {len(firsts)} of {chosen.seeds} | {told} |", flush=True)
 

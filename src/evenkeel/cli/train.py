@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +21,7 @@ from evenkeel import config as configuration
 from evenkeel.cli.output import JsonFlag, err, friendly_errors, out, print_json
 from evenkeel.domain.errors import EvenkeelError, HistoryTooShort, InvalidRequest
 from evenkeel.domain.model import ModelInfo, model_id
-from evenkeel.domain.panel import DAY_S, Panel
+from evenkeel.domain.panel import DAY_S, Calendar, Panel
 from evenkeel.domain.resources import SPECS, Resource
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ def train(
     settings = configuration.load(config)
     step_s = slot_s or settings.forecast.slot_s
     registry = open_registry(settings, models)
-    panel = _read(open_history(settings, history, step_s), resource, days, step_s)
+    kept = open_history(settings, history, step_s)
+    calendar = Calendar(settings.forecast.time_zone, frozenset(settings.forecast.holidays))
+    panel = _read(kept, resource, days, step_s, calendar)
     began_s = time.monotonic()
     what = f"fitting {name} on {panel.n_series} VMs x {panel.n_slots} slots"
     with err.status(what) as progress:
@@ -95,14 +98,14 @@ def train(
     return None
 
 
-def _read(history: Any, resource: Resource, days: float, step_s: int) -> Panel:
+def _read(history: Any, resource: Resource, days: float, step_s: int, calendar: Calendar) -> Panel:
     """The last `days` that are there, from the first known slot to the last."""
     now_s = int(time.time()) // step_s * step_s
     slots = sorted(history.slots(now_s - int(days * DAY_S) // step_s * step_s, now_s))
     if not slots:
         raise HistoryTooShort(f"there is no history of {step_s} s slots in the last {days:g} days")
     panel: Panel = history.panel(resource, slots[0], slots[-1] + step_s)
-    return panel
+    return replace(panel, calendar=calendar)
 
 
 def _contest(

@@ -16,12 +16,20 @@ from evenkeel.domain.resources import SPECS, Resource
 from evenkeel.forecast.base import Forecast
 from evenkeel.forecast.drift import DriftKind, DriftPolicy, DriftVerdict, judge_drift
 from evenkeel.forecast.empirical import NAME as BUILT_IN
-from evenkeel.forecast.validation import HOUR_S, MAX_ORIGINS, Tally, came_true
+from evenkeel.forecast.validation import (
+    HOUR_S,
+    Outcome,
+    came_true,
+    compare,
+    kind_of_hour,
+    usual_losses,
+)
 from evenkeel.ports_history import ModelRegistry
 from evenkeel.ports_store import Store
 
-MIN_ORIGINS: Final = 24
-"""A day of forecasts must have come true before a model is judged: nights are not like days."""
+WINDOW: Final = 24
+MIN_ORIGINS: Final = 12
+"""Hourly forecasts that a model is judged by, at most and at least."""
 GRAIN_SHARDS: Final = 0.1
 """A loss of so much of a shard is as good as none."""
 
@@ -43,7 +51,8 @@ class _Followed:
         self.row_of = {vm: i for i, vm in enumerate(validation.ids)}
         self.waiting: list[_Said] = []
         self.kept_s = -np.inf
-        self.hours: deque[Tally] = deque(maxlen=min(validation.n_origins, MAX_ORIGINS))
+        self.known_kinds = ~np.isnan(usual_losses(validation)).all(axis=0)
+        self.hours: deque[Outcome] = deque(maxlen=WINDOW)
         self.verdict: DriftVerdict | None = None
 
     def placed(self, values: F32, ids: tuple[str, ...]) -> F32:
@@ -132,21 +141,20 @@ class DriftWatch:
                     waiting.append(said)
             elif origin >= 0:
                 came = followed.placed(came_true(panel, origin, horizons), panel.ids)
-                came[np.isnan(said.values).any(axis=-1)] = np.nan
-                followed.hours.append(Tally.of(np.nan_to_num(said.values), came))
+                kind = kind_of_hour(said.origin_s, panel.calendar)
+                if not followed.known_kinds[kind]:
+                    continue  # a day off, say, where the validation had none
+                followed.hours.append(Outcome.of(kind, said.values, came))
         followed.waiting = waiting
 
     def _judge(self, followed: _Followed, panel: Panel) -> None:
-        total = Tally.none(len(followed.row_of))
-        for hour in followed.hours:
-            total = total.plus(hour)
-        loss, coverage = total.rates()
-        before, validation = followed.verdict, followed.validation
+        found = compare(followed.validation, followed.hours)
+        before = followed.verdict
         verdict = followed.verdict = judge_drift(
-            loss,
-            np.array(validation.loss),
-            coverage,
-            np.array(validation.coverage).reshape(coverage.shape),
+            found.recent_loss,
+            found.validation_loss,
+            found.recent_coverage,
+            found.validation_coverage,
             GRAIN_SHARDS * SPECS[panel.resource].shard,
             self._policy,
         )

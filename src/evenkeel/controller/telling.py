@@ -30,6 +30,7 @@ class Teller:
     told: set[str] = field(default_factory=set)
     _hour_ends_s: float = float("-inf")
     _left: int = 0
+    _shifted: bool = False
     _untold: set[str] = field(default_factory=set)
 
     def tell(
@@ -48,10 +49,16 @@ class Teller:
             self._hour_ends_s, self._left = at_s + HOUR_S, AN_HOUR
         self._untold |= set(raised)
         self._untold &= standing.keys()
+        limit = max(FLEET_LEAST, FLEET_SHARE * n_vms)
+        if self._shifted and len(standing) < limit / 2:
+            self._shifted = False
+            events.append(self._over(len(standing), n_vms, at_s))
+        if self._shifted:
+            self._untold.clear()
         if not self._untold or not self._left:
             return events
-        shifted = len(standing) >= max(FLEET_LEAST, FLEET_SHARE * n_vms)
-        if shifted or len(self._untold) > self._left:
+        self._shifted = len(standing) >= limit
+        if self._shifted or len(self._untold) > self._left:
             self._left = 0
             events.append(self._many(standing, n_vms, at_s, session))
         else:
@@ -60,6 +67,15 @@ class Teller:
             events += [_began(vm, standing[vm], at_s, session) for vm in sorted(self._untold)]
         self._untold.clear()
         return events
+
+    def _over(self, n: int, n_vms: int, at_s: float) -> Event:
+        label = SPECS[self.resource].label
+        return Event(
+            at_s,
+            "vms_deviate_no_more",
+            f"only {n} of {n_vms} VMs still depart from their {label} forecast",
+            detail={"resource": self.resource.value, "n_deviating": n, "n_vms": n_vms},
+        )
 
     def _many(
         self, standing: Mapping[str, DemandDeviation], n_vms: int, at_s: float, session: Session

@@ -28,14 +28,14 @@ class ModelState(StrEnum):
 class Validation:
     """How a model did on VMs of its validation: what it is held to while it serves.
 
-    Of VM i, `loss[i]` is the mean pinball loss and `coverage[i]` the share of slots at or below
-    each quantile, over `n_origins` hourly origins and all of `horizons_s`.
+    By kind of hour (48: those of working days, then those of days off), over all of `horizons_s`:
+    `loss` is the mean pinball loss of each VM, (N, 48) of little-endian float32, NaN where nothing
+    was known; `coverage` (48, Q) the share of slots of all VMs at or below each quantile.
     """
 
     ids: tuple[str, ...]
     horizons_s: tuple[float, ...]
-    n_origins: int
-    loss: tuple[float, ...]
+    loss: bytes
     coverage: tuple[tuple[float, ...], ...]
 
 
