@@ -11,6 +11,7 @@ from tests.controller_app import Api, bearer
 from tests.history_data import T0, a_model
 
 from evenkeel.api.render_forecast import SHARDS
+from evenkeel.domain.deviation import DemandDeviation, Way
 from evenkeel.domain.rdv import from_json
 from evenkeel.domain.resources import Resource
 from evenkeel.forecast.empirical import Empirical
@@ -135,6 +136,24 @@ def test_an_agent_gets_the_model_that_serves_and_no_other(api: Api) -> None:
         assert answer.status_code == 404
     tenant = api.client.get(path, headers=bearer(api.token("tenant", "shop")))
     assert api.refused(tenant) == (403, "forbidden")
+
+
+def test_a_deviation_is_shown_with_the_forecast(api: Api) -> None:
+    report(api)
+    assert api.get("/v1/vms/web1/forecast")["resources"][0]["deviation"] is None
+    assert api.services.forecasts
+    assert api.services.forecasts.watch
+    one = DemandDeviation(Resource.CPU, Way.BELOW, START_S, 2.0, 0.5, -1.25, 1e-5)
+    standing = api.services.forecasts.watch.deviations._followed[Resource.CPU].standing
+    standing["id-web1"] = one
+    told = api.get("/v1/vms/web1/forecast")["resources"]
+    assert told[0]["deviation"]["way"] == "below"
+    assert told[0]["deviation"]["probability"] == 1e-5
+    assert "1.25 cores less than forecast" in told[0]["deviation"]["sentence"]
+    assert told[1]["deviation"] is None
+    text = api.client.get("/metrics", headers=bearer(api.admin)).text.splitlines()
+    assert 'evenkeel_forecast_deviating_vms{resource="cpu"} 1' in text
+    assert 'evenkeel_forecast_trainings_total{result="started"} 0' in text
 
 
 def test_figures_and_trouble_are_shown(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

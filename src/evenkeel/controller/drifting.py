@@ -51,7 +51,7 @@ class _Followed:
         self.row_of = {vm: i for i, vm in enumerate(validation.ids)}
         self.waiting: list[_Said] = []
         self.kept_s = -np.inf
-        self.known_kinds = ~np.isnan(usual_losses(validation)).all(axis=0)
+        self.known_kinds = set(np.flatnonzero(np.isfinite(usual_losses(validation)).any(axis=0)))
         self.hours: deque[Outcome] = deque(maxlen=WINDOW)
         self.verdict: DriftVerdict | None = None
 
@@ -142,7 +142,7 @@ class DriftWatch:
             elif origin >= 0:
                 came = followed.placed(came_true(panel, origin, horizons), panel.ids)
                 kind = kind_of_hour(said.origin_s, panel.calendar)
-                if not followed.known_kinds[kind]:
+                if kind not in followed.known_kinds:
                     continue  # a day off, say, where the validation had none
                 followed.hours.append(Outcome.of(kind, said.values, came))
         followed.waiting = waiting

@@ -119,7 +119,7 @@ class TestDrift:
         world.run(24)
         assert not world.events("model_drifted")
         hours = world.run(24, lambda: bool(world.watch.drift.drifted()))
-        assert 3 <= hours <= 12
+        assert hours <= 6
         (event,) = world.events("model_drifted")
         assert event.detail["model"] == first
         assert event.detail["loss_ratio"] > 1.1 or abs(event.detail["coverage_off"]) > 0.03
@@ -186,7 +186,8 @@ class TestTraining:
         world = a_world(changed(calm(23), 17, 4.0), store)
         world.trainer.lacks = "the Python package torch"
         world.run(30)
-        (event,) = world.events("training_failed")
+        told = world.events("training_failed")
+        (event,) = [each for each in told if each.detail["resource"] == "cpu"]
         assert "torch" in event.message
         assert "pip install 'evenkeel[ml]'" in event.message
 
@@ -231,15 +232,15 @@ class TestDeviations:
         world.run(24 + 3)
         one = world.service.deviations(VmId("vm3"))[CPU]
         assert one.way is Way.ABOVE
-        assert T0 + 18 * DAY_S <= one.since_s <= T0 + 18 * DAY_S + 2 * STEP_S
-        assert one.came > 2 * one.predicted
+        assert abs(one.since_s - (T0 + 18 * DAY_S)) <= 2 * STEP_S
+        assert one.came > 1.5 * one.predicted
         assert one.size > 0
         assert one.probability < 1e-4
         assert "more than forecast in the mean" in str(one)
         assert world.watch.deviations.counts()[CPU] == 1
         (event,) = world.events("vm_deviates")
         assert (event.vm, event.detail["resource"], event.detail["way"]) == ("vm3", "cpu", "above")
-        world.run(12)
+        world.run(30)
         assert not world.service.deviations(VmId("vm3"))
         (event,) = world.events("vm_deviates_no_more")
         assert event.vm == "vm3"
@@ -251,9 +252,12 @@ class TestDeviations:
         world.run(24 + 6)
         assert len(world.events("vm_deviates")) <= 20
         many = world.events("vms_deviate")
-        assert 1 <= len(many) <= 2
-        assert many[-1].detail["n_deviating"] > 50
+        assert len(many) == 1
+        assert many[0].detail["n_deviating"] >= 10
         assert world.watch.deviations.counts()[CPU] > 50
+        world.run(48)
+        assert len(world.events("vms_deviate")) == 1
+        assert len(world.events("vms_deviate_no_more")) == 1
 
     def test_vms_that_behave_are_left_alone(self, store: SqlStore) -> None:
         world = a_world(calm(27), store)
