@@ -51,7 +51,7 @@ def build_forecasts(
     tries = JsonDocument(state / "trainings.json", Tries, dict)
     trainer = ProcessTrainer(
         state / "training",
-        _training_options(settings, controller, config_file),
+        training_options(settings, controller, config_file),
         settings.retrain_timeout_s,
     )
     watch = Watch(
@@ -74,7 +74,7 @@ def build_forecasts(
     )
 
 
-def _training_options(
+def training_options(
     settings: ForecastConfig, controller: ControllerConfig, config_file: Path | None
 ) -> Sequence[str]:
     """Of `evenkeel train`; what they do not say it takes from the same file and environment."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -11,12 +12,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tests.history_data import a_rollup
 
+from evenkeel.adapters.history.parquet import ParquetHistory
+from evenkeel.adapters.models.files import FileModelRegistry
 from evenkeel.adapters.models.process import ProcessTrainer
+from evenkeel.config import ControllerConfig, ForecastConfig
 from evenkeel.domain.errors import TrainingUnavailable
 from evenkeel.domain.model import TrainingEnd
 from evenkeel.domain.resources import Resource
+from evenkeel.wiring.forecasts import training_options
 
 CPU = Resource.CPU
 REPORT = {
@@ -38,7 +45,7 @@ def trainer(folder: Path, code: str, timeout_s: float = 60.0, needed: tuple[str,
     return ProcessTrainer(folder, ("--seed", "2"), timeout_s, needed, command)
 
 
-def ended(one: ProcessTrainer) -> TrainingEnd:
+def ended(one: ProcessTrainer, seconds: float = 20.0) -> TrainingEnd:
     found: list[TrainingEnd] = []
 
     def look() -> bool:
@@ -46,7 +53,7 @@ def ended(one: ProcessTrainer) -> TrainingEnd:
         found.extend([end] if end else [])
         return bool(end)
 
-    wait_for(look)
+    wait_for(look, seconds)
     assert one.poll() is None, "it is told once"
     return found[0]
 
@@ -160,3 +167,25 @@ time.sleep(99)
     again = trainer(tmp_path, f"print({json.dumps(json.dumps(REPORT))})")
     again.start(CPU)
     assert ended(again).won, "what it left behind is in nobody's way"
+
+
+def test_the_real_command_trains_a_model(tmp_path: Path) -> None:
+    settings = ForecastConfig(slot_s=3600, retrain_model="empirical", horizons_s=(3600.0,))
+    controller = ControllerConfig(state_dir=str(tmp_path))
+    history = ParquetHistory(tmp_path / "history", 3600)
+    last, rng = int(time.time()) // 3600 - 1, np.random.default_rng(1)
+    for k in range(72):
+        rollup = a_rollup(0, {f"vm{i}": float(rng.gamma(20, 0.05)) for i in range(24)})
+        slot_s = (last - 72 + k) * 3600
+        history.append(dataclasses.replace(rollup, slot_s=slot_s, step_s=3600))
+    options = training_options(settings, controller, None)
+    one = ProcessTrainer(tmp_path / "training", options, 120.0, ())
+    one.start(CPU)
+    end = ended(one, 120.0)
+    assert not end.failure, (tmp_path / "training" / "cpu.log").read_text()
+    assert not end.won
+    assert end.champion == "empirical"
+    (record,) = FileModelRegistry(tmp_path / "models").models(CPU)
+    assert record.info.id == end.model
+    assert record.info.validation
+    assert len(record.info.validation.ids) == 24
