@@ -65,8 +65,8 @@ class Weights:
             "horizons": HORIZONS,
             "parts": PARTS,
             "step_s": self.step_s,
-            "mix": self.mix.tolist(),
-            "widen": self.widen.tolist(),
+            "mix": _told(self.mix),
+            "widen": _told(self.widen),
         }
         return json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
 
@@ -88,10 +88,16 @@ class Weights:
         return cls(mix, widen, step_s)
 
 
-def _numbers(nested: Any, shape: tuple[int, ...]) -> F32:
-    array: F32 = np.array(nested, np.float32)
-    if array.shape != shape or not np.isfinite(array).all():
-        raise ModelCorrupt(f"this is no short model: not {shape} finite numbers")
+def _told(array: F32) -> list[float]:
+    """In as few digits as name the same float32."""
+    return [float(str(value)) for value in array.ravel()]
+
+
+def _numbers(flat: Any, shape: tuple[int, ...]) -> F32:
+    """Raises ValueError, TypeError."""
+    array: F32 = np.array(flat, np.float32).reshape(shape)
+    if not np.isfinite(array).all():
+        raise ValueError("it holds numbers that are not finite")
     return array
 
 
