@@ -103,7 +103,11 @@ def test_models_are_promoted_and_rolled_back_and_all_is_logged(api: Api) -> None
     report(api)
     assert api.get("/v1/vms/web1/forecast")["resources"][0]["model"] == second
     assert post("/v1/models/rollback", {"resource": "cpu"})["model"]["id"] == first
-    assert post("/v1/models/rollback", {"resource": "cpu"}) == {"resource": "cpu", "model": None}
+    assert post("/v1/models/rollback", {"resource": "cpu"}) == {
+        "resource": "cpu",
+        "horizon": "long",
+        "model": None,
+    }
     again = api.client.post(
         "/v1/models/rollback", headers=bearer(api.admin), json={"resource": "cpu"}
     )

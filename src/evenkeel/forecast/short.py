@@ -163,14 +163,6 @@ def _level(gap: F32) -> F32:
     return level
 
 
-def combine(seen: Described, mix: F32, widen: F32) -> F32:
-    """Quantiles (N, H, Q) by the weights of each series and horizon: mix (N, H, parts, Q)."""
-    raw = (mix * seen.parts).sum(axis=2) + widen * seen.spread[:, None, None]
-    told: F32 = tidy(raw + seen.last[:, None, None])
-    told[np.isnan(seen.last)] = np.nan
-    return told
-
-
 def forecast_ticks(values: F32, weights: Sequence[Weights] = (BUILT_IN,)) -> F32:
     """Quantiles (N, H, Q) of demand `HORIZONS` ticks after the last of `values` (N, T).
 
@@ -186,7 +178,10 @@ def forecast_ticks(values: F32, weights: Sequence[Weights] = (BUILT_IN,)) -> F32
     horizon = np.arange(len(HORIZONS))
     mix = np.stack([each.mix for each in weights])[whose, seen.kind, horizon]
     widen = np.stack([each.widen for each in weights])[whose, seen.kind, horizon]
-    return combine(seen, mix, widen)
+    raw = (mix * seen.parts).sum(axis=2) + widen * seen.spread[:, None, None]
+    told: F32 = tidy(raw + seen.last[:, None, None])
+    told[np.isnan(seen.last)] = np.nan
+    return told
 
 
 class ShortWindow:
