@@ -72,7 +72,8 @@ class ModelRegistry(Protocol):
     """Versions of trained models and which of them serves. Survives kill -9 at any instant.
 
     Each resource has a line of models that served, newest first, and another one of short models:
-    its head is the champion. All methods raise ModelsUnavailable when the place cannot be read or written.
+    its head is the champion. All methods raise ModelsUnavailable when the place cannot be read or
+    written.
     """
 
     def add(self, info: ModelInfo, blob: bytes) -> None:

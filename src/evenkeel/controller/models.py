@@ -57,7 +57,7 @@ class ModelService:
         return told[1]
 
     def promote(self, model_id: str, who: str) -> ModelRecord:
-        """Forecasts are made with it from the next slot (a short one: tick) on. Raises ModelNotFound, ModelCorrupt."""
+        """Forecasts are made with it from the next slot on. Raises ModelNotFound, ModelCorrupt."""
         record = self._registry.promote(model_id)
         self._told = None
         self._log("model_promoted", f"{who} promoted {model_id}", record.info.resource, model_id)
