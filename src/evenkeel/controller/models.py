@@ -25,7 +25,7 @@ class ModelService:
         self._registry = registry
         self._store = store
         self._clock = clock
-        self._told: tuple[float, tuple[ServingModel, ...] | None] | None = None
+        self._short: tuple[float, tuple[ServingModel, ...] | None] | None = None
 
     def models(self, resource: Resource | None = None) -> Sequence[ModelRecord]:
         """Newest first."""
@@ -40,7 +40,7 @@ class ModelService:
 
     def for_agents(self) -> tuple[ServingModel, ...] | None:
         """The short models that serve; None while it cannot be known. Thread-safe, never raises."""
-        told, now_s = self._told, self._clock.monotonic_s()
+        told, now_s = self._short, self._clock.monotonic_s()
         if told is None or now_s - told[0] >= LOOK_EVERY_S:
             try:
                 serving = tuple(
@@ -53,13 +53,13 @@ class ModelService:
                 told = (now_s, serving)
             except EvenkeelError:
                 told = (now_s, None)
-            self._told = told
+            self._short = told
         return told[1]
 
     def promote(self, model_id: str, who: str) -> ModelRecord:
         """Forecasts are made with it from the next slot on. Raises ModelNotFound, ModelCorrupt."""
         record = self._registry.promote(model_id)
-        self._told = None
+        self._short = None
         self._log("model_promoted", f"{who} promoted {model_id}", record.info.resource, model_id)
         return record
 
@@ -68,7 +68,7 @@ class ModelService:
     ) -> ModelRecord | None:
         """The former champion serves again; None: the built-in one. Raises ModelNotFound."""
         record = self._registry.rollback(resource, horizon)
-        self._told = None
+        self._short = None
         to = record.info.id if record else "the built-in forecaster"
         message = f"{who} rolled {resource.value} ({horizon.value}) back to {to}"
         self._log("model_rolled_back", message, resource, to)
