@@ -14,6 +14,15 @@ from evenkeel.domain.resources import Resource
 MODEL_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,120}")
 
 
+class Horizon(StrEnum):
+    """How far a model looks ahead. Champions of one never serve the other."""
+
+    LONG = "long"
+    """Slots: minutes to a day, in the controller."""
+    SHORT = "short"
+    """Ticks: 5 to 60 s, on the hosts."""
+
+
 class ModelState(StrEnum):
     CHAMPION = "champion"
     """It serves."""
@@ -41,6 +50,7 @@ class ModelInfo:
     code_version: str
     scores: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    horizon: Horizon = Horizon.LONG
 
 
 @dataclass(frozen=True, slots=True)

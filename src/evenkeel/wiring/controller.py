@@ -71,6 +71,7 @@ def assemble(
 ) -> Services:
     """The services on any store and clock; `key` signs sessions and makes pseudonyms."""
     tokens = TokenService(store, clock)
+    models = ModelService(forecasts.registry, store, clock) if forecasts else None
     policy = policy or Policy()
     return Services(
         store=store,
@@ -78,7 +79,7 @@ def assemble(
         reader=StoreReader(
             store, clock, key, settings.host_silent_s, policy.alarm_score, forecasts
         ),
-        ingest=Ingest(store, clock, policy),
+        ingest=Ingest(store, clock, policy, models.for_agents if models else lambda: None),
         modes=ModeService(store, clock),
         tokens=tokens,
         gate=Gate(tokens, clock, key),
@@ -87,5 +88,5 @@ def assemble(
         host_silent_s=settings.host_silent_s,
         alarm_score=policy.alarm_score,
         forecasts=forecasts,
-        models=ModelService(forecasts.registry, store, clock) if forecasts else None,
+        models=models,
     )
