@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from evenkeel.domain.errors import ModelNotFound
-from evenkeel.domain.model import ModelInfo, ModelRecord, ModelState, model_id
+from evenkeel.domain.model import Horizon, ModelInfo, ModelRecord, ModelState, model_id
 from evenkeel.domain.panel import Panel
 from evenkeel.domain.rdv import FleetDemand
 from evenkeel.domain.resources import Resource, axis_of
@@ -141,7 +141,7 @@ class MemoryRegistry:
 
     def __init__(self) -> None:
         self._models: dict[str, tuple[ModelInfo, bytes]] = {}
-        self._lines: dict[Resource, list[str]] = {}
+        self._lines: dict[tuple[Resource, Horizon], list[str]] = {}
         self._retired: set[str] = set()
 
     def add(self, info: ModelInfo, blob: bytes) -> None:
@@ -160,7 +160,7 @@ class MemoryRegistry:
         if model_id not in self._models:
             raise ModelNotFound(model_id)
         info = self._models[model_id][0]
-        line = self._lines.get(info.resource, [])
+        line = self._lines.get((info.resource, info.horizon), [])
         if line[:1] == [model_id]:
             return ModelRecord(info, ModelState.CHAMPION)
         served = model_id in line or model_id in self._retired
@@ -169,17 +169,18 @@ class MemoryRegistry:
     def blob(self, model_id: str) -> bytes:
         return self._models[self.model(model_id).info.id][1]
 
-    def line(self, resource: Resource) -> tuple[str, ...]:
-        return tuple(self._lines.get(resource, ()))
+    def line(self, resource: Resource, horizon: Horizon = Horizon.LONG) -> tuple[str, ...]:
+        return tuple(self._lines.get((resource, horizon), ()))
 
     def promote(self, model_id: str) -> ModelRecord:
-        line = self._lines.setdefault(self.model(model_id).info.resource, [])
+        info = self.model(model_id).info
+        line = self._lines.setdefault((info.resource, info.horizon), [])
         line[:] = [model_id] + [each for each in line if each != model_id]
         self._retired.discard(model_id)
         return self.model(model_id)
 
-    def rollback(self, resource: Resource) -> ModelRecord | None:
-        line = self._lines.get(resource, [])
+    def rollback(self, resource: Resource, horizon: Horizon = Horizon.LONG) -> ModelRecord | None:
+        line = self._lines.get((resource, horizon), [])
         if not line:
             raise ModelNotFound("no model serves")
         self._retired.add(line.pop(0))

@@ -13,7 +13,8 @@ from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.plan import Instruction, Mitigation
 from evenkeel.domain.policy import Policy
-from evenkeel.domain.sample import HostCounters, HostTick
+from evenkeel.domain.resources import Resource
+from evenkeel.domain.sample import Ahead, HostCounters, HostTick
 from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import CpuTuning
 from evenkeel.wire import BatchReply, Health
@@ -29,6 +30,8 @@ class Snapshot:
     scores: tuple[PairScore, ...] = ()
     mitigations: tuple[Mitigation, ...] = ()
     health: Health = field(default_factory=Health)
+    ahead: Ahead | None = None
+    """Of the VMs of `tick`, in its order."""
 
 
 class Clock(Protocol):
@@ -124,7 +127,35 @@ class PolicyMemory(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class KeptModel:
+    """A short model as an agent keeps it. `sha256` is that of `blob`."""
+
+    id: str
+    sha256: str
+    blob: bytes
+
+
+class ModelMemory(Protocol):
+    """Keeps the short models over restarts, one a resource."""
+
+    def load(self, resource: Resource) -> KeptModel | None:
+        """The one saved last; None when there is none. Raises ModelCorrupt: it is damaged."""
+        ...
+
+    def save(self, resource: Resource, model: KeptModel | None) -> None:
+        """Replace it, whole or not at all; None: forget it. Raises ModelsUnavailable."""
+        ...
+
+
 class ControllerLink(Protocol):
+    def model(self, model_id: str) -> bytes:
+        """What a model that serves learnt, as it came. Retry: yes.
+
+        Raises ControllerUnavailable, Unauthenticated, Forbidden (it serves no longer).
+        """
+        ...
+
     def send(self, body: bytes) -> BatchReply:
         """Deliver one encoded batch. Retry: yes, (host, epoch, seq) deduplicates.
 

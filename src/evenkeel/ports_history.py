@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from evenkeel.domain.model import ModelInfo, ModelRecord, TrainingEnd
+from evenkeel.domain.model import Horizon, ModelInfo, ModelRecord, TrainingEnd
 from evenkeel.domain.panel import Panel
 from evenkeel.domain.rdv import FleetDemand
 from evenkeel.domain.resources import Resource
@@ -73,8 +73,9 @@ class ForecastShelf(Protocol):
 class ModelRegistry(Protocol):
     """Versions of trained models and which of them serves. Survives kill -9 at any instant.
 
-    Each resource has a line of models that served, newest first: its head is the champion. All
-    methods raise ModelsUnavailable when the place cannot be read or written.
+    Each resource has a line of models that served, newest first, and another one of short models:
+    its head is the champion. All methods raise ModelsUnavailable when the place cannot be read or
+    written.
     """
 
     def add(self, info: ModelInfo, blob: bytes) -> None:
@@ -96,7 +97,7 @@ class ModelRegistry(Protocol):
         """What it learnt, verified. Raises ModelNotFound, ModelCorrupt."""
         ...
 
-    def line(self, resource: Resource) -> Sequence[str]:
+    def line(self, resource: Resource, horizon: Horizon = Horizon.LONG) -> Sequence[str]:
         """Ids of the champion and, behind it, of those that served before it."""
         ...
 
@@ -107,7 +108,7 @@ class ModelRegistry(Protocol):
         """
         ...
 
-    def rollback(self, resource: Resource) -> ModelRecord | None:
+    def rollback(self, resource: Resource, horizon: Horizon = Horizon.LONG) -> ModelRecord | None:
         """Retire the champion; the former one serves again, or None: the built-in forecaster.
 
         Raises ModelNotFound when there is no champion. Retry: no, it goes back one further.

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from evenkeel.domain.arrays import F64
+from evenkeel.domain.arrays import F64, Bools
 from evenkeel.domain.events import Event
 from evenkeel.domain.host import Host, Mode
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.plan import Advice, Mitigation
+from evenkeel.domain.rollup import HELD_BACK_LOSS
 from evenkeel.domain.score import Deviation, PairScore
 from evenkeel.domain.vm import Vm
 from evenkeel.wire import Health, TickBody
@@ -128,13 +129,32 @@ class VmSeries:
 class RosterTicks:
     """Ticks of one host while it had these VMs: `values` is (n_ticks, 4, n_vms, n_resources).
 
-    The second axis is demand, usage, loss, self_limited; NaN where unknown.
+    The second axis is demand, usage, loss, self_limited; NaN where unknown. They were taken at
+    `at_s` (n_ticks,), oldest first.
     """
 
     id: int
     host: HostId
     vms: tuple[VmId, ...]
+    at_s: F64
     values: F64
+
+    @property
+    def demand(self) -> F64:
+        """(n_ticks, n_vms, n_resources)"""
+        return self.values[:, 0]
+
+    @property
+    def loss(self) -> F64:
+        return self.values[:, 2]
+
+    def held_back(self) -> Bools:
+        """Where others or its own limits kept a VM from what it wanted, (n_ticks, n_vms, n_res)."""
+        by_itself = np.nan_to_num(self.values[:, 3])
+        known: Bools = ~np.isnan(self.demand)
+        wants = known & (self.demand > 0)
+        limited = np.divide(by_itself, self.demand, out=np.zeros_like(self.demand), where=wants)
+        return known & (np.nan_to_num(self.loss) + limited >= HELD_BACK_LOSS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,10 +78,23 @@ class Batch(msgspec.Struct, frozen=True):
     health: Health = Health()
 
 
+class ServingModel(msgspec.Struct, frozen=True):
+    """A short model that serves: `GET /v1/models/{id}` has it.
+
+    `resource` is text, so that an agent can skip a resource that it does not know.
+    """
+
+    resource: str
+    id: str
+    sha256: str
+
+
 class BatchReply(msgspec.Struct, frozen=True):
     """Sent only after the batch is durable. `policy` is the one the agent should follow now.
 
     `take_over` are changes that VMs brought along from other hosts: the agent should undo them.
+    `short_models` are all that serve (the built-in rule where none is named); None: the controller
+    does not say, and what the agent has stays.
     """
 
     accepted: bool
@@ -89,6 +102,7 @@ class BatchReply(msgspec.Struct, frozen=True):
     policy: Policy
     server_time_s: float
     take_over: tuple[Mitigation, ...] = ()
+    short_models: tuple[ServingModel, ...] | None = None
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

@@ -6,7 +6,7 @@ import pytest
 from tests.history_data import T0, a_model
 
 from evenkeel.domain.errors import ModelNotFound
-from evenkeel.domain.model import ModelState
+from evenkeel.domain.model import Horizon, ModelState
 from evenkeel.domain.resources import Resource
 from evenkeel.ports_history import ModelRegistry
 
@@ -15,8 +15,14 @@ def states(registry: ModelRegistry) -> dict[str, str]:
     return {r.info.forecaster: r.state.value for r in registry.models()}
 
 
-def put(registry: ModelRegistry, name: str, age: int, resource: Resource = Resource.CPU) -> str:
-    info = a_model(name.encode(), resource, T0 + age, name)
+def put(
+    registry: ModelRegistry,
+    name: str,
+    age: int,
+    resource: Resource = Resource.CPU,
+    horizon: Horizon = Horizon.LONG,
+) -> str:
+    info = a_model(name.encode(), resource, T0 + age, name, horizon=horizon)
     registry.add(info, name.encode())
     return info.id
 
@@ -58,6 +64,20 @@ class RegistryContract:
         registry.promote(c)
         registry.promote(b)
         assert registry.line(Resource.CPU) == (b, c)
+
+    def test_short_models_have_a_line_of_their_own(self, registry: ModelRegistry) -> None:
+        long, one = put(registry, "long", 0), put(registry, "one", 1, horizon=Horizon.SHORT)
+        two = put(registry, "two", 2, horizon=Horizon.SHORT)
+        for each in (one, two, long):
+            assert registry.promote(each).state is ModelState.CHAMPION
+        assert registry.line(Resource.CPU) == (long,)
+        assert registry.line(Resource.CPU, Horizon.SHORT) == (two, one)
+        former = registry.rollback(Resource.CPU, Horizon.SHORT)
+        assert former is not None
+        assert former.info.id == one
+        assert states(registry) == {"long": "champion", "one": "champion", "two": "retired"}
+        assert registry.rollback(Resource.CPU, Horizon.SHORT) is None
+        assert registry.line(Resource.CPU) == (long,)
 
     def test_what_is_not_there_is_not_found(self, registry: ModelRegistry) -> None:
         for ask in (registry.model, registry.blob, registry.promote):

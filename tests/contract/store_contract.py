@@ -84,6 +84,7 @@ class StoreContract:
                 (H1, ("id-web1",), (0, 4, 1, 4)),
                 (H2, ("id-batch7",), (1, 4, 1, 4)),
             ]
+            assert found[0].at_s.tolist() == [slot_s, slot_s + 299.9]
             assert found[0].values[0, 0, 1].tolist()[:3] == [1.0, 100.0, 0.0]
             assert math.isnan(found[0].values[0, 0, 1, 3])
             first = session.history.ticks(slot_s, slot_s + 300, limit=2)

@@ -9,9 +9,11 @@ import pytest
 from tests.batches import START_S, a_batch, a_vm
 from tests.controller_app import Api, bearer
 from tests.history_data import T0, a_model
+from tests.short_data import promoted
 
 from evenkeel.api.render_forecast import SHARDS
 from evenkeel.domain.deviation import DemandDeviation, Way
+from evenkeel.domain.errors import ModelsUnavailable
 from evenkeel.domain.rdv import from_json
 from evenkeel.domain.resources import Resource
 from evenkeel.forecast.empirical import Empirical
@@ -104,7 +106,11 @@ def test_models_are_promoted_and_rolled_back_and_all_is_logged(api: Api) -> None
     report(api)
     assert api.get("/v1/vms/web1/forecast")["resources"][0]["model"] == second
     assert post("/v1/models/rollback", {"resource": "cpu"})["model"]["id"] == first
-    assert post("/v1/models/rollback", {"resource": "cpu"}) == {"resource": "cpu", "model": None}
+    assert post("/v1/models/rollback", {"resource": "cpu"}) == {
+        "resource": "cpu",
+        "horizon": "long",
+        "model": None,
+    }
     again = api.client.post(
         "/v1/models/rollback", headers=bearer(api.admin), json={"resource": "cpu"}
     )
@@ -170,3 +176,47 @@ def test_figures_and_trouble_are_shown(api: Api, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(api.services.forecasts, "trouble", lambda: ["forecasts: no disk"])
     assert "forecasts: no disk" in api.get("/v1/status")["problems"]
     assert api.get("/v1/status", api.token("tenant", "shop"))["problems"] == []
+
+
+def test_replies_to_agents_name_the_short_models_that_serve(api: Api) -> None:
+    registry = api.services.forecasts.registry
+    assert api.deliver(a_batch(1)).short_models == ()
+    first = promoted(registry, 1)
+    assert api.deliver(a_batch(2)).short_models == (), "it is looked up now and then only"
+    api.clock.now_s += 10
+    (told,) = api.deliver(a_batch(3)).short_models
+    record = registry.model(first).info
+    assert (told.resource, told.id, told.sha256) == ("cpu", first, record.sha256)
+    agent = api.token("agent", "h1")
+    answer = api.client.get(f"/v1/models/{told.id}", headers=bearer(agent))
+    assert hashlib.sha256(answer.content).hexdigest() == told.sha256
+    assert answer.headers["evenkeel-forecaster"] == "short"
+
+    second = promoted(registry, 2)
+    back = {"resource": "cpu", "horizon": "short"}
+    answer = api.client.post("/v1/models/rollback", headers=bearer(api.admin), json=back)
+    assert answer.json()["model"]["id"] == first
+    assert answer.json()["horizon"] == "short"
+    answer = api.client.get(f"/v1/models/{second}", headers=bearer(agent))
+    assert api.refused(answer) == (403, "forbidden")
+    api.client.post("/v1/models/rollback", headers=bearer(api.admin), json=back)
+    assert api.deliver(a_batch(4)).short_models == (), "what the API changes is known at once"
+
+
+def test_short_models_do_not_forecast_slots(api: Api) -> None:
+    assert api.services.forecasts
+    short = promoted(api.services.forecasts.registry, 1)
+    report(api)
+    assert api.get("/v1/vms/web1/forecast")["resources"][0]["model"] == "empirical"
+    (told,) = api.get("/v1/models")["items"]
+    assert (told["id"], told["horizon"], told["state"]) == (short, "short", "champion")
+
+
+def test_where_models_cannot_be_read_agents_keep_what_they_have(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise ModelsUnavailable("no disk")
+
+    monkeypatch.setattr(api.services.forecasts.registry, "line", gone)
+    assert api.deliver(a_batch(1)).short_models is None

@@ -1,6 +1,9 @@
 """Laws of tidy quantiles, of odds read from them, and of the quantiles of series with holes."""
 
+from statistics import NormalDist
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -46,6 +49,15 @@ def test_odds_at_a_quantile_are_its_level(quantities):
     q = np.cumsum(tidy(quantities) + np.float32(1), axis=-1)
     for j, level in enumerate(QUANTILES):
         np.testing.assert_allclose(exceedance(q, q[:, j].astype(float)), 1 - level, atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 1.5])
+def test_odds_of_skewed_demand_are_right_between_its_quantiles(sigma):
+    known = NormalDist()
+    q = np.exp(sigma * np.array([[known.inv_cdf(level) for level in QUANTILES]])).astype(np.float32)
+    for odds in np.linspace(0.02, 0.95, 60):
+        x = np.exp(sigma * known.inv_cdf(1 - odds))
+        assert abs(exceedance(q, np.float64(x))[0] - odds) < 0.011
 
 
 @given(histories)

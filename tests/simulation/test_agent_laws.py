@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from evenkeel.agent.foresight import Foresight
 from evenkeel.agent.service import Agent
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import HostId, VmId
@@ -20,7 +21,7 @@ from evenkeel.domain.vm import CpuTuning
 from evenkeel.sim.churn import ChurnRates, plan_churn
 from evenkeel.sim.faults import FaultKind, Faults
 from evenkeel.sim.hypervisor import SimHypervisor
-from evenkeel.sim.memory import MemoryJournal, MemoryPolicy, MemorySpool
+from evenkeel.sim.memory import MemoryJournal, MemoryModels, MemoryPolicy, MemorySpool
 from evenkeel.sim.scenarios import Scenario, noisy_neighbour, quiet
 from evenkeel.wire import decode_batch
 
@@ -91,6 +92,7 @@ class World:
             epoch=f"{self.starts:04}",
             window_s=60.0,
             half_life_s=7.5,
+            foresight=Foresight(MemoryModels(), self.scenario.fleet.clock, 5.0),
         )
 
     def run(self, seconds: float) -> None:

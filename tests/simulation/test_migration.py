@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from evenkeel.adapters.store.store import SqlStore
+from evenkeel.agent.foresight import Foresight
 from evenkeel.agent.reporter import Reporter
 from evenkeel.agent.service import Agent
 from evenkeel.controller.ingest import Ingest
@@ -17,7 +18,7 @@ from evenkeel.domain.policy import Policy
 from evenkeel.sim.fleet import SimFleet
 from evenkeel.sim.hypervisor import SimHypervisor
 from evenkeel.sim.link import SimLink
-from evenkeel.sim.memory import MemoryJournal, MemoryPolicy, MemorySpool
+from evenkeel.sim.memory import MemoryJournal, MemoryModels, MemoryPolicy, MemorySpool
 from evenkeel.sim.scenarios import noisy_neighbour
 from evenkeel.wire import decode_batch
 
@@ -38,6 +39,7 @@ class SimulatedHost:
             epoch="1",
             window_s=60.0,
             half_life_s=7.5,
+            foresight=Foresight(MemoryModels(), fleet.clock, 5.0),
         )
         link = SimLink(lambda body: ingest.accept(decode_batch(body)))
         self.reporter = Reporter(link, self.spool, self.answered, self.agent.acknowledged)

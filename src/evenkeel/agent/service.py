@@ -15,6 +15,7 @@ from typing import Final
 
 from evenkeel import __version__
 from evenkeel.agent.deviations import DeviationLog
+from evenkeel.agent.foresight import Foresight
 from evenkeel.control.check import check
 from evenkeel.control.knobs import fit
 from evenkeel.control.measure import Baselines, derive
@@ -56,6 +57,7 @@ class Agent:
         epoch: str,
         window_s: float,
         half_life_s: float,
+        foresight: Foresight,
         on_batch: Callable[[], None] = lambda: None,
     ) -> None:
         self._host = host
@@ -67,6 +69,7 @@ class Agent:
         self._epoch = epoch
         self._half_life_s = half_life_s
         self._window_s = window_s
+        self._foresight = foresight
         self._on_batch = on_batch
         self._executor = Executor(hypervisor, journal)
         self._seq = 0
@@ -129,7 +132,7 @@ class Agent:
         if not self._recovered:
             self._recover()
         counters = self._observe()
-        tick, plan = None, Plan()
+        tick, ahead, plan = None, None, Plan()
         scores: tuple[PairScore, ...] = ()
         deviations: tuple[Deviation, ...] = ()
         if counters is not None:
@@ -143,6 +146,9 @@ class Agent:
             self._contention = score_host(self._window, tick.host, self._half_life_s)
             scores = self._contention.pairs()
             plan = self._act(tick, self._contention)
+            ahead = self._foresight.observe(tick)
+        for kind, message, severity in self._foresight.news():
+            self._say(kind, message, severity)
         tick_ms = (self._clock.monotonic_s() - began_s) * 1e3
         health = Health(
             agent_version=__version__,
@@ -153,7 +159,7 @@ class Agent:
             problem=next(iter(self._problems.values()), ""),
         )
         open_now = self._open()
-        self.snapshot = Snapshot(self._policy.mode, counters, tick, scores, open_now, health)
+        self.snapshot = Snapshot(self._policy.mode, counters, tick, scores, open_now, health, ahead)
         self._report(tick, scores, deviations, plan.advice, open_now, health)
 
     def failed(self, error: Exception) -> None:

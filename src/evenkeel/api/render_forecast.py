@@ -96,6 +96,7 @@ def model_out(record: ModelRecord) -> ModelOut:
     return ModelOut(
         id=info.id,
         resource=info.resource,
+        horizon=info.horizon,
         forecaster=info.forecaster,
         state=record.state,
         created_at_s=info.created_at_s,

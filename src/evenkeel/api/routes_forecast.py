@@ -85,11 +85,13 @@ def model(
 @router.post("/models/{model_id}/promote", summary="Let a model serve, from the next slot on")
 def promote(model_id: str, who: Operator, service: Models) -> ServingOut:
     record = service.promote(model_id, f"{who.subject} ({who.token_id})")
-    return ServingOut(resource=record.info.resource, model=model_out(record))
+    info = record.info
+    return ServingOut(resource=info.resource, horizon=info.horizon, model=model_out(record))
 
 
 @router.post("/models/rollback", summary="Let the former model of a resource serve again")
 def rollback(body: RollbackIn, who: Operator, service: Models) -> ServingOut:
     """With no former one, the built-in forecaster serves. Sent twice, it goes back twice."""
-    record = service.rollback(body.resource, f"{who.subject} ({who.token_id})")
-    return ServingOut(resource=body.resource, model=model_out(record) if record else None)
+    record = service.rollback(body.resource, f"{who.subject} ({who.token_id})", body.horizon)
+    model = model_out(record) if record else None
+    return ServingOut(resource=body.resource, horizon=body.horizon, model=model)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from evenkeel.api.schemas import Body
 from evenkeel.domain.deviation import Way
-from evenkeel.domain.model import ModelState
+from evenkeel.domain.model import Horizon, ModelState
 from evenkeel.domain.profile import Behaviour
 from evenkeel.domain.resources import Resource
 
@@ -88,6 +88,7 @@ class ForecastOut(Body):
 class ModelOut(Body):
     id: str
     resource: Resource
+    horizon: Horizon
     forecaster: str
     state: ModelState
     created_at_s: float
@@ -105,10 +106,12 @@ class ModelOut(Body):
 
 class RollbackIn(Body):
     resource: Resource
+    horizon: Horizon = Horizon.LONG
 
 
 class ServingOut(Body):
     """Who serves now; null: the built-in forecaster."""
 
     resource: Resource
+    horizon: Horizon
     model: ModelOut | None

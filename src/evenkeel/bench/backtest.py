@@ -12,12 +12,15 @@ import numpy as np
 
 from evenkeel.bench.backtest_data import Material, Question, material, slots
 from evenkeel.domain.errors import InvalidRequest
+from evenkeel.domain.panel import Panel
+from evenkeel.domain.profile import BEHAVIOURS, Behaviour
 from evenkeel.domain.resources import SPECS
 from evenkeel.envelope import Result
-from evenkeel.forecast.backtest import Field, Profiles, Run, lay_out, run
+from evenkeel.forecast.backtest import Field, Run, lay_out, run
 from evenkeel.forecast.base import Targets
 from evenkeel.forecast.catalogue import CATALOGUE, forecaster
 from evenkeel.forecast.metrics import Decile, Judged, Tail, peak_reliability, summary, tail
+from evenkeel.forecast.profiles import profile
 
 MIN_DRAWS: Final = 200
 """A decile of fewer draws is not asked for its gap: chance alone moves it by points."""
@@ -93,9 +96,7 @@ class Outcome:
         }
 
 
-def backtest(
-    question: Question, on_step: OnStep = lambda *_: None, profiles: Profiles | None = None
-) -> Outcome:
+def backtest(question: Question, on_step: OnStep = lambda *_: None) -> Outcome:
     """Run `question`. Raises TraceInvalid, InvalidRequest or ConfigInvalid (an unknown model)."""
     began_s = time.monotonic()
     ours = question.models or (next(iter(CATALOGUE)),)
@@ -104,7 +105,7 @@ def backtest(
     on_step("reading", 0, 0)
     found = material(question, time.time())
     horizons, windows, targets, notes = _targets(question, found)
-    field = lay_out(found.courses, targets, found.seen, profiles)
+    field = lay_out(found.courses, targets, found.seen, behaviours)
     n = len(field.blocks)
     runs, metrics, judged, tails, deciles = {}, {}, {}, {}, {}
     for name, model in models.items():
@@ -137,6 +138,7 @@ def backtest(
             field.observed.peak,
             SPECS[question.resource].shard,
             np.random.default_rng(question.seed),
+            max(course.trace.grain for course in found.courses),
         )
         deciles[name] = dict(zip(windows, odds, strict=True))
         metrics[name] = {
@@ -164,6 +166,12 @@ def backtest(
         notes=(*found.notes, *notes),
         seconds=time.monotonic() - began_s,
     )
+
+
+def behaviours(known: Panel) -> list[str]:
+    """The behaviour profile of every series as of then, as metrics spell it; "" for unknown."""
+    words = ["" if b is Behaviour.UNKNOWN else b.name.lower() for b in BEHAVIOURS]
+    return [words[label] for label in profile(known).labels]
 
 
 def _targets(

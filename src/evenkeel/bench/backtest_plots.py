@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 
 from evenkeel.bench.backtest import Outcome
+from evenkeel.bench.profile_plots import draw_profile, representative
 from evenkeel.domain.arrays import Ints
 from evenkeel.domain.errors import ConfigInvalid
 from evenkeel.domain.resources import SPECS
 from evenkeel.forecast.base import QUANTILES
+from evenkeel.forecast.profiles import profile
 
 N_FANS = 6
 N_ORIGINS = 48
 """Most of them along one fan chart: more cannot be told apart."""
 
+PROFILE_SLOTS = 14 * 288
 N_CURVES = 6
 """Most models in one picture of curves: ours and the best baselines."""
 
@@ -40,6 +43,7 @@ def draw(outcome: Outcome, folder: Path) -> list[Path]:
         ("tail", _tail),
         ("peaks", _peaks),
         ("fans", _fans),
+        ("profiles", _profiles),
     ):
         figure = Figure(layout="constrained")
         if picture(figure, outcome):
@@ -177,6 +181,17 @@ def _fans(figure: Any, outcome: Outcome) -> bool:
         axes.title.set_fontsize(9)
     figure.axes[0].legend(fontsize=7)
     figure.suptitle(f"{name}, {label} ahead")
+    return True
+
+
+def _profiles(figure: Any, outcome: Outcome) -> bool:
+    """Six VMs of the first course and what they are taken for, at its end."""
+    course = outcome.material.courses[0]
+    panel = course.trace.known_at(course.last_slot, PROFILE_SLOTS)
+    profiles = profile(panel)
+    rows = representative(panel, profiles)
+    for axes, row in zip(_grid(figure, len(rows), 6.4, 2.9, wrap=2), rows, strict=True):
+        draw_profile(axes, panel, profiles, int(row))
     return True
 
 

@@ -54,6 +54,24 @@ def forecast(
     show(result, json_out)
 
 
+@bench_app.command()
+@friendly_errors
+def short(
+    vms: Annotated[int, typer.Option(min=1, help="VMs on the host, each with 4 resources.")] = 200,
+    seed: Annotated[int, typer.Option(help="Decides the demand that is made up.")] = 1,
+    json_out: JsonOut = None,
+) -> None:
+    """What an agent's forecasts of the next minute cost a tick, and how good they are.
+
+    Example: evenkeel bench short --vms 200 --json short.json
+    """
+    from evenkeel.bench.short import bench_short
+
+    with err.status("starting") as progress:
+        result = bench_short(vms, seed, progress.update)
+    show(result, json_out)
+
+
 def show(result: Result, json_out: Path | None) -> None:
     """A table of our metrics beside each baseline's, and the envelope where it was asked for."""
     result.write(json_out)

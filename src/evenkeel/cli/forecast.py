@@ -14,6 +14,7 @@ from evenkeel.cli import show
 from evenkeel.cli.client import Json, TokenFileOption, UrlOption, connect, segment
 from evenkeel.cli.output import JsonFlag, friendly_errors, out, print_json
 from evenkeel.domain.errors import ModelNotFound
+from evenkeel.domain.model import Horizon
 from evenkeel.domain.resources import Resource
 
 SHOWN: Final = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -277,6 +278,9 @@ def promote(
 @friendly_errors
 def rollback(
     resource: Annotated[Resource, typer.Argument(help="Of which resource.")],
+    horizon: Annotated[
+        Horizon, typer.Option("--horizon", help="Of slots (long), or of the hosts' ticks (short).")
+    ] = Horizon.LONG,
     as_json: JsonFlag = False,
     url: UrlOption = "",
     token_file: TokenFileOption = "",
@@ -286,7 +290,9 @@ def rollback(
     Example: [bold]evenkeel models rollback cpu[/]
     """
     with connect(url, token_file) as api:
-        answer = api.post("/v1/models/rollback", {"resource": resource.value})
+        answer = api.post(
+            "/v1/models/rollback", {"resource": resource.value, "horizon": horizon.value}
+        )
     _print_serving(answer, as_json)
 
 
@@ -295,5 +301,7 @@ def _print_serving(answer: Json, as_json: bool) -> None:
         return print_json(answer)
     who = answer["model"]["id"] if answer["model"] else "the built-in forecaster"
     label = show.label(answer["resource"])
-    out.print(f"From the next slot on, {label} is forecast by {who}.", highlight=False)
+    when = "Within a minute" if answer["horizon"] == "short" else "From the next slot on"
+    ahead = " seconds ahead" if answer["horizon"] == "short" else ""
+    out.print(f"{when}, {label}{ahead} is forecast by {who}.", highlight=False, soft_wrap=True)
     return None

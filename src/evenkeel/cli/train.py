@@ -1,7 +1,7 @@
 """`evenkeel train`: learn a model from telemetry history, judge it, keep it, promote it if it wins.
 
-Works on files, beside a running controller or without one; the controller serves a new champion
-from its next slot on.
+Works on files (short models: on the controller's database), beside a running controller or without
+one; the controller serves a new champion from its next slot on, agents within a minute.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -20,18 +20,24 @@ from evenkeel import __version__
 from evenkeel import config as configuration
 from evenkeel.cli.output import JsonFlag, err, friendly_errors, out, print_json
 from evenkeel.domain.errors import EvenkeelError, HistoryTooShort, InvalidRequest
-from evenkeel.domain.model import ModelInfo, model_id
+from evenkeel.domain.model import Horizon, ModelInfo, model_id
 from evenkeel.domain.panel import DAY_S, Calendar, Panel
 from evenkeel.domain.resources import SPECS, Resource
 
 if TYPE_CHECKING:
     from evenkeel.adapters.models.files import FileModelRegistry
-    from evenkeel.forecast.base import FittedForecaster
+    from evenkeel.forecast.base import FittedForecaster, Forecaster
+
+SHORT_ORIGINS: Final = 120
+"""At which short models are judged: there are many more ticks than slots."""
 
 
 @friendly_errors
 def train(
     resource: Annotated[Resource, typer.Option("--resource", "-r", help="What to learn.")],
+    horizon: Annotated[
+        Horizon, typer.Option("--horizon", help="Slots (long), or the hosts' next minute (short).")
+    ] = Horizon.LONG,
     history: Annotated[
         Path | None, typer.Option("--history", help="History [default: the controller's].")
     ] = None,
@@ -58,23 +64,29 @@ def train(
     knowing only what lies before. The challenger wins when it loses at least 0.5 % less, beyond
     doubt across VMs (20 at least). A winner then learns from the last quarter as well.
 
+    A short model is learnt from the ticks that the controller's database still has, for the agents
+    to forecast 5 to 60 s ahead.
+
     Example: [bold]evenkeel train --resource cpu --model empirical --days 14[/]
     """
-    from evenkeel.forecast.catalogue import CATALOGUE
-    from evenkeel.wiring.forecasts import open_history, open_registry
+    from evenkeel.wiring.forecasts import open_history, open_registry, read_ticks
 
-    name = model or next(iter(CATALOGUE))
-    if name not in CATALOGUE:
-        known = ", ".join(CATALOGUE)
+    known = _names(horizon)
+    name = model or known[0]
+    if name not in known:
         if name == "list":
-            return out.print(known, highlight=False)
-        raise InvalidRequest(f"there is no forecaster {name!r}", hint=f"Choose from: {known}.")
+            return out.print(", ".join(known), highlight=False)
+        hint = f"Choose from: {', '.join(known)}."
+        raise InvalidRequest(f"there is no forecaster {name!r}", hint=hint)
     settings = configuration.load(config)
-    step_s = slot_s or settings.forecast.slot_s
     registry = open_registry(settings, models)
-    kept = open_history(settings, history, step_s)
-    calendar = Calendar(settings.forecast.time_zone, frozenset(settings.forecast.holidays))
-    panel = _read(kept, resource, days, step_s, calendar)
+    if horizon is Horizon.SHORT:
+        panel = read_ticks(settings, resource, days)
+    else:
+        step_s = slot_s or settings.forecast.slot_s
+        panel = _read(open_history(settings, history, step_s), resource, days, step_s)
+        calendar = Calendar(settings.forecast.time_zone, frozenset(settings.forecast.holidays))
+        panel = replace(panel, calendar=calendar)
     began_s = time.monotonic()
     what = f"fitting {name} on {panel.n_series} VMs x {panel.n_slots} slots"
     with err.status(what) as progress:
@@ -82,7 +94,9 @@ def train(
         def report(words: str) -> None:
             progress.update(f"{what}: {words}")
 
-        told = _contest(registry, panel, name, seed, settings.forecast.horizons_s, promote, report)
+        told = _contest(
+            registry, panel, name, horizon, seed, settings.forecast.horizons_s, promote, report
+        )
     told["seconds"] = round(time.monotonic() - began_s, 2)
     if as_json:
         return print_json(told)
@@ -98,20 +112,21 @@ def train(
     return None
 
 
-def _read(history: Any, resource: Resource, days: float, step_s: int, calendar: Calendar) -> Panel:
+def _read(history: Any, resource: Resource, days: float, step_s: int) -> Panel:
     """The last `days` that are there, from the first known slot to the last."""
     now_s = int(time.time()) // step_s * step_s
     slots = sorted(history.slots(now_s - int(days * DAY_S) // step_s * step_s, now_s))
     if not slots:
         raise HistoryTooShort(f"there is no history of {step_s} s slots in the last {days:g} days")
     panel: Panel = history.panel(resource, slots[0], slots[-1] + step_s)
-    return replace(panel, calendar=calendar)
+    return panel
 
 
 def _contest(
     registry: FileModelRegistry,
     panel: Panel,
     name: str,
+    horizon: Horizon,
     seed: int,
     horizons_s: tuple[float, ...],
     promote: bool,
@@ -119,14 +134,18 @@ def _contest(
 ) -> dict[str, Any]:
     """Fit, judge against the champion, register, promote; what happened."""
     from evenkeel.forecast.base import Targets
-    from evenkeel.forecast.catalogue import forecaster
-    from evenkeel.forecast.contest import hold
+    from evenkeel.forecast.contest import N_ORIGINS, hold
+    from evenkeel.forecast.short import HORIZONS
 
     wanted = sorted({max(1, round(h / panel.step_s)) for h in horizons_s})
+    n_origins = N_ORIGINS
+    if horizon is Horizon.SHORT:
+        wanted, n_origins = list(HORIZONS), SHORT_ORIGINS
     fitting = tuple(h for h in wanted if 4 * h <= panel.n_slots) or (1,)
-    champion_id, champion = _champion(registry, panel.resource)
+    champion_id, champion = _champion(registry, panel.resource, horizon)
     try:
-        found = hold(forecaster(name, report), champion, panel, Targets(fitting), seed)
+        learner = _forecaster(horizon, name, report)
+        found = hold(learner, champion, panel, Targets(fitting), seed, n_origins)
     except ValueError as error:
         raise HistoryTooShort(str(error)) from error
     blob, now_s = found.fitted.save(), time.time()
@@ -146,7 +165,8 @@ def _contest(
         code_version=__version__,
         scores=found.ours.as_metrics(),
         note=f"WQL {found.ours.wql:.6g} against {found.theirs.wql:.6g} of {champion_id}",
-        validation=found.validation,
+        horizon=horizon,
+        validation=found.validation if horizon is Horizon.LONG else None,
     )
     registry.add(info, blob)
     if won and promote:
@@ -169,15 +189,36 @@ def _contest(
     }
 
 
-def _champion(registry: FileModelRegistry, resource: Resource) -> tuple[str, FittedForecaster]:
-    """Who serves now: the first of the line that can be loaded, else the built-in forecaster."""
-    from evenkeel.forecast.catalogue import forecaster
-    from evenkeel.forecast.empirical import NAME, FittedEmpirical
+def _names(horizon: Horizon) -> list[str]:
+    """Of the forecasters that may be trained, the usual one first."""
+    from evenkeel.forecast import short_fit
+    from evenkeel.forecast.catalogue import CATALOGUE
 
-    for each in registry.line(resource):
+    return [short_fit.NAME] if horizon is Horizon.SHORT else list(CATALOGUE)
+
+
+def _forecaster(
+    horizon: Horizon, name: str, report: Callable[[str], None] = lambda _: None
+) -> Forecaster:
+    from evenkeel.forecast.catalogue import forecaster
+    from evenkeel.forecast.short_fit import ShortForecaster
+
+    return ShortForecaster() if horizon is Horizon.SHORT else forecaster(name, report)
+
+
+def _champion(
+    registry: FileModelRegistry, resource: Resource, horizon: Horizon
+) -> tuple[str, FittedForecaster]:
+    """Who serves now: the first of the line that can be loaded, else the built-in forecaster."""
+    from evenkeel.forecast.empirical import NAME, FittedEmpirical
+    from evenkeel.forecast.short_fit import built_in
+
+    for each in registry.line(resource, horizon):
         try:
             info = registry.model(each).info
-            return each, forecaster(info.forecaster).load(registry.blob(each))
+            return each, _forecaster(horizon, info.forecaster).load(registry.blob(each))
         except (EvenkeelError, KeyError) as error:
             err.print(f"{each} serves, but cannot be loaded: {error}", style="yellow")
+    if horizon is Horizon.SHORT:
+        return built_in().name, built_in()
     return NAME, FittedEmpirical()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from evenkeel.controller.inventory import update_inventory
@@ -21,7 +22,7 @@ from evenkeel.domain.policy import Policy
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Session, Store
 from evenkeel.records import BatchSource, MitigationRecord
-from evenkeel.wire import Batch, BatchReply
+from evenkeel.wire import Batch, BatchReply, ServingModel
 
 
 @dataclass(slots=True)
@@ -43,7 +44,14 @@ class _Ticket:
 class Ingest:
     """The one way for batches into the store. Thread-safe."""
 
-    def __init__(self, store: Store, clock: Clock, base_policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        base_policy: Policy | None = None,
+        short_models: Callable[[], tuple[ServingModel, ...] | None] = lambda: None,
+    ) -> None:
+        self._short_models = short_models
         self._store = store
         self._clock = clock
         self._base_policy = base_policy or Policy()
@@ -110,6 +118,7 @@ class Ingest:
             policy=policy,
             server_time_s=now_s,
             take_over=strays(session, batch),
+            short_models=self._short_models(),
         )
 
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from itertools import product
 from typing import Final
 
-from evenkeel.domain.errors import Forbidden
+from evenkeel.domain.errors import EvenkeelError, Forbidden
 from evenkeel.domain.events import Event
-from evenkeel.domain.model import ModelRecord, ModelState
+from evenkeel.domain.model import Horizon, ModelRecord, ModelState
 from evenkeel.domain.resources import AXIS, SPECS, Resource
 from evenkeel.ports import Clock
 from evenkeel.ports_history import Document, ModelRegistry
 from evenkeel.ports_store import Store
+from evenkeel.wire import ServingModel
+
+LOOK_EVERY_S: Final = 10.0
+"""Agents' batches ask which short models serve; the registry is asked no more often than this."""
 
 BUILT_IN: Final = "the built-in forecaster"
-Told = dict[Resource, str]
+Told = dict[str, str]
 
 
 class ModelService:
@@ -33,6 +38,7 @@ class ModelService:
         self._document = told
         self._told = told.load()
         self._changing = threading.Lock()
+        self._short: tuple[float, tuple[ServingModel, ...] | None] | None = None
 
     def models(self, resource: Resource | None = None) -> Sequence[ModelRecord]:
         """Newest first."""
@@ -45,42 +51,75 @@ class ModelService:
             raise Forbidden("agents get the models that serve, and no others")
         return record, self._registry.blob(model_id)
 
+    def for_agents(self) -> tuple[ServingModel, ...] | None:
+        """The short models that serve; None while it cannot be known. Thread-safe, never raises."""
+        told, now_s = self._short, self._clock.monotonic_s()
+        if told is None or now_s - told[0] >= LOOK_EVERY_S:
+            try:
+                serving = tuple(
+                    ServingModel(
+                        resource.value, champion, self._registry.model(champion).info.sha256
+                    )
+                    for resource in AXIS
+                    for champion in self._registry.line(resource, Horizon.SHORT)[:1]
+                )
+                told = (now_s, serving)
+            except EvenkeelError:
+                told = (now_s, None)
+            self._short = told
+        return told[1]
+
     def promote(self, model_id: str, who: str) -> ModelRecord:
         """Forecasts are made with it from the next slot on. Raises ModelNotFound, ModelCorrupt."""
         with self._changing:
             record = self._registry.promote(model_id)
+            self._short = None
+            info = record.info
             message = f"{who} promoted {model_id}"
-            self._log("model_promoted", message, record.info.resource, model_id)
+            self._log("model_promoted", message, info.resource, info.horizon, model_id)
         return record
 
-    def rollback(self, resource: Resource, who: str) -> ModelRecord | None:
+    def rollback(
+        self, resource: Resource, who: str, horizon: Horizon = Horizon.LONG
+    ) -> ModelRecord | None:
         """The former champion serves again; None: the built-in one. Raises ModelNotFound."""
         with self._changing:
-            record = self._registry.rollback(resource)
-            message = (
-                f"{who} rolled {resource.value} back to {record.info.id if record else BUILT_IN}"
-            )
-            self._log("model_rolled_back", message, resource, record.info.id if record else "")
+            record = self._registry.rollback(resource, horizon)
+            self._short = None
+            to = record.info.id if record else ""
+            message = f"{who} rolled {resource.value} ({horizon.value}) back to {to or BUILT_IN}"
+            self._log("model_rolled_back", message, resource, horizon, to)
         return record
 
     def notice(self) -> None:
         """Log what others changed in the registry (a training, by hand or not), once."""
         with self._changing:
-            for resource in AXIS:
-                champion = next(iter(self._registry.line(resource)), "")
-                if champion != self._told.get(resource, ""):
-                    message = f"{champion or BUILT_IN} serves for {SPECS[resource].label} now"
+            for resource, horizon in product(AXIS, Horizon):
+                champion = next(iter(self._registry.line(resource, horizon)), "")
+                if champion != self._told.get(_line(resource, horizon), ""):
+                    label = SPECS[resource].label
+                    message = f"{champion or BUILT_IN} serves for {label} ({horizon.value}) now"
                     kind = "model_promoted" if champion else "model_rolled_back"
-                    self._log(kind, message, resource, champion)
+                    self._log(kind, message, resource, horizon, champion)
 
-    def _log(self, kind: str, message: str, resource: Resource, champion: str) -> None:
+    def _log(
+        self, kind: str, message: str, resource: Resource, horizon: Horizon, champion: str
+    ) -> None:
         event = Event(
             self._clock.wall_s(),
             kind,
             message,
-            detail={"resource": resource.value, "model": champion or BUILT_IN},
+            detail={
+                "resource": resource.value,
+                "horizon": horizon.value,
+                "model": champion or BUILT_IN,
+            },
         )
         with self._store.write() as session:
             session.chronicle.add_events([event])
-        self._told = self._told | {resource: champion}
+        self._told = self._told | {_line(resource, horizon): champion}
         self._document.save(self._told)
+
+
+def _line(resource: Resource, horizon: Horizon) -> str:
+    return f"{resource.value}/{horizon.value}"

@@ -16,7 +16,7 @@ import numpy as np
 from evenkeel.config import ForecastConfig
 from evenkeel.domain.errors import TrainingUnavailable
 from evenkeel.domain.events import Event, Severity
-from evenkeel.domain.model import TrainingEnd, TrainingTry
+from evenkeel.domain.model import Horizon, TrainingEnd, TrainingTry
 from evenkeel.domain.panel import DAY_S
 from evenkeel.domain.resources import AXIS, SPECS, Resource
 from evenkeel.ports import Clock
@@ -107,7 +107,7 @@ class Retrainer:
         """By so many days of known slots since a model of it was last trained, by whomever."""
         now_s = int(self._clock.wall_s())
         since_s = now_s - self._settings.retention_days * DAY_S
-        models = self._registry.models(resource)
+        models = [m for m in self._registry.models(resource) if m.info.horizon is Horizon.LONG]
         one = self._tries.get(resource)
         since_s = max([since_s, *(m.info.created_at_s for m in models[:1])])
         since_s = max(since_s, one.asked_at_s if one else since_s)

@@ -12,11 +12,12 @@ from typing import Final
 
 import numpy as np
 
+from evenkeel.controller.ticks import CHUNK, rosters
 from evenkeel.domain.arrays import F32, F64, Bools, Ints
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.resources import CPU_AXIS, IOPS_AXIS, MEMORY_AXIS, N_RESOURCES, NET_AXIS
-from evenkeel.domain.rollup import HELD_BACK_LOSS, RollUp, kind_of
+from evenkeel.domain.rollup import RollUp, kind_of
 from evenkeel.domain.vm import Vm
 from evenkeel.ports import Clock
 from evenkeel.ports_history import History
@@ -26,9 +27,6 @@ from evenkeel.records import RosterTicks
 COMMIT_LAG_S: Final = 10.0
 """A batch may become visible this long after it was received."""
 LOOK_BACK_S: Final = 60.0
-CHUNK: Final = 200
-"""Hosts, or VMs, that are read in one transaction."""
-_DEMAND, _USAGE, _LOSS, _SELF = range(4)
 
 
 class RollUps:
@@ -84,15 +82,8 @@ class RollUps:
 
     def _roll_up(self, slot_s: int) -> RollUp:
         rolled_at_s = self._clock.wall_s() - COMMIT_LAG_S
-        sums: list[_Sums] = []
-        after, more = 0, True
-        while more:
-            with self._store.read() as session:
-                rosters = session.history.ticks(slot_s, slot_s + self._step_s, after, CHUNK)
-                sums += [_summed(roster) for roster in rosters if len(roster.values)]
-            more = len(rosters) == CHUNK
-            after = rosters[-1].id if rosters else after
-        total = _joined(sums)
+        found = rosters(self._store, slot_s, slot_s + self._step_s)
+        total = _joined([_summed(roster) for roster in found])
         with self._store.read() as session:
             vms = _vms(session, total.vms)
             hosts = _hosts(session, set(total.hosts.values()))
@@ -128,11 +119,8 @@ class _Sums:
 
 
 def _summed(roster: RosterTicks) -> _Sums:
-    demand, loss = roster.values[:, _DEMAND], roster.values[:, _LOSS]
+    demand, loss = roster.demand, roster.loss
     known: Bools = ~np.isnan(demand)
-    by_itself = np.nan_to_num(roster.values[:, _SELF])
-    limited = np.divide(by_itself, demand, out=np.zeros_like(demand), where=known & (demand > 0))
-    held_back = known & (np.nan_to_num(loss) + limited >= HELD_BACK_LOSS)
     return _Sums(
         vms=roster.vms,
         hosts=dict.fromkeys(roster.vms, roster.host),
@@ -142,7 +130,7 @@ def _summed(roster: RosterTicks) -> _Sums:
         peak=np.where(known, demand, -np.inf).max(axis=0),
         n_loss=(~np.isnan(loss)).sum(axis=0).astype(np.float64),
         loss=np.nansum(loss, axis=0),
-        n_held=held_back.sum(axis=0).astype(np.float64),
+        n_held=roster.held_back().sum(axis=0).astype(np.float64),
     )
 
 

@@ -15,6 +15,15 @@ from evenkeel.domain.resources import Resource
 MODEL_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,120}")
 
 
+class Horizon(StrEnum):
+    """How far a model looks ahead. Champions of one never serve the other."""
+
+    LONG = "long"
+    """Slots: minutes to a day, in the controller."""
+    SHORT = "short"
+    """Ticks: 5 to 60 s, on the hosts."""
+
+
 class ModelState(StrEnum):
     CHAMPION = "champion"
     """It serves."""
@@ -61,6 +70,7 @@ class ModelInfo:
     scores: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
     validation: Validation | None = None
+    horizon: Horizon = Horizon.LONG
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ N_QUANTILES: Final = len(QUANTILES)
 LEVELS: Final = np.array(QUANTILES, dtype=np.float32)
 _EXACT: Final = np.array(QUANTILES)
 MEDIAN: Final = QUANTILES.index(0.5)
+_TAIL: Final = 1.0 - np.concatenate([[0.0], QUANTILES])
+"""P(demand > knot) at zero demand and at each quantile."""
 
 
 def tidy(quantiles: F32) -> F32:
@@ -21,25 +23,43 @@ def tidy(quantiles: F32) -> F32:
 
 
 def exceedance(quantiles: F32, threshold: F64) -> F64:
-    """P(demand > threshold): `quantiles` (..., Q) against `threshold` (...), linear in between.
+    """P(demand > threshold): `quantiles` (..., Q) against `threshold` (...).
 
-    Below the lowest quantile the distribution is a line down to zero demand at probability 0;
-    above the highest it falls off as an exponential through the two highest quantiles.
+    Between quantiles the distribution is the monotone cubic through them (Fritsch and Butland
+    1984): demand is skewed, and straight lines would state odds up to three points too high
+    between far quantiles. Below the lowest it begins at zero demand with probability 0; above the
+    highest it falls off as an exponential through the two highest.
     """
-    levels = np.concatenate([[0.0], LEVELS.astype(np.float64)])
     knots = np.concatenate([np.zeros((*quantiles.shape[:-1], 1)), quantiles], axis=-1)
     x = np.broadcast_to(np.asarray(threshold, dtype=np.float64), knots.shape[:-1])
+    width = np.maximum(np.diff(knots), 1e-12)
+    rate = np.log(_TAIL[-2] / _TAIL[-1]) / width[..., -1]
+    slope = _slopes(width, rate * _TAIL[-1])
     upper: Ints = np.sum(knots <= x[..., None], axis=-1)  # first knot above x
-    at = np.clip(upper, 1, len(levels) - 1)
-    left = np.take_along_axis(knots, at[..., None] - 1, -1)[..., 0]
-    right = np.take_along_axis(knots, at[..., None], -1)[..., 0]
-    share = np.clip((x - left) / np.maximum(right - left, 1e-12), 0.0, 1.0)
-    inside = 1.0 - (levels[at - 1] + share * (levels[at] - levels[at - 1]))
-    last, before = knots[..., -1], knots[..., -2]
-    rate = np.log((1 - levels[-2]) / (1 - levels[-1])) / np.maximum(last - before, 1e-12)
-    beyond = (1 - levels[-1]) * np.exp(-rate * np.maximum(x - last, 0.0))
-    result: F64 = np.where(x < 0, 1.0, np.where(x >= last, beyond, inside))
+    at = np.clip(upper, 1, len(_TAIL) - 1)
+
+    def of(part: F64, i: Ints) -> F64:
+        result: F64 = np.take_along_axis(part, i[..., None], -1)[..., 0]
+        return result
+
+    span = of(width, at - 1)
+    t = np.clip((x - of(knots, at - 1)) / span, 0.0, 1.0)
+    inside = _TAIL[at - 1] * (1 + 2 * t) * (1 - t) ** 2 + _TAIL[at] * t**2 * (3 - 2 * t)
+    inside -= span * t * (1 - t) * (of(slope, at - 1) * (1 - t) - of(slope, at) * t)
+    beyond = _TAIL[-1] * np.exp(-rate * np.maximum(x - knots[..., -1], 0.0))
+    result: F64 = np.where(x < 0, 1.0, np.where(x >= knots[..., -1], beyond, inside))
     return result
+
+
+def _slopes(width: F64, last: F64) -> F64:
+    """Density at each knot (..., Q + 1): weighted harmonic mean of its two sides, so that the
+    cubic stays monotone. `last` (...): the tail's density where it begins.
+    """
+    side = -np.diff(_TAIL) / width
+    left, right = width[..., :-1] + 2 * width[..., 1:], 2 * width[..., :-1] + width[..., 1:]
+    inner = (left + right) / (left / side[..., :-1] + right / side[..., 1:])
+    end = np.minimum(last, 3 * side[..., -1])
+    return np.concatenate([side[..., :1], inner, end[..., None]], axis=-1)
 
 
 def pinball(y: F32 | F64, quantiles: F32) -> F32:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from evenkeel.domain.arrays import F64
+from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.vm import Vm
@@ -65,6 +65,18 @@ class HostCounters:
     @property
     def devices_read_s(self) -> float:
         return self.monotonic_s if self.devices_at_s is None else self.devices_at_s
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ahead:
+    """What a tick's VMs will want: `quantiles` (n_vms, n_resources, H, Q), NaN where not known.
+
+    `horizons_s` (H,) are the times ahead; `models` (n_resources,) says who forecast.
+    """
+
+    horizons_s: tuple[float, ...]
+    quantiles: F32
+    models: tuple[str, ...]
 
 
 class Flaw(StrEnum):

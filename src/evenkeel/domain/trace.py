@@ -19,12 +19,14 @@ from evenkeel.domain.panel import Panel
 class Trace:
     """`panel` with `capacities` (N, T): what was last known of the capacity when a slot ended.
 
-    None when the capacity never changes. `panel.capacity` is the last known of all.
+    None when the capacity never changes. `panel.capacity` is the last known of all. `grain`: the
+    steps in which demand was recorded (whole percents, say), in the panel's unit; 0: fine ones.
     """
 
     label: str
     panel: Panel
     capacities: F32 | None = None
+    grain: float = 0.0
 
     def known_at(self, slot: int, n_slots: int | None = None) -> Panel:
         """What was known when slot `slot` began, at most its last `n_slots` slots."""
@@ -82,7 +84,7 @@ def joined(earlier: Trace, later: Trace) -> Trace:
         kinds=tuple(kinds),
         censored=None,
     )
-    return Trace(later.label, panel, capacities)
+    return Trace(later.label, panel, capacities, max(earlier.grain, later.grain))
 
 
 def carried_forward(values: F32) -> F32:

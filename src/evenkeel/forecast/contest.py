@@ -67,12 +67,13 @@ def hold(
     panel: Panel,
     targets: Targets,
     seed: int,
+    n_origins: int = N_ORIGINS,
 ) -> Contest:
     """Fit on the first three quarters, judge both on the rest; a winner then learns that too.
 
     Raises ValueError when the panel is too short.
     """
-    first, origins = split(panel, targets)
+    first, origins = split(panel, targets, n_origins)
     fitted = challenger.fit(stretches(panel.until(first)), targets, seed)
     ours = score(fitted, panel, targets, origins)
     theirs = score(champion, panel, targets, origins)

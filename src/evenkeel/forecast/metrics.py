@@ -179,13 +179,19 @@ class Decile:
 
 
 def peak_reliability(
-    peaks: F32, observed: F32, shard: float, rng: np.random.Generator, n_draws: int = 4
+    peaks: F32,
+    observed: F32,
+    shard: float,
+    rng: np.random.Generator,
+    grain: float = 0.0,
+    n_draws: int = 4,
 ) -> list[list[Decile]]:
     """Are the odds of "the peak needs more than k shards" right? A list of deciles each window.
 
     `peaks` (S, W, Q) quantiles, `observed` (S, W) peaks that came. For each forecast `n_draws`
     thresholds k are drawn from its own range, .05 to .99 quantile, so that the odds are neither
-    all 0 nor all 1.
+    all 0 nor all 1. What was recorded in steps of `grain` stands for a demand within half a step of
+    it: "more than k shards" was seen where it lay beyond the half step above k.
     """
     found = []
     for w in range(peaks.shape[1]):
@@ -197,7 +203,7 @@ def peak_reliability(
         for _ in range(n_draws):
             k = low + np.floor(rng.random(len(rows)) * (high - low + 1))
             # A peak of exactly k shards does not need more than k, whatever its last bit says.
-            at = k * shard
+            at = k * shard + grain / 2
             at += TOLERANCE * np.maximum(1.0, at)
             said.append(exceedance(q, at))
             came.append(y > at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from evenkeel.domain.errors import BatchInvalid, BatchTooLarge, ControllerUnavailable
 from evenkeel.sim.faults import FaultKind, Faults
@@ -12,7 +12,7 @@ from evenkeel.wire import BatchReply
 class SimLink:
     """Implements `ports.ControllerLink`. `deliver` is the controller's end; what it raises passes.
 
-    `subject` (the host's id) is whom the faults know it by.
+    `subject` (the host's id) is whom the faults know it by; `models` has what serves, by id.
     """
 
     def __init__(
@@ -20,11 +20,20 @@ class SimLink:
         deliver: Callable[[bytes], BatchReply],
         faults: Faults | None = None,
         subject: str = "",
+        models: Mapping[str, bytes] | None = None,
     ) -> None:
+        self._models = models or {}
         self._deliver = deliver
         self._faults = faults
         self._subject = subject
         self._delayed: list[bytes] = []
+
+    def model(self, model_id: str) -> bytes:
+        if self._strikes(FaultKind.CONTROLLER_AWAY):
+            raise ControllerUnavailable("simulated: connection refused")
+        if model_id not in self._models:
+            raise ControllerUnavailable(f"simulated: there is no model {model_id!r}")
+        return self._models[model_id]
 
     def send(self, body: bytes) -> BatchReply:
         if self._strikes(FaultKind.CONTROLLER_AWAY):

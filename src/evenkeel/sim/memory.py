@@ -1,4 +1,4 @@
-"""Journal, spool and policy memory that forget everything with the process."""
+"""Journal, spool, policy and models, in memory: they forget everything with the process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from evenkeel.domain.errors import JournalUnavailable
 from evenkeel.domain.ids import MitigationId
 from evenkeel.domain.plan import OPEN_STATES, Mitigation
 from evenkeel.domain.policy import Policy
+from evenkeel.domain.resources import Resource
+from evenkeel.ports import KeptModel
 from evenkeel.sim.faults import FaultKind, Faults
 
 
@@ -76,6 +78,19 @@ class MemorySpool:
 
     def close(self) -> None:
         """Nothing to close; the batches stay for the next agent."""
+
+
+class MemoryModels:
+    """Implements `ports.ModelMemory`."""
+
+    def __init__(self) -> None:
+        self._models: dict[Resource, KeptModel | None] = {}
+
+    def load(self, resource: Resource) -> KeptModel | None:
+        return self._models.get(resource)
+
+    def save(self, resource: Resource, model: KeptModel | None) -> None:
+        self._models[resource] = model
 
 
 class MemoryPolicy:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from evenkeel.adapters.clock import SystemClock
 from evenkeel.adapters.disk.journal import SqliteJournal
+from evenkeel.adapters.disk.models import FileModelMemory
 from evenkeel.adapters.disk.policy import FilePolicyMemory
 from evenkeel.adapters.disk.spool import SqliteSpool
 from evenkeel.adapters.http.link import HttpLink
 from evenkeel.adapters.memory import give_back
+from evenkeel.agent.foresight import Foresight
 from evenkeel.agent.reporter import Reporter
 from evenkeel.agent.service import Agent
 from evenkeel.config import AgentConfig, parse_cpu_list
@@ -27,6 +29,7 @@ from evenkeel.domain.ids import HostId
 from evenkeel.ports import Clock, Hypervisor
 from evenkeel.runtime.executor import Executor
 from evenkeel.runtime.loop import Loop
+from evenkeel.wire import BatchReply
 
 if TYPE_CHECKING:
     from evenkeel.adapters.libvirt.hypervisor import LibvirtHypervisor
@@ -83,6 +86,7 @@ def build_agent(
         if reporter is not None:
             reporter.wake()
 
+    foresight = Foresight(FileModelMemory(state / "models"), clock, config.tick_s)
     agent = Agent(
         host=_unseen_host(config),
         hypervisor=hypervisor,
@@ -93,6 +97,7 @@ def build_agent(
         epoch=f"{time.time_ns():020d}",
         window_s=config.window_s,
         half_life_s=config.half_life_s,
+        foresight=foresight,
         on_batch=wake_reporter,
     )
     if config.controller_url:
@@ -103,7 +108,12 @@ def build_agent(
             ca_file=Path(config.ca_file) if config.ca_file else None,
             timeout_s=config.controller_timeout_s,
         )
-        reporter = Reporter(link, spool, agent.answered, agent.acknowledged)
+
+        def answered(reply: BatchReply) -> None:
+            agent.answered(reply)
+            foresight.follow(reply.short_models, link.model)
+
+        reporter = Reporter(link, spool, answered, agent.acknowledged)
     loop = Loop(agent.tick, config.tick_s, clock, on_failure=agent.failed)
     return AgentDaemon(agent, loop, reporter, _metrics(config, agent, hypervisor), hypervisor)
 

@@ -74,6 +74,7 @@ def assemble(
 ) -> Services:
     """The services on any store and clock; `key` signs sessions and makes pseudonyms."""
     tokens = TokenService(store, clock)
+    models = forecasts.watch.models if forecasts and forecasts.watch else None
     policy = policy or Policy()
     return Services(
         store=store,
@@ -81,7 +82,7 @@ def assemble(
         reader=StoreReader(
             store, clock, key, settings.host_silent_s, policy.alarm_score, forecasts
         ),
-        ingest=Ingest(store, clock, policy),
+        ingest=Ingest(store, clock, policy, models.for_agents if models else lambda: None),
         modes=ModeService(store, clock),
         tokens=tokens,
         gate=Gate(tokens, clock, key),
@@ -90,5 +91,5 @@ def assemble(
         host_silent_s=settings.host_silent_s,
         alarm_score=policy.alarm_score,
         forecasts=forecasts,
-        models=forecasts.watch.models if forecasts and forecasts.watch else None,
+        models=models,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from evenkeel.adapters.clock import SystemClock
 from evenkeel.adapters.disk.document import JsonDocument
 from evenkeel.adapters.history.parquet import ParquetHistory
 from evenkeel.adapters.history.shelf import ParquetShelf
@@ -16,7 +17,10 @@ from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.models import ModelService, Told
 from evenkeel.controller.retraining import Retrainer, Tries
 from evenkeel.controller.rollup import RollUps
+from evenkeel.controller.ticks import tick_panel
 from evenkeel.controller.watch import Watch
+from evenkeel.domain.panel import DAY_S, Panel
+from evenkeel.domain.resources import Resource
 from evenkeel.forecast.catalogue import forecaster
 from evenkeel.ports import Clock
 from evenkeel.ports_history import PanelSource
@@ -99,6 +103,22 @@ def open_history(config: Config, root: Path | None, slot_s: int | None) -> Parqu
     """For commands that work on files, beside a running controller or without one."""
     chosen = root or history_dir(config.forecast, config.controller)
     return ParquetHistory(chosen, slot_s or config.forecast.slot_s)
+
+
+def read_ticks(config: Config, resource: Resource, days: float) -> Panel:
+    """What the controller's store still has of the agents' ticks, beside it or without it.
+
+    Raises ConfigInvalid, StoreUnavailable, HistoryTooShort.
+    """
+    from evenkeel.adapters.store.store import SqlStore
+
+    now_s = SystemClock().wall_s()
+    span_s = min(days * DAY_S, config.controller.history_hours * 3600)
+    store = SqlStore(config.controller.database_url)
+    try:
+        return tick_panel(store, resource, now_s - span_s, now_s)
+    finally:
+        store.close()
 
 
 def open_registry(config: Config, root: Path | None) -> FileModelRegistry:

@@ -82,10 +82,11 @@ def test_planetlab_with_words_after_one_option(run, days, tmp_path):
         assert others["last-diff"][name] > 0
     best = min(of["wql.5m"] for of in [ours, *others.values()])
     assert ours["ratio.wql.5m"] == pytest.approx(ours["wql.5m"] / best)
+    assert any(name.startswith("profile.") and ".coverage." in name for name in ours)
     assert measured["detail"]["n_origins"] == 24
     assert len(measured["detail"]["worst"]["last-diff"]["5m"]["vms"]) == 6
     assert {p.name for p in (tmp_path / "plots").iterdir()} == {
-        "coverage.png", "fans.png", "peaks.png", "tail.png", "wql.png",
+        "coverage.png", "fans.png", "peaks.png", "profiles.png", "tail.png", "wql.png",
     }  # fmt: skip
 
 
@@ -100,6 +101,7 @@ def test_one_parquet_is_split_by_time_and_by_vms(run, month, tmp_path):
     measured = json.loads(out.read_text())
     assert measured["detail"]["n_train_series"] == 8
     # Three days, an origin every 37 slots, all with their next slot inside.
+    assert any(name.startswith("profile.") and ".coverage." in name for name in ours)
     assert measured["detail"]["n_origins"] == 24
     assert measured["metrics"]["unseen.wql.24h"] > 0
     # All models of --models beside the first are opponents or listed apart.

@@ -6,19 +6,25 @@ import json
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+from tests.batches import a_batch, a_tick, a_vm
 from tests.history_data import a_rollup
 from typer.testing import CliRunner
 
+from evenkeel.adapters.clock import SystemClock
 from evenkeel.adapters.history.parquet import ParquetHistory
 from evenkeel.adapters.models.files import FileModelRegistry
+from evenkeel.adapters.store.store import SqlStore
 from evenkeel.cli.forecast import FAN_HEIGHT, fan
 from evenkeel.cli.main import app
-from evenkeel.domain.model import ModelState
+from evenkeel.controller.ingest import Ingest
+from evenkeel.domain.model import Horizon, ModelState
 from evenkeel.domain.resources import Resource
 from evenkeel.forecast.catalogue import CATALOGUE, Entry
 from evenkeel.forecast.empirical import Empirical, FittedEmpirical
+from evenkeel.sim.ticks import tick_panel
 
 
 def test_forecast_says_odds_and_draws_a_fan(run) -> None:
@@ -119,6 +125,54 @@ def test_one_that_wins_serves_unless_told_not_to(
     assert "loses" in trained(history, "--model", "empirical")
     assert registry.line(Resource.CPU) == champion
     assert len(registry.models()) >= 2
+
+
+@pytest.fixture
+def ticks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A controller's database with the last twenty minutes of a host of 30 VMs."""
+    url = f"sqlite:///{tmp_path}/controller.db"
+    store = SqlStore(url)
+    ingest = Ingest(store, SystemClock())
+    vms = [a_vm(f"vm{k}") for k in range(30)]
+    now_s = time.time()
+    for k, column in enumerate(tick_panel(30, 240, np.random.default_rng(1)).values.T):
+        told = a_tick(vms, now_s - 5 * (240 - k))
+        demand = [[float(cpu), 100.0, 0.0, None] for cpu in column]
+        tick = msgspec.structs.replace(told, demand=demand)
+        ingest.accept(a_batch(k + 1, vms=None, tick=tick))
+    store.close()
+    monkeypatch.setenv("EVENKEEL_CONTROLLER__DATABASE_URL", url)
+    return tmp_path / "models"
+
+
+def test_a_short_model_is_learnt_from_the_ticks_and_serves_if_it_wins(ticks: Path) -> None:
+    short = ("train", "--horizon", "short", "--models", str(ticks))
+    told = json.loads(evenkeel(*short, "-r", "cpu", "--json"))
+    assert told["won"]
+    assert told["promoted"]
+    assert told["champion"] == "short-built-in"
+    assert told["scores"]["wql"] < told["champion_scores"]["wql"]
+    assert told["horizons_s"] == [5, 10, 15, 30, 60]
+    registry = FileModelRegistry(ticks)
+    (record,) = registry.models()
+    info = record.info
+    assert (info.horizon, info.forecaster, info.step_s) == (Horizon.SHORT, "short", 5.0)
+    assert info.id.startswith("cpu-")
+    assert "-short-" in info.id
+    assert registry.line(Resource.CPU, Horizon.SHORT) == (info.id,)
+    assert registry.line(Resource.CPU) == ()
+    again = json.loads(evenkeel(*short, "-r", "cpu", "--json"))
+    assert not again["won"], "against itself"
+    assert again["champion"] == info.id
+
+
+def test_a_short_model_that_has_nothing_to_win_stays_a_challenger(ticks: Path) -> None:
+    short = ("train", "--horizon", "short", "--models", str(ticks))
+    assert "it loses" in evenkeel(*short, "-r", "memory")
+    assert FileModelRegistry(ticks).line(Resource.MEMORY, Horizon.SHORT) == ()
+    assert "short" in evenkeel(*short, "-r", "cpu", "--model", "list")
+    assert "no forecaster 'auto'" in evenkeel(*short, "-r", "cpu", "--model", "auto", code=1)
+    assert "history_too_short" in evenkeel(*short, "-r", "iops", code=1)
 
 
 def test_train_says_what_is_missing(history: Path) -> None:

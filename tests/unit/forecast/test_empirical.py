@@ -1,9 +1,6 @@
-"""The built-in forecaster, the short one of agents, and the contest for the championship."""
+"""The built-in forecaster, and the contest for the championship."""
 
 from __future__ import annotations
-
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +10,6 @@ from evenkeel.domain.resources import Resource
 from evenkeel.forecast.base import Targets
 from evenkeel.forecast.contest import score, split, stretches
 from evenkeel.forecast.empirical import Empirical, FittedEmpirical
-from evenkeel.forecast.short import HORIZONS, ShortWindow, forecast_ticks
 from evenkeel.forecast.windows import window_max
 
 TARGETS = Targets((1, 3, 12, 72), (12, 72))
@@ -98,49 +94,6 @@ def test_rolling_max(width: int) -> None:
     values = noise(3, 20)
     expected = np.lib.stride_tricks.sliding_window_view(values, width, axis=1).max(axis=-1)
     np.testing.assert_array_equal(window_max(values, width), expected)
-
-
-# --- short ------------------------------------------------------------------------------------
-
-
-def test_short_forecasts_are_sound_and_follow_the_last_tick() -> None:
-    values = noise(5, 60)
-    values[0] = np.nan
-    values[1, 1:] = np.nan
-    values[2] = 3.0
-    values[3, -1] = 50.0
-    told = forecast_ticks(values)
-    assert told.shape == (5, len(HORIZONS), 9)
-    assert np.isnan(told[0]).all()
-    assert (told[2] == 3.0).all()
-    np.testing.assert_allclose(told[1], values[1, 0], rtol=1e-6)
-    assert told[3, 0, 3] > 40 > told[3, -1, 3]
-    assert (np.diff(told[1:], axis=-1) >= 0).all()
-    assert (told[1:] >= 0).all()
-    assert forecast_ticks(np.empty((0, 3), np.float32)).shape == (0, len(HORIZONS), 9)
-
-
-def test_a_window_follows_vms_that_come_go_and_change_places() -> None:
-    window = ShortWindow(2, n_ticks=4)
-    window.observe(("a", "b"), np.array([[1.0, 10.0], [2.0, 20.0]]))
-    window.observe(("c", "b"), np.array([[3.0, np.nan], [2.0, 20.0]]))
-    told = window.forecast()
-    assert told.shape == (2, 2, len(HORIZONS), 9)
-    assert (told[1, 0] == 2.0).all()
-    assert (told[1, 1] == 20.0).all()
-    assert (told[0, 0] == 3.0).all()
-    assert np.isnan(told[0, 1]).all()
-    window.observe((), np.empty((0, 2)))
-    assert window.forecast().shape[0] == 0
-
-
-def test_the_short_forecaster_imports_numpy_alone() -> None:
-    code = (
-        "import sys, numpy; before = set(sys.modules); import evenkeel.forecast.short; "
-        "new = {m.split('.')[0] for m in set(sys.modules) - before} - {'evenkeel', 'numpy'}; "
-        "sys.exit(', '.join(new & {'scipy', 'numba', 'pyarrow', 'msgspec', 'zoneinfo'}) or 0)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
 
 
 # --- contest ----------------------------------------------------------------------------------

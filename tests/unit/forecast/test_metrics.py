@@ -137,6 +137,17 @@ def test_a_peak_of_exactly_k_shards_needs_no_more():
     assert [(d.low, d.came) for d in rows] == [(0.0, 0.0)]
 
 
+def test_whole_percents_stand_for_what_they_were_rounded_from():
+    rng = np.random.default_rng(0)
+    exact = np.quantile(rng.lognormal(-2, 0.6, 100_000), QUANTILES).astype(np.float32)
+    came = np.round(rng.lognormal(-2, 0.6, (50_000, 1)) * 20) / 20
+    peaks = np.tile(exact, (50_000, 1, 1))
+    (blind,) = peak_reliability(peaks, came.astype(np.float32), 0.05, rng)
+    (rows,) = peak_reliability(peaks, came.astype(np.float32), 0.05, rng, grain=0.05)
+    assert max(abs(d.said - d.came) for d in blind if d.n > 500) > 0.1
+    assert max(abs(d.said - d.came) for d in rows if d.n > 500) < 0.02
+
+
 def test_peaks_that_are_not_known_do_not_count():
     peaks = np.ones((3, 1, N_QUANTILES), np.float32)
     (rows,) = peak_reliability(

@@ -58,7 +58,7 @@ def refusal(status: int, code: str, message: str = "because") -> Answer:
 
 @dataclass
 class Server:
-    """Answers each POST with the next of `answers` (the last one for ever) and keeps what came."""
+    """Answers each with the next of `answers` (the last one for ever) and keeps what came."""
 
     answers: list[Answer] = field(default_factory=lambda: [plain(200, OK)])
     seen: list[Seen] = field(default_factory=list)
@@ -71,10 +71,12 @@ class Server:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 outer.seen.append(Seen(self.path, dict(self.headers), body, self.client_address[1]))
                 answers = outer.answers
                 (answers.pop(0) if len(answers) > 1 else answers[0])(self)
+
+            do_GET = do_POST  # noqa: N815
 
             def log_message(self, *args: object) -> None:
                 pass
@@ -147,6 +149,53 @@ def test_prefix_of_the_url_is_kept(server: Server, token_file: Path) -> None:
     link.send(b"{}")
     link.close()
     assert server.seen[0].path == "/evenkeel/v1/agents/h1/batches"
+
+
+def test_a_model_is_fetched_over_the_same_connection(server: Server, link: HttpLink) -> None:
+    blob = bytes(range(256)) * 40
+    server.answers = [plain(200, OK), plain(200, blob), plain(200, OK)]
+    link.send(b"{}")
+    assert link.model("cpu-short/1") == blob
+    link.send(b"{}")
+    assert [seen.path for seen in server.seen][1] == "/v1/models/cpu-short%2F1"
+    assert server.seen[1].headers["Authorization"] == f"Bearer {TOKEN}"
+    assert server.seen[1].body == b""
+    assert len({seen.connection for seen in server.seen}) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (refusal(401, "token_revoked"), errors.TokenRevoked),
+        (refusal(403, "forbidden"), errors.Forbidden),
+        (refusal(404, "model_not_found"), errors.ControllerUnavailable),
+        (plain(404, b"<html>an old controller</html>"), errors.ControllerUnavailable),
+        (plain(413), errors.ControllerUnavailable),
+        (refusal(422, "invalid_request"), errors.ControllerUnavailable),
+        (refusal(500, "model_corrupt"), errors.ControllerUnavailable),
+        (plain(302, Location="http://elsewhere/"), errors.ControllerUnavailable),
+        (plain(200, b"x" * (MAX_REPLY_BYTES + 1)), errors.ControllerUnavailable),
+    ],
+)
+def test_a_model_that_cannot_be_had_never_costs_a_batch(
+    server: Server, link: HttpLink, answer: Answer, expected: type[errors.EvenkeelError]
+) -> None:
+    server.answers = [answer, plain(200, OK)]
+    with pytest.raises(errors.EvenkeelError) as caught:
+        link.model("cpu-1")
+    assert type(caught.value) is expected
+    assert link.send(b"{}") == REPLY
+
+
+def test_an_agent_understands_replies_of_other_versions(server: Server, link: HttpLink) -> None:
+    told = json.loads(OK)
+    del told["short_models"]
+    model = {"resource": "llc", "id": "llc-1", "sha256": "0", "size": 3}
+    newer = told | {"short_models": [model], "weather": "fine"}
+    server.answers = [plain(200, json.dumps(each).encode()) for each in (told, newer)]
+    assert link.send(b"{}").short_models is None
+    (named,) = link.send(b"{}").short_models or ()
+    assert (named.resource, named.id) == ("llc", "llc-1")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import HOST_ITSELF
 from evenkeel.domain.plan import ActionKind, MitigationState
 from evenkeel.domain.resources import Resource
-from evenkeel.domain.sample import HostCounters, HostTick
+from evenkeel.domain.sample import Ahead, HostCounters, HostTick
 from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import VmState
 from evenkeel.ports import Snapshot
@@ -131,6 +131,8 @@ def test_scores_ticks_and_the_agent_itself(serve: Callable[..., int]) -> None:
         flaws=(frozenset(),),
     )
     score = PairScore(vm.id, HOST_ITSELF, Resource.CPU, 42.0, 0.8, 0.5, 0.9, 60.0, 12, 60.0)
+    quantiles = np.arange(1 * 4 * 2 * 9, dtype=np.float32).reshape(1, 4, 2, 9)
+    quantiles[0, 1] = NAN
     shown = Snapshot(
         mode=Mode.ACT,
         tick=tick,
@@ -140,6 +142,7 @@ def test_scores_ticks_and_the_agent_itself(serve: Callable[..., int]) -> None:
             Mitigated(ActionKind.PIN_APART, MitigationState.ROLLED_BACK),
         ),
         health=Health("1.2", 12.5, 3, 4, False, "hypervisor_timeout"),
+        ahead=Ahead((5.0, 60.0), quantiles, ("cpu-short", *["built-in"] * 3)),
     )
     samples = scrape(serve(lambda: shown))
 
@@ -150,6 +153,12 @@ def test_scores_ticks_and_the_agent_itself(serve: Callable[..., int]) -> None:
     assert not [
         ls for n, ls in samples if n == "evenkeel_vm_demand" and ("resource", "memory") in ls
     ]
+    ahead = {ls: v for (n, ls), v in samples.items() if n == "evenkeel_vm_demand_ahead"}
+    assert len(ahead) == 2 * 3, "p50 and p95 at a minute, what is not known left out"
+    named = {"domain": "web", "resource": "cpu"}
+    assert of(samples, "evenkeel_vm_demand_ahead", **named, quantile="0.5") == 9 + 3
+    assert of(samples, "evenkeel_vm_demand_ahead", **named, quantile="0.95") == 9 + 7
+    assert of(samples, "evenkeel_agent_short_model_info", resource="cpu", model="cpu-short") == 1
     assert of(samples, "evenkeel_pair_score", victim=vm.id, aggressor="host", resource="cpu") == 42
     assert of(samples, "evenkeel_mitigations_open", kind="pin_apart") == 1
     assert of(samples, "evenkeel_mitigations_open", kind="quota") == 0

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 from pathlib import Path
 
 import msgspec
 
+from evenkeel.adapters.disk.whole import sweep, write_whole
 from evenkeel.domain.policy import Policy
 
 _log = logging.getLogger(__name__)
@@ -19,6 +18,7 @@ class FilePolicyMemory:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        sweep(path.parent)
         self._decoder = msgspec.json.Decoder(Policy)
 
     def load(self) -> Policy | None:
@@ -31,25 +31,7 @@ class FilePolicyMemory:
             return None
 
     def save(self, policy: Policy) -> None:
-        partial = self._path.with_name(self._path.name + ".partial")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                file.write(msgspec.json.encode(policy))
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self._path)
-            _sync_directory(self._path.parent)
+            write_whole(self._path, lambda file: file.write(msgspec.json.encode(policy)))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
             _log.warning("policy %s was not saved: %s", self._path, error)
-
-
-def _sync_directory(path: Path) -> None:
-    """Make a rename in the directory last over a power cut."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

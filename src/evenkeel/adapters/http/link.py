@@ -1,4 +1,5 @@
-"""The agent's way to its controller: one kept-alive connection, one POST per batch.
+"""The agent's way to its controller: one kept-alive connection, one POST per batch, and a GET
+for a model that is new.
 
 The agent's sender thread calls it, alone. http.client does, because the agent must stay small
 (httpx2 would take 5 MB more), and because one request at a time is all it sends.
@@ -86,7 +87,8 @@ class HttpLink:
         except ValueError as error:
             raise ConfigInvalid(f"controller URL {url!r}: {error}") from error
         self._url = f"{parts.scheme}://{parts.netloc}"
-        self._path = f"{parts.path.rstrip('/')}/v1/agents/{quote(host_id, safe='')}/batches"
+        self._root = f"{parts.path.rstrip('/')}/v1"
+        self._path = f"{self._root}/agents/{quote(host_id, safe='')}/batches"
         self._token_file = token_file
         self._timeout_s = timeout_s
         self._connection: http.client.HTTPConnection
@@ -105,22 +107,26 @@ class HttpLink:
 
     def send(self, body: bytes) -> BatchReply:
         """Deliver one encoded batch; errors as `ports.ControllerLink` says."""
-        headers = {
-            "Authorization": f"Bearer {self._token()}",
-            "Content-Type": "application/json",
-            "User-Agent": f"evenkeel-agent/{__version__}",
-        }
+        headers = {"Content-Type": "application/json"}
         if len(body) > GZIP_FROM_BYTES:
             body = gzip.compress(body, GZIP_LEVEL, mtime=0)
             headers["Content-Encoding"] = "gzip"
+        answer = self._ask("POST", self._path, body, headers)
         try:
-            status, location, answer = self._exchange(body, headers)
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
+            return decode_reply(answer)
+        except BatchInvalid as error:
             raise ControllerUnavailable(
-                f"{self._url} did not answer: {error or type(error).__name__}"
+                f"{self._url} answered 200 with something that is no controller's reply",
+                hint="Is `agent.controller_url` that of an Evenkeel controller?",
             ) from error
-        return self._reply(status, location, answer)
+
+    def model(self, model_id: str) -> bytes:
+        """A model that serves; errors as `ports.ControllerLink` says."""
+        path = f"{self._root}/models/{quote(model_id, safe='')}"
+        try:
+            return self._ask("GET", path, None, {})
+        except (BatchInvalid, BatchTooLarge) as error:
+            raise ControllerUnavailable(error.message) from error
 
     def close(self) -> None:
         self._connection.close()
@@ -138,22 +144,43 @@ class HttpLink:
             )
         return raw.decode("ascii")
 
-    def _exchange(self, body: bytes, headers: dict[str, str]) -> tuple[int, str, bytes]:
+    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> bytes:
+        """The body of a 200; everything else is raised."""
+        headers |= {
+            "Authorization": f"Bearer {self._token()}",
+            "User-Agent": f"evenkeel-agent/{__version__}",
+        }
+        try:
+            status, location, answer = self._exchange(method, path, body, headers)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise ControllerUnavailable(
+                f"{self._url} did not answer: {error or type(error).__name__}"
+            ) from error
+        if status != 200:
+            raise self._refusal(status, location, answer)
+        return answer
+
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, str, bytes]:
         """One request; again, once, when a kept-alive connection turns out to be closed."""
         kept_alive = self._connection.sock is not None
         try:
-            return self._request(body, headers)
+            return self._request(method, path, body, headers)
         except (ConnectionError, http.client.BadStatusLine):
             if not kept_alive:
                 raise
             self.close()
-            return self._request(body, headers)
+            return self._request(method, path, body, headers)
 
-    def _request(self, body: bytes, headers: dict[str, str]) -> tuple[int, str, bytes]:
+    def _request(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, str, bytes]:
         if self._connection.sock is None:
             self._connection.connect()
         with self._deadline():
-            self._connection.request("POST", self._path, body, headers)
+            self._connection.request(method, path, body, headers)
             response = self._connection.getresponse()
             answer = response.read(MAX_REPLY_BYTES + 1)
             if len(answer) > MAX_REPLY_BYTES:
@@ -187,16 +214,8 @@ class HttpLink:
         if expired.is_set():
             raise TimeoutError(f"no whole answer in {self._timeout_s:g} s")
 
-    def _reply(self, status: int, location: str, answer: bytes) -> BatchReply:
+    def _refusal(self, status: int, location: str, answer: bytes) -> EvenkeelError:
         """Map what came back; only a batch that can never pass may end in a Batch error."""
-        if status == 200:
-            try:
-                return decode_reply(answer)
-            except BatchInvalid as error:
-                raise ControllerUnavailable(
-                    f"{self._url} answered 200 with something that is no controller's reply",
-                    hint="Is `agent.controller_url` that of an Evenkeel controller?",
-                ) from error
         code, message = _error_of(answer)
         kind = _BY_CODE.get((status, code)) or _BY_STATUS.get(status) or ControllerUnavailable
         text = f"{self._url} answered {status}"
@@ -204,7 +223,7 @@ class HttpLink:
             text += f", a redirect to {location[:200]!r}, which is not followed"
         if message:
             text += f": {message}"
-        raise kind(text)
+        return kind(text)
 
 
 def _error_of(answer: bytes) -> tuple[str, str]:

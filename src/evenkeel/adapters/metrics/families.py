@@ -16,12 +16,15 @@ from prometheus_client.metrics_core import Metric
 
 from evenkeel.domain.host import Mode
 from evenkeel.domain.plan import OPEN_STATES, ActionKind
+from evenkeel.domain.quantiles import QUANTILES
 from evenkeel.domain.resources import AXIS
-from evenkeel.domain.sample import HostCounters, HostTick, VmCounters
+from evenkeel.domain.sample import Ahead, HostCounters, HostTick, VmCounters
 from evenkeel.domain.vm import VmState
 from evenkeel.ports import Snapshot
 
 VM_LABELS: Final = ("domain", "uuid")
+AHEAD_QUANTILES: Final = (0.5, 0.95)
+_SHOWN: Final = [QUANTILES.index(level) for level in AHEAD_QUANTILES]
 NS: Final = 1e-9
 KIB: Final = 1024
 _STATE_NUMBERS: Final = {
@@ -104,6 +107,8 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
         yield from _of_host(counters)
     if snapshot.tick is not None:
         yield from _of_tick(snapshot.tick)
+        if snapshot.ahead is not None:
+            yield from _of_ahead(snapshot.tick, snapshot.ahead)
     yield from _of_scores(snapshot)
     yield from _of_agent(snapshot)
 
@@ -170,6 +175,30 @@ def _of_tick(tick: HostTick) -> Iterator[Metric]:
                 if not math.isnan(value):
                     family.add_metric((vm.name, vm.id, resource.value), value)
         yield family
+
+
+def _of_ahead(tick: HostTick, ahead: Ahead) -> Iterator[Metric]:
+    """At the furthest horizon, and two quantiles: nine at five horizons would be a flood."""
+    family = GaugeMetricFamily(
+        "evenkeel_vm_demand_ahead",
+        f"Quantile of what the VM will want in {ahead.horizons_s[-1]:g} s, in the resource's unit",
+        labels=(*VM_LABELS, "resource", "quantile"),
+    )
+    shown = ahead.quantiles[:, :, -1, _SHOWN].tolist()
+    for vm, row in zip(tick.vms, shown, strict=True):
+        for resource, pair in zip(AXIS, row, strict=True):
+            for level, value in zip(AHEAD_QUANTILES, pair, strict=True):
+                if not math.isnan(value):
+                    family.add_metric((vm.name, vm.id, resource.value, f"{level:g}"), value)
+    yield family
+    models = GaugeMetricFamily(
+        "evenkeel_agent_short_model_info",
+        "Who forecasts the next minute",
+        labels=("resource", "model"),
+    )
+    for resource, model in zip(AXIS, ahead.models, strict=True):
+        models.add_metric((resource.value, model), 1.0)
+    yield models
 
 
 def _of_scores(snapshot: Snapshot) -> Iterator[Metric]:

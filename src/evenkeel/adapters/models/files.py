@@ -20,14 +20,14 @@ import msgspec
 
 from evenkeel.adapters.disk.whole import sweep, write_whole
 from evenkeel.domain.errors import ModelCorrupt, ModelNotFound, ModelsUnavailable
-from evenkeel.domain.model import MODEL_ID, ModelInfo, ModelRecord, ModelState
+from evenkeel.domain.model import MODEL_ID, Horizon, ModelInfo, ModelRecord, ModelState
 from evenkeel.domain.resources import Resource
 
 VERSION: Final = 1
 
 
 class _Serving(msgspec.Struct, frozen=True):
-    """Of each resource: the line of those that served (champion first), and the demoted."""
+    """By `_key`: the line of those that served (champion first), and the demoted."""
 
     v: int = VERSION
     lines: dict[str, tuple[str, ...]] = {}
@@ -94,34 +94,36 @@ class FileModelRegistry:
             raise ModelCorrupt(f"the file of model {model_id} is damaged: its checksum is wrong")
         return blob
 
-    def line(self, resource: Resource) -> Sequence[str]:
+    def line(self, resource: Resource, horizon: Horizon = Horizon.LONG) -> Sequence[str]:
         with _translated("read"):
-            return self._serving().lines.get(resource.value, ())
+            return self._serving().lines.get(_key(resource, horizon), ())
 
     def promote(self, model_id: str) -> ModelRecord:
         self.blob(model_id)
         info = self.model(model_id).info
 
+        key = _key(info.resource, info.horizon)
+
         def promoted(serving: _Serving) -> _Serving:
-            line = _of(serving.lines, info.resource)
-            rest = tuple(each for each in line if each != model_id)
-            retired = tuple(x for x in _of(serving.retired, info.resource) if x != model_id)
-            return _with(serving, info.resource, (model_id, *rest), retired)
+            rest = tuple(each for each in serving.lines.get(key, ()) if each != model_id)
+            retired = tuple(x for x in serving.retired.get(key, ()) if x != model_id)
+            return _with(serving, key, (model_id, *rest), retired)
 
         self._change(promoted)
         return self.model(model_id)
 
-    def rollback(self, resource: Resource) -> ModelRecord | None:
+    def rollback(self, resource: Resource, horizon: Horizon = Horizon.LONG) -> ModelRecord | None:
+        key = _key(resource, horizon)
+
         def demoted(serving: _Serving) -> _Serving:
-            line = _of(serving.lines, resource)
+            line = serving.lines.get(key, ())
             if not line:
                 raise ModelNotFound(
-                    f"no model of {resource.value} serves", hint="The built-in forecaster does."
+                    f"no model of {key} serves", hint="The built-in forecaster does."
                 )
-            retired = _of(serving.retired, resource)
-            return _with(serving, resource, line[1:], (line[0], *retired))
+            return _with(serving, key, line[1:], (line[0], *serving.retired.get(key, ())))
 
-        line = _of(self._change(demoted).lines, resource)
+        line = self._change(demoted).lines[key]
         return self.model(line[0]) if line else None
 
     def _change(self, change: Callable[[_Serving], _Serving]) -> _Serving:
@@ -176,24 +178,20 @@ class FileModelRegistry:
 
 
 def _state(serving: _Serving, info: ModelInfo) -> ModelState:
-    line = _of(serving.lines, info.resource)
+    key = _key(info.resource, info.horizon)
+    line = serving.lines.get(key, ())
     if line[:1] == (info.id,):
         return ModelState.CHAMPION
-    served = info.id in line or info.id in _of(serving.retired, info.resource)
+    served = info.id in line or info.id in serving.retired.get(key, ())
     return ModelState.RETIRED if served else ModelState.CHALLENGER
 
 
-def _of(lists: dict[str, tuple[str, ...]], resource: Resource) -> tuple[str, ...]:
-    return lists.get(resource.value, ())
+def _key(resource: Resource, horizon: Horizon) -> str:
+    return resource.value if horizon is Horizon.LONG else f"{resource.value}.{horizon.value}"
 
 
-def _with(
-    serving: _Serving, resource: Resource, line: tuple[str, ...], retired: tuple[str, ...]
-) -> _Serving:
-    return _Serving(
-        lines={**serving.lines, resource.value: line},
-        retired={**serving.retired, resource.value: retired},
-    )
+def _with(serving: _Serving, key: str, line: tuple[str, ...], retired: tuple[str, ...]) -> _Serving:
+    return _Serving(lines={**serving.lines, key: line}, retired={**serving.retired, key: retired})
 
 
 @contextlib.contextmanager

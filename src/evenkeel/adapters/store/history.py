@@ -146,17 +146,20 @@ class SqlHistory:
         vms: dict[int, list[VmId]] = {roster_id: [] for roster_id in hosts}
         for row in self._connection.execute(members):
             vms[row.roster].append(VmId(row.vm))
-        taken = sa.select(batch.c.roster, batch.c.readings).where(
+        taken = sa.select(batch.c.roster, batch.c.taken_at_s, batch.c.readings).where(
             batch.c.roster.in_(hosts), batch.c.taken_at_s >= since_s, batch.c.taken_at_s < until_s
         )
+        at_s: dict[int, list[float]] = {roster_id: [] for roster_id in hosts}
         readings: dict[int, list[F64]] = {roster_id: [] for roster_id in hosts}
-        for row in self._connection.execute(taken.order_by(batch.c.taken_at_s, batch.c.id)):
-            readings[row.roster].append(_unpack(row.readings))
+        for tick in self._connection.execute(taken.order_by(batch.c.taken_at_s, batch.c.id)):
+            at_s[tick.roster].append(tick.taken_at_s)
+            readings[tick.roster].append(_unpack(tick.readings))
         return [
             RosterTicks(
                 id=roster_id,
                 host=hosts[roster_id],
                 vms=tuple(vms[roster_id]),
+                at_s=np.array(at_s[roster_id], dtype=np.float64),
                 values=np.array(readings[roster_id], dtype=np.float64).reshape(
                     -1, _N_MATRICES, len(vms[roster_id]), N_RESOURCES
                 ),

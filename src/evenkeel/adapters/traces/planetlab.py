@@ -95,6 +95,7 @@ def _trace(day: str, vms: dict[str, F64], calendar: Calendar, flaws: Flaws) -> T
             kinds=tuple(kind_of(vm) for vm in ids),
             calendar=calendar,
         ),
+        grain=0.01,  # whole percents
     )
 
 
