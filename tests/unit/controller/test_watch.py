@@ -216,7 +216,7 @@ class TestTraining:
         world.run(2)
         assert len(world.events("model_promoted")) == 2
         (event,) = world.events("model_rolled_back")
-        assert event.message.startswith("ann rolled cpu back")
+        assert event.message.startswith("ann rolled cpu (long) back")
         world.registry.rollback(CPU)
         world.run(2)
         assert len(world.events("model_rolled_back")) == 2
