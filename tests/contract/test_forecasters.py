@@ -27,7 +27,7 @@ SEED = 7
 BRIEF = Training(epochs=1, rows_per_epoch=400, hidden=32)
 
 
-def brief() -> tuple[Learner, ...]:
+def brief(_: object = None) -> tuple[Learner, ...]:
     """The learnt models, trained for seconds only: the contract asks for no skill."""
     return (
         NetworkForecaster(training=BRIEF),

@@ -14,7 +14,7 @@ import numpy as np
 from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.panel import Panel
 from evenkeel.domain.quantiles import MEDIAN, QUANTILES, pinball
-from evenkeel.forecast.base import FittedForecaster, Targets
+from evenkeel.forecast.base import FittedForecaster, Forecaster, Targets
 
 MARGIN: Final = 0.005
 """A challenger wins when its WQL is lower by at least this share: less is luck."""
@@ -39,6 +39,31 @@ class Score:
 
     def beats(self, other: Score) -> bool:
         return self.n >= MIN_JUDGED and self.wql < other.wql * (1 - MARGIN)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contest:
+    """`fitted` is the challenger; it learnt from the slots before `learnt_until`."""
+
+    fitted: FittedForecaster
+    learnt_until: int
+    ours: Score
+    theirs: Score
+    n_origins: int
+
+
+def hold(
+    challenger: Forecaster, champion: FittedForecaster, panel: Panel, targets: Targets, seed: int
+) -> Contest:
+    """Fit on the first three quarters, judge both on the rest.
+
+    Raises ValueError when the panel is too short.
+    """
+    first, origins = split(panel, targets)
+    fitted = challenger.fit(stretches(panel.until(first)), targets, seed)
+    ours = score(fitted, panel, targets, origins)
+    theirs = score(champion, panel, targets, origins)
+    return Contest(fitted, first, ours, theirs, len(origins))
 
 
 def split(panel: Panel, targets: Targets, n_origins: int = N_ORIGINS) -> tuple[int, list[int]]:

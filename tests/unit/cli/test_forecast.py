@@ -107,7 +107,7 @@ class WiseFitted(FittedEmpirical):
 def test_one_that_wins_serves_unless_told_not_to(
     history: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(CATALOGUE, "wise", Entry(lambda _: Wise()))
+    monkeypatch.setitem(CATALOGUE, "wise", Entry(lambda *_: Wise()))
     said = trained(history, "--model", "wise", "--no-promote")
     assert "it wins." in said
     registry = FileModelRegistry(history.parent / "models")
