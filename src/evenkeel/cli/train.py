@@ -27,8 +27,8 @@ from evenkeel.domain.panel import DAY_S, Panel
 from evenkeel.domain.resources import AXIS, SPECS, Resource
 
 if TYPE_CHECKING:
-    from evenkeel.adapters.models.files import FileModelRegistry
     from evenkeel.adapters.history.parquet import ParquetHistory
+    from evenkeel.adapters.models.files import FileModelRegistry
     from evenkeel.config import Config
     from evenkeel.forecast.base import FittedForecaster, Targets
     from evenkeel.forecast.contest import Contest

@@ -15,7 +15,7 @@ import psutil
 
 import evenkeel
 
-TESTS = Path(__file__).parents[2]
+TESTS = Path(__file__).parent
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
 SMALL = ["--object-store-memory=100000000", "--disable-usage-stats"]
 
@@ -31,7 +31,7 @@ class Node:
 
     def __init__(self, log: Path, *options: str, path: Path | None = None) -> None:
         source = path or Path(evenkeel.__file__).parents[1]
-        env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+        env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
         env["PYTHONPATH"] = f"{source}{os.pathsep}{TESTS}"
         env |= {"RAY_num_prestart_python_workers": "0", "RAY_health_check_period_ms": "500"}
         with log.open("wb") as out:
@@ -63,7 +63,7 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, folder: Path, path: Path | None = None) -> None:
+    def __init__(self, folder: Path, path: Path | None = None, alone: bool = False) -> None:
         self._folder, self._path = folder, path
         self.address = f"127.0.0.1:{free_port()}"
         port = self.address.partition(":")[2]
@@ -76,7 +76,8 @@ class Cluster:
             path=path,
         )
         self.second = self.head
-        self.add_second()
+        if not alone:
+            self.add_second()
 
     def add_second(self) -> None:
         address = ("--address", self.address, "--node-ip-address=127.0.0.1")
