@@ -45,7 +45,7 @@ def brief_learners(folder: Path, seconds: float, report):
     """The learners of `auto`, trained for a second or two."""
     made = (
         NetworkForecaster(training=BRIEF, report=report),
-        BoostedForecaster(rows=2000, rounds=3, report=report),
+        BoostedForecaster(rows=2000, rounds=2, report=report),
         NetworkForecaster(recurrent=True, training=BRIEF, report=report),
     )
     return tuple(Marked(learner, folder, seconds) for learner in made)

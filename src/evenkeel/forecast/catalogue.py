@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from evenkeel.domain.errors import ConfigInvalid
@@ -78,11 +79,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
     "boosted": Entry(_boosted),
     "empirical": Entry(_empirical),
     "last-value": _opponent("last-value", last_value),
-    "last-diff": _opponent("last-diff", last_diff(7 * DAY_S)),
-    "trailing-1h": _opponent("trailing-1h", trailing(HOUR_S)),
-    "trailing-12h": _opponent("trailing-12h", trailing(12 * HOUR_S)),
-    "trailing-1d": _opponent("trailing-1d", trailing(DAY_S)),
-    "trailing-7d": _opponent("trailing-7d", trailing(7 * DAY_S)),
+    "last-diff": _opponent("last-diff", partial(last_diff, 7 * DAY_S)),
+    "trailing-1h": _opponent("trailing-1h", partial(trailing, HOUR_S)),
+    "trailing-12h": _opponent("trailing-12h", partial(trailing, 12 * HOUR_S)),
+    "trailing-1d": _opponent("trailing-1d", partial(trailing, DAY_S)),
+    "trailing-7d": _opponent("trailing-7d", partial(trailing, 7 * DAY_S)),
     "seasonal-naive": _opponent("seasonal-naive", seasonal_naive),
     "ets": Entry(_ets, is_baseline=True),
     "theta": Entry(_theta, is_baseline=True),

@@ -121,6 +121,13 @@ def test_one_that_wins_serves_unless_told_not_to(
     assert len(registry.models()) >= 2
 
 
+def test_several_resources_are_contests_of_their_own(history: Path) -> None:
+    told = json.loads(trained(history, "-r", "memory", "--model", "empirical", "--json"))
+    assert [each["resource"] for each in told] == ["cpu", "memory"]
+    assert len(FileModelRegistry(history.parent / "models").models()) == 2
+    assert "no resource 'gpu'" in trained(history, "-r", "gpu", code=1)
+
+
 def test_train_says_what_is_missing(history: Path) -> None:
     assert "empirical" in trained(history, "--model", "list")
     assert "no forecaster 'oracle'" in trained(history, "--model", "oracle", code=1)
