@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +28,7 @@ SEED = 7
 BRIEF = Training(epochs=1, rows_per_epoch=400, hidden=32)
 
 
-def brief() -> tuple[Learner, ...]:
+def brief(_: object = None) -> tuple[Learner, ...]:
     """The learnt models, trained for seconds only: the contract asks for no skill."""
     return (
         NetworkForecaster(training=BRIEF),
@@ -120,6 +121,13 @@ def test_saved_and_loaded_it_forecasts_the_same_bytes(model, fitted):
     loaded = model.load(fitted.save())
     assert loaded.name == fitted.name
     assert same(fitted.predict(asked, TARGETS), loaded.predict(asked, TARGETS))
+
+
+def test_sent_elsewhere_it_forecasts_the_same_bytes(fitted):
+    asked = fleet(5, 2 * 288, seed=8)
+    sent = pickle.loads(pickle.dumps(fitted))
+    assert same(fitted.predict(asked, TARGETS), sent.predict(asked, TARGETS))
+    assert sent.save() == fitted.save()
 
 
 @pytest.mark.parametrize("n_slots", [1, 2, 5, 11, 12, 13, 100, 288, 300, 577])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import resource as process
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import count
 from typing import Any, Final
 
 import numpy as np
@@ -16,11 +18,12 @@ from evenkeel.domain.panel import Panel
 from evenkeel.domain.profile import BEHAVIOURS, Behaviour
 from evenkeel.domain.resources import SPECS
 from evenkeel.envelope import Result
-from evenkeel.forecast.backtest import Field, Run, lay_out, run
+from evenkeel.forecast.backtest import Course, Field, Run, lay_out, run
 from evenkeel.forecast.base import Targets
 from evenkeel.forecast.catalogue import CATALOGUE, forecaster
 from evenkeel.forecast.metrics import Decile, Judged, Tail, peak_reliability, summary, tail
 from evenkeel.forecast.profiles import profile
+from evenkeel.forecast.workers import IN_TURN, Workers, ignore
 
 MIN_DRAWS: Final = 200
 """A decile of fewer draws is not asked for its gap: chance alone moves it by points."""
@@ -96,39 +99,24 @@ class Outcome:
         }
 
 
-def backtest(question: Question, on_step: OnStep = lambda *_: None) -> Outcome:
-    """Run `question`. Raises TraceInvalid, InvalidRequest or ConfigInvalid (an unknown model)."""
+def backtest(question: Question, on_step: OnStep = ignore, workers: Workers = IN_TURN) -> Outcome:
+    """Run `question`; each model is a piece of work.
+
+    Raises TraceInvalid, InvalidRequest, ConfigInvalid (an unknown model), and what `workers` do.
+    """
     began_s = time.monotonic()
     ours = question.models or (next(iter(CATALOGUE)),)
     names = [n for n, entry in CATALOGUE.items() if entry.always and n not in ours] + list(ours)
-    models = {name: forecaster(name, lambda words: on_step(words, 0, 0)) for name in names}
+    for name in names:
+        forecaster(name)  # an unknown one is told before anything is read
     on_step("reading", 0, 0)
     found = material(question, time.time())
     horizons, windows, targets, notes = _targets(question, found)
     field = lay_out(found.courses, targets, found.seen, behaviours)
-    n = len(field.blocks)
+    say = partial(_say, found.train, found.courses, field, targets, question.seed, workers)
     runs, metrics, judged, tails, deciles = {}, {}, {}, {}, {}
-    for name, model in models.items():
-        done = 0
-
-        def step(name: str = name) -> None:
-            nonlocal done
-            done += 1
-            on_step(name, done, n)
-
-        on_step(name, 0, n)
-        runs[name] = run(
-            model,
-            found.train,
-            found.courses,
-            field,
-            targets,
-            question.seed,
-            time.monotonic,
-            step,
-            calibrated=not CATALOGUE[name].is_baseline,
-        )
-        rss_mib = process.getrusage(process.RUSAGE_SELF).ru_maxrss / 1024
+    for name, (said, rss_mib) in zip(names, workers.map(say, names, on_step), strict=True):
+        runs[name] = said
         judged[name] = Judged.of(field.observed, runs[name].values)
         tails[name] = {
             label: tail(judged[name], h, field.vm, field.ids) for h, label in enumerate(horizons)
@@ -172,6 +160,34 @@ def behaviours(known: Panel) -> list[str]:
     """The behaviour profile of every series as of then, as metrics spell it; "" for unknown."""
     words = ["" if b is Behaviour.UNKNOWN else b.name.lower() for b in BEHAVIOURS]
     return [words[label] for label in profile(known).labels]
+
+
+def _say(
+    train: Sequence[Panel],
+    courses: Sequence[Course],
+    field: Field,
+    targets: Targets,
+    seed: int,
+    workers: Workers,
+    name: str,
+    on_step: OnStep,
+) -> tuple[Run, float]:
+    """What one model says, and the most memory (MiB) that the process took so far."""
+    n = len(field.blocks)
+    done = count()
+    on_step(name, next(done), n)
+    found = run(
+        forecaster(name, lambda words: on_step(words, 0, 0), workers),
+        train,
+        courses,
+        field,
+        targets,
+        seed,
+        time.monotonic,
+        lambda: on_step(name, next(done), n),
+        calibrated=not CATALOGUE[name].is_baseline,
+    )
+    return found, process.getrusage(process.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _targets(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import resource as rusage
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -14,11 +14,12 @@ from evenkeel.domain.quantiles import row_quantiles
 from evenkeel.domain.resources import AXIS, N_RESOURCES, Resource
 from evenkeel.envelope import Result
 from evenkeel.forecast.base import FittedForecaster, Targets
-from evenkeel.forecast.fleet import forecast_in_pieces
+from evenkeel.forecast.fleet import forecast_in_pieces, slices
 from evenkeel.forecast.network.forecaster import NetworkForecaster
 from evenkeel.forecast.network.settings import Training
 from evenkeel.forecast.rows import HISTORY
 from evenkeel.forecast.warm import WarmHistory
+from evenkeel.forecast.workers import Workers
 from evenkeel.sim.demand import labelled_panel
 
 TARGETS = Targets(horizons=(1, 6, 12))
@@ -29,7 +30,9 @@ AT_ONCE = 100_000
 """VMs held in memory together; larger fleets go through in such pieces."""
 
 
-def bench_forecast(n_vms: int, seed: int, report: Callable[[str], None]) -> Result:
+def bench_forecast(
+    n_vms: int, seed: int, report: Callable[[str], None], workers: Workers
+) -> Result:
     """`n_vms` x 4 resources x 3 horizons x 9 quantiles; a larger fleet in pieces of `AT_ONCE`."""
     rng = np.random.default_rng(seed)
     report("making demand")
@@ -44,7 +47,7 @@ def bench_forecast(n_vms: int, seed: int, report: Callable[[str], None]) -> Resu
         report(f"filling the history of VMs {done + 1:,} to {done + count:,}")
         warm = {r: _history(count, made, rng) for r in AXIS}
         report(f"forecasting VMs {done + 1:,} to {done + count:,}")
-        seconds += sum(_run(warm[r], models[r], r) for r in AXIS)
+        seconds += sum(_run(warm[r], models[r], r, workers) for r in AXIS)
         trailing_s += sum(_run_trailing(warm[r]) for r in AXIS)
         done += count
         del warm
@@ -75,26 +78,30 @@ def _history(n_vms: int, made: Panel, rng: np.random.Generator) -> WarmHistory:
     return warm
 
 
-def _run(warm: WarmHistory, fitted: FittedForecaster, resource: Resource) -> float:
+def _run(
+    warm: WarmHistory, fitted: FittedForecaster, resource: Resource, workers: Workers
+) -> float:
     """Seconds for one resource of all VMs, reading the history included."""
-
-    def piece(rows: slice) -> Panel:
-        index = range(rows.start, rows.stop)
-        return Panel(
-            ids=tuple(str(i) for i in index),
-            values=warm.values(rows),
-            start_s=0.0,
-            resource=resource,
-            step_s=SLOT_S,
-            capacity=np.full(len(index), 8.0),
-            kinds=tuple(f"kind-{i % N_KINDS}" for i in index),
-        )
-
     began_s = time.perf_counter()
-    n_threads = len(os.sched_getaffinity(0))
-    for forecast in forecast_in_pieces(fitted, warm.n_series, piece, TARGETS, n_threads):
+    pieces = (
+        partial(_panel, warm.part(rows), rows.start, resource) for rows in slices(warm.n_series)
+    )
+    for forecast in forecast_in_pieces(fitted, pieces, TARGETS, workers):
         assert np.isfinite(forecast.values).all()
     return time.perf_counter() - began_s
+
+
+def _panel(warm: WarmHistory, first: int, resource: Resource) -> Panel:
+    index = range(first, first + warm.n_series)
+    return Panel(
+        ids=tuple(str(i) for i in index),
+        values=warm.values(slice(None)),
+        start_s=0.0,
+        resource=resource,
+        step_s=SLOT_S,
+        capacity=np.full(len(index), 8.0),
+        kinds=tuple(f"kind-{i % N_KINDS}" for i in index),
+    )
 
 
 def _run_trailing(warm: WarmHistory) -> float:

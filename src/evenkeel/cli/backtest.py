@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from evenkeel.cli.bench import JsonOut
-from evenkeel.cli.output import err, friendly_errors, out
+from evenkeel.cli.output import RayFlag, err, friendly_errors, out
 from evenkeel.domain.resources import Resource
 
 _LISTS = ("--train", "--test", "--models", "--horizons", "--windows", "--train-days", "--test-days")
@@ -84,6 +84,7 @@ def backtest(
     ] = 0,
     seed: Annotated[int, typer.Option(help="Decides every random choice.")] = 1,
     time_zone: Annotated[str, typer.Option(help="Where the VMs are, for hours and days.")] = "UTC",
+    ray: RayFlag = "",
     json_out: JsonOut = None,
     plot: Annotated[Path | None, typer.Option(help="Write pictures into this folder.")] = None,
 ) -> None:
@@ -108,6 +109,7 @@ def backtest(
     from evenkeel.bench.backtest import backtest as judge
     from evenkeel.bench.backtest_data import Question, paths, words
     from evenkeel.cli.backtest_tables import show_outcome
+    from evenkeel.wiring.workers import open_workers
 
     question = Question(
         format=format_,
@@ -129,8 +131,8 @@ def backtest(
         seed=seed,
         time_zone=time_zone,
     )
-    with _progress() as on_step:
-        outcome = judge(question, on_step)
+    with _progress() as on_step, open_workers(ray) as workers:
+        outcome = judge(question, on_step, workers=workers)
     outcome.result().write(json_out)
     show_outcome(outcome)
     if json_out:

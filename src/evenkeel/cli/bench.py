@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from evenkeel.cli.output import err, friendly_errors, out
+from evenkeel.cli.output import RayFlag, err, friendly_errors, out
 from evenkeel.envelope import Result
 
 bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks, each beside its baselines.")
@@ -41,6 +42,7 @@ def agent(
 def forecast(
     vms: Annotated[int, typer.Option(min=1, help="How many VMs, each with 4 resources.")] = 100_000,
     seed: Annotated[int, typer.Option(help="Decides the demand that is made up.")] = 1,
+    ray: RayFlag = "",
     json_out: JsonOut = None,
 ) -> None:
     """Time and memory to forecast a whole fleet at 3 horizons from a warm history.
@@ -48,9 +50,12 @@ def forecast(
     Example: evenkeel bench forecast --vms 10000
     """
     from evenkeel.bench.forecast import bench_forecast
+    from evenkeel.forecast.workers import Threads
+    from evenkeel.wiring.workers import open_workers
 
-    with err.status("starting") as progress:
-        result = bench_forecast(vms, seed, progress.update)
+    here = Threads(len(os.sched_getaffinity(0)))
+    with err.status("starting") as progress, open_workers(ray, here) as workers:
+        result = bench_forecast(vms, seed, progress.update, workers)
     show(result, json_out)
 
 

@@ -18,6 +18,10 @@ err = Console(stderr=True)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
+RayFlag = Annotated[
+    str, typer.Option("--ray", metavar="ADDRESS", help="Ray cluster: HOST:PORT or auto.")
+]
+
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -220,6 +220,33 @@ class MetricsSourceInvalid(EvenkeelError):
     default_hint = "Does the URL name a Prometheus (its API is at /api/v1)?"
 
 
+# --- workers elsewhere ------------------------------------------------------------------------
+
+
+class ClusterUnavailable(EvenkeelError):
+    code = "cluster_unavailable"
+    http_status = 503
+    exit_code = 3
+    default_hint = (
+        "A new cluster: `ray start --head --port 6379`. This machine must be a node of it too: "
+        "`ray start --address HOST:PORT` (with --num-cpus 0 it only hands out work)."
+    )
+
+
+class ClusterLost(EvenkeelError):
+    code = "cluster_lost"
+    http_status = 503
+    exit_code = 3
+    default_hint = "Nothing of the unfinished work was kept; `ray status` shows the cluster."
+
+
+class ClusterDiffers(EvenkeelError):
+    code = "cluster_differs"
+    http_status = 503
+    exit_code = 3
+    default_hint = "Install the same Evenkeel and the same packages on every node, restart Ray."
+
+
 # --- traces -----------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Final, Protocol
 
@@ -31,6 +32,7 @@ from evenkeel.forecast.features import (
 from evenkeel.forecast.network.forecaster import NetworkForecaster
 from evenkeel.forecast.network.settings import Training
 from evenkeel.forecast.rows import Rows, draw, held_out, least_scale
+from evenkeel.forecast.workers import IN_TURN, Report, Workers, ignore
 
 NAME: Final = "auto"
 LEARNT_MARGIN: Final = 0.005
@@ -59,11 +61,7 @@ class Learner(Protocol):
     def load(self, blob: bytes) -> Learnt: ...
 
 
-def _ignore(_what: str) -> None:
-    return
-
-
-def learners(report: Callable[[str], None] = _ignore) -> tuple[Learner, ...]:
+def learners(report: Report = ignore) -> tuple[Learner, ...]:
     """From cheap to dear."""
     return (
         NetworkForecaster(report=report),
@@ -74,11 +72,12 @@ def learners(report: Callable[[str], None] = _ignore) -> tuple[Learner, ...]:
 
 @dataclass(frozen=True, slots=True)
 class AutoForecaster:
-    """`report` is told in words how far it has come."""
+    """`report` is told in words how far it has come; `workers` fit the learners."""
 
-    make: Callable[[], tuple[Learner, ...]] = learners
-    report: Callable[[str], None] = _ignore
+    make: Callable[[Report], tuple[Learner, ...]] = learners
+    report: Report = ignore
     judged_rows: int = JUDGED_ROWS
+    workers: Workers = IN_TURN
 
     @property
     def name(self) -> str:
@@ -89,9 +88,9 @@ class AutoForecaster:
         apart = [held_out(panel.ids, seed) for panel in panels]
         learn = [panel.only(~mask) for panel, mask in zip(panels, apart, strict=True)]
         judge = [panel.only(mask) for panel, mask in zip(panels, apart, strict=True) if mask.any()]
-        models: dict[str, Learnt] = {}
-        for learner in self.make():
-            models[learner.name] = learner.fit(learn, targets, seed)
+        fit = partial(_fit, self.make, learn, targets, seed)
+        numbers = range(len(self.make(ignore)))
+        models = {model.name: model for model in self.workers.map(fit, numbers, self.report)}
         options = _options(tuple(models))
         if judge:
             self.report("choosing among models")
@@ -109,7 +108,7 @@ class AutoForecaster:
     def load(self, blob: bytes) -> FittedAuto:
         """Raises ModelCorrupt."""
         parts = bundle.unpack(blob)
-        makers = {learner.name: learner for learner in self.make()}
+        makers = {learner.name: learner for learner in self.make(ignore)}
         models = {
             name: makers[name].load(parts[f"model-{name}"].tobytes())
             for name in bundle.text(parts["models"]).split()
@@ -125,6 +124,17 @@ class AutoForecaster:
             Targets(ahead[:n_horizons], ahead[n_horizons:]),
             float(parts["floor"]),
         )
+
+
+def _fit(
+    make: Callable[[Report], tuple[Learner, ...]],
+    panels: Sequence[Panel],
+    targets: Targets,
+    seed: int,
+    number: int,
+    report: Report,
+) -> Learnt:
+    return make(report)[number].fit(panels, targets, seed)
 
 
 def _options(learnt: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:

@@ -6,7 +6,7 @@ of a trailing window in units of the series' scale.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,14 +18,11 @@ from evenkeel.forecast import bundle
 from evenkeel.forecast.base import LEVELS, N_QUANTILES, Forecast, Targets
 from evenkeel.forecast.features import CANDIDATES, Features, describe
 from evenkeel.forecast.rows import draw, least_scale
+from evenkeel.forecast.workers import Report, ignore
 
 NAME: Final = "boosted"
 _ANCHOR: Final = CANDIDATES.index("trailing-3h")
 _GAMMA: Final = 0.15
-
-
-def _no_report(_words: str) -> None:
-    return
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ class BoostedForecaster:
     rounds: int = 200
     leaves: int = 47
     learning_rate: float = 0.06
-    report: Callable[[str], None] = _no_report
+    report: Report = ignore
 
     @property
     def name(self) -> str:
@@ -81,13 +78,13 @@ class BoostedForecaster:
                 lightgbm.train(settings | {"alpha": level}, data, self.rounds).model_to_string()
             )
             self.report(f"training {NAME}: {(i + 1) / N_QUANTILES:.0%}")
-        return FittedBoosted(floor, tuple(boosters), _boosters(boosters))
+        return _fitted(floor, tuple(boosters))
 
     def load(self, blob: bytes) -> FittedBoosted:
         """Raises ModelCorrupt."""
         parts = bundle.unpack(blob)
-        texts = [bundle.text(parts[f"q{i}"]) for i in range(N_QUANTILES)]
-        return FittedBoosted(float(parts["floor"]), tuple(texts), _boosters(texts))
+        texts = tuple(bundle.text(parts[f"q{i}"]) for i in range(N_QUANTILES))
+        return _fitted(float(parts["floor"]), texts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +94,9 @@ class FittedBoosted:
     floor: float
     texts: tuple[str, ...]
     boosters: tuple[Any, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _fitted, (self.floor, self.texts)
 
     @property
     def name(self) -> str:
@@ -122,10 +122,11 @@ class FittedBoosted:
         return bundle.pack(floor=np.array(self.floor), **texts)
 
 
-def _boosters(texts: Sequence[str]) -> tuple[Any, ...]:
+def _fitted(floor: float, texts: tuple[str, ...]) -> FittedBoosted:
     import lightgbm
 
-    return tuple(lightgbm.Booster(model_str=text) for text in texts)
+    boosters = tuple(lightgbm.Booster(model_str=text) for text in texts)
+    return FittedBoosted(floor, texts, boosters)
 
 
 def _inputs(features: Features) -> F32:

@@ -33,6 +33,12 @@ class WarmHistory:
     def n_slots(self) -> int:
         return int(self._codes.shape[1])
 
+    def part(self, rows: slice) -> WarmHistory:
+        """Some series alone, for reading: nothing is copied."""
+        some = WarmHistory(0, self.n_slots)
+        some._codes, some._scale, some._next = self._codes[rows], self._scale[rows], self._next
+        return some
+
     def append(self, demand: F32 | F64) -> None:
         """The next slot of every series (N,), in their unit; NaN or negative: not known."""
         known = demand >= 0

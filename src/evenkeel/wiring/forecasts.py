@@ -105,7 +105,7 @@ def open_history(config: Config, root: Path | None, slot_s: int | None) -> Parqu
     return ParquetHistory(chosen, slot_s or config.forecast.slot_s)
 
 
-def read_ticks(config: Config, resource: Resource, days: float) -> Panel:
+def read_ticks(config: Config, days: float, resource: Resource) -> Panel:
     """What the controller's store still has of the agents' ticks, beside it or without it.
 
     Raises ConfigInvalid, StoreUnavailable, HistoryTooShort.

@@ -24,8 +24,8 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """The default model, trained for seconds only."""
     training = Training(epochs=1, rows_per_epoch=300, hidden=32)
 
-    def make(_: object) -> AutoForecaster:
-        return AutoForecaster(lambda: (NetworkForecaster(training=training),), judged_rows=200)
+    def make(*_: object) -> AutoForecaster:
+        return AutoForecaster(lambda _: (NetworkForecaster(training=training),), judged_rows=200)
 
     monkeypatch.setitem(CATALOGUE, "auto", Entry(make))
 

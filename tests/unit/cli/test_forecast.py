@@ -113,7 +113,7 @@ class WiseFitted(FittedEmpirical):
 def test_one_that_wins_serves_unless_told_not_to(
     history: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(CATALOGUE, "wise", Entry(lambda _: Wise()))
+    monkeypatch.setitem(CATALOGUE, "wise", Entry(lambda *_: Wise()))
     said = trained(history, "--model", "wise", "--no-promote")
     assert "it wins." in said
     registry = FileModelRegistry(history.parent / "models")
@@ -125,6 +125,13 @@ def test_one_that_wins_serves_unless_told_not_to(
     assert "loses" in trained(history, "--model", "empirical")
     assert registry.line(Resource.CPU) == champion
     assert len(registry.models()) >= 2
+
+
+def test_several_resources_are_contests_of_their_own(history: Path) -> None:
+    told = json.loads(trained(history, "-r", "memory", "--model", "empirical", "--json"))
+    assert [each["resource"] for each in told] == ["cpu", "memory"]
+    assert len(FileModelRegistry(history.parent / "models").models()) == 2
+    assert "no resource 'gpu'" in trained(history, "-r", "gpu", code=1)
 
 
 @pytest.fixture

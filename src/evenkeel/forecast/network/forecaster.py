@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,10 +16,7 @@ from evenkeel.forecast.features import Features, describe
 from evenkeel.forecast.network.serve import Session
 from evenkeel.forecast.network.settings import Training
 from evenkeel.forecast.rows import draw, least_scale
-
-
-def _no_report(_words: str) -> None:
-    return
+from evenkeel.forecast.workers import Report, ignore
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +25,7 @@ class NetworkForecaster:
 
     recurrent: bool = False
     training: Training = field(default_factory=Training)
-    report: Callable[[str], None] = _no_report
+    report: Report = ignore
 
     @property
     def name(self) -> str:
@@ -53,15 +50,13 @@ class NetworkForecaster:
             seed,
             lambda share: self.report(f"training {self.name}: {share:.0%}"),
         )
-        return FittedNetwork(self.name, model, floor, Session(model))
+        return FittedNetwork(self.name, floor, Session(model))
 
     def load(self, blob: bytes) -> FittedNetwork:
         """Raises ModelCorrupt."""
         parts = bundle.unpack(blob)
-        model = parts["model"].tobytes()
-        return FittedNetwork(
-            bundle.text(parts["name"]), model, float(parts["floor"]), Session(model)
-        )
+        session = Session(parts["model"].tobytes())
+        return FittedNetwork(bundle.text(parts["name"]), float(parts["floor"]), session)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +64,6 @@ class FittedNetwork:
     """A network and the least scale it was trained with (in the panel's unit)."""
 
     name: str
-    model: bytes
     floor: float
     session: Session
 
@@ -84,6 +78,6 @@ class FittedNetwork:
     def save(self) -> bytes:
         return bundle.pack(
             name=bundle.from_text(self.name),
-            model=np.frombuffer(self.model, dtype=np.uint8),
+            model=np.frombuffer(self.session.model, dtype=np.uint8),
             floor=np.array(self.floor),
         )

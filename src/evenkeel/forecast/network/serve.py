@@ -15,6 +15,7 @@ class Session:
     """One network. `run` gives raw quantiles (N, K, Q): they may cross and be negative."""
 
     def __init__(self, model: bytes) -> None:
+        self.model = model
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         # The same sums in the same order on every machine; callers run several sessions at once.
@@ -23,6 +24,9 @@ class Session:
             model, options, providers=["CPUExecutionProvider"]
         )
         self._wants = [wanted.name for wanted in self._session.get_inputs()]
+
+    def __reduce__(self) -> tuple[type[Session], tuple[bytes]]:
+        return Session, (self.model,)
 
     def run(self, features: Features) -> F32:
         n = len(features.scale)

@@ -89,6 +89,23 @@ def train(
     report: Callable[[float], None],
 ) -> bytes:
     """Train on `draw(epoch)` and return the network as ONNX. `report` gets the share done."""
+    threads = torch.get_num_threads()
+    # The order of a sum, and so the last bit, follows the number of threads; and two of them that
+    # wait for each other on a busy machine take twenty times as long as one (measured).
+    torch.set_num_threads(1)
+    try:
+        return _trained(draw, training, recurrent, seed, report)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _trained(
+    draw: Callable[[int], Rows],
+    training: Training,
+    recurrent: bool,
+    seed: int,
+    report: Callable[[float], None],
+) -> bytes:
     torch.manual_seed(seed)
     net: BlendNet | None = None
     optimiser: torch.optim.Optimizer | None = None

@@ -42,7 +42,7 @@ def _by_series(model: Any) -> Rule:
     levels = sorted({c for c in _CENTRAL if c})
 
     def rule(panel: Panel, targets: Targets) -> tuple[F32, F32]:
-        values, peaks = (part.copy() for part in trailing(DAY_S)(panel, targets))
+        values, peaks = (part.copy() for part in trailing(DAY_S, panel, targets))
         slots = [h - 1 for h in targets.horizons]
         history = panel.values[:, -round(DAY_S / panel.step_s) :].astype(np.float64)
         for i, y in enumerate(history):

@@ -15,7 +15,6 @@ from evenkeel.domain.arrays import F32, Bools
 from evenkeel.domain.panel import DAY_S, Panel
 from evenkeel.domain.quantiles import N_QUANTILES, row_quantiles
 from evenkeel.forecast.base import Targets
-from evenkeel.forecast.statistical.baseline import Rule
 from evenkeel.forecast.statistical.empirical import has_at_least, window_peaks
 from evenkeel.forecast.windows import last_known
 
@@ -33,50 +32,42 @@ def last_value(panel: Panel, targets: Targets) -> tuple[F32, F32]:
     )
 
 
-def trailing(window_s: float) -> Rule:
+def trailing(window_s: float, panel: Panel, targets: Targets) -> tuple[F32, F32]:
     """Quantiles of the last `window_s`; peaks from all windows of their width that end in it.
 
     A series that is not known in the window gets the quantiles of all its history.
     """
-
-    def rule(panel: Panel, targets: Targets) -> tuple[F32, F32]:
-        x = panel.values
-        n_slots = min(max(1, round(window_s / panel.step_s)), x.shape[1])
-        values = _or_else(row_quantiles(x[:, -n_slots:]), lambda: row_quantiles(x))
-        return (
-            np.repeat(values[:, None], len(targets.horizons), axis=1),
-            _stacked([_peaks_of(x, w, n_slots) for w in targets.windows], len(x)),
-        )
-
-    return rule
+    x = panel.values
+    n_slots = min(max(1, round(window_s / panel.step_s)), x.shape[1])
+    values = _or_else(row_quantiles(x[:, -n_slots:]), lambda: row_quantiles(x))
+    return (
+        np.repeat(values[:, None], len(targets.horizons), axis=1),
+        _stacked([_peaks_of(x, w, n_slots) for w in targets.windows], len(x)),
+    )
 
 
-def last_diff(window_s: float) -> Rule:
+def last_diff(window_s: float, panel: Panel, targets: Targets) -> tuple[F32, F32]:
     """The last known value plus the quantiles of h-step differences within the last `window_s`."""
+    n_slots = min(max(1, round(window_s / panel.step_s)), panel.n_slots)
+    x = panel.values[:, -n_slots:]
+    last = last_known(panel.values)[:, None]
 
-    def rule(panel: Panel, targets: Targets) -> tuple[F32, F32]:
-        n_slots = min(max(1, round(window_s / panel.step_s)), panel.n_slots)
-        x = panel.values[:, -n_slots:]
-        last = last_known(panel.values)[:, None]
+    def from_differences(differences: F32) -> F32:
+        enough = has_at_least(differences, MIN_DIFFERENCES)[:, None]
+        return np.where(enough, last + row_quantiles(differences), np.float32(np.nan))
 
-        def from_differences(differences: F32) -> F32:
-            enough = has_at_least(differences, MIN_DIFFERENCES)[:, None]
-            return np.where(enough, last + row_quantiles(differences), np.float32(np.nan))
-
-        values = [
-            _or_else(from_differences(x[:, h:] - x[:, :-h]), lambda: row_quantiles(panel.values))
-            for h in targets.horizons
-        ]
-        peaks = []
-        for w in targets.windows:
-            # The peak of the w slots after slot t, less the value at t.
-            rise = window_peaks(x, w)[:, 1:]
-            rise = rise - x[:, : rise.shape[1]]
-            fallback = _later(panel.values, w)
-            peaks.append(_or_else(from_differences(rise), fallback))
-        return _stacked(values, len(x)), _stacked(peaks, len(x))
-
-    return rule
+    values = [
+        _or_else(from_differences(x[:, h:] - x[:, :-h]), lambda: row_quantiles(panel.values))
+        for h in targets.horizons
+    ]
+    peaks = []
+    for w in targets.windows:
+        # The peak of the w slots after slot t, less the value at t.
+        rise = window_peaks(x, w)[:, 1:]
+        rise = rise - x[:, : rise.shape[1]]
+        fallback = _later(panel.values, w)
+        peaks.append(_or_else(from_differences(rise), fallback))
+    return _stacked(values, len(x)), _stacked(peaks, len(x))
 
 
 def seasonal_naive(panel: Panel, targets: Targets) -> tuple[F32, F32]:
@@ -91,7 +82,7 @@ def seasonal_naive(panel: Panel, targets: Targets) -> tuple[F32, F32]:
         enough = has_at_least(change, MIN_DIFFERENCES)[:, None]
         return np.where(enough, base[:, None] + row_quantiles(change), np.float32(np.nan))
 
-    fallback = trailing(DAY_S)(panel, targets)
+    fallback = trailing(DAY_S, panel, targets)
     if n_slots < day + MIN_DIFFERENCES:
         return fallback
     change = x[:, day:] - x[:, :-day]
