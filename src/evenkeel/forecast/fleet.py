@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
 
 from evenkeel.domain.panel import Panel
 from evenkeel.forecast.base import FittedForecaster, Forecast, Targets
+from evenkeel.forecast.calibration import Calibration
 
 PIECE = 4096
 """Series at once: enough to spread Python's own cost, few enough to stay out of main memory."""
+
+
+def pieces(n_series: int) -> list[slice]:
+    """At least one, be it empty."""
+    return [slice(i, min(i + PIECE, n_series)) for i in range(0, max(1, n_series), PIECE)]
 
 
 def forecast_in_pieces(
@@ -19,7 +28,50 @@ def forecast_in_pieces(
     targets: Targets,
     n_threads: int,
 ) -> Iterator[Forecast]:
-    """Forecast `piece(rows)` for all rows, in order. NumPy and ONNX Runtime let threads run."""
-    slices = [slice(i, min(i + PIECE, n_series)) for i in range(0, n_series, PIECE)]
+    """Forecast `piece(rows)` for all rows, in order. NumPy and ONNX Runtime let threads run.
+
+    Pieces of one fleet say what one piece would when their panels have its `kin`. Raises
+    ValueError when the model breaks its contract.
+    """
     with ThreadPoolExecutor(n_threads) as pool:
-        yield from pool.map(lambda rows: fitted.predict(piece(rows), targets), slices)
+        yield from pool.map(lambda rows: _sound(fitted, piece(rows), targets), pieces(n_series))
+
+
+def forecast_fleet(
+    fitted: FittedForecaster,
+    n_series: int,
+    piece: Callable[[slice], Panel],
+    targets: Targets,
+    n_threads: int,
+    calibration: Calibration,
+) -> tuple[Forecast, Forecast]:
+    """What the model says of the whole fleet, and that put right by `calibration`.
+
+    Raises ValueError when the model breaks its contract.
+    """
+    raw, calibrated = [], []
+    for forecast in forecast_in_pieces(fitted, n_series, piece, targets, n_threads):
+        raw.append(forecast)
+        calibrated.append(calibration.apply(forecast))
+    return _joined(raw), _joined(calibrated)
+
+
+def _sound(fitted: FittedForecaster, panel: Panel, targets: Targets) -> Forecast:
+    forecast = fitted.predict(panel, targets)
+    if forecast.ids != panel.ids or forecast.origin_s != panel.end_s:
+        raise ValueError("the forecast is of other VMs or of another time than was asked")
+    for quantiles in (forecast.values, forecast.peaks):
+        if not np.isfinite(quantiles).all() or (quantiles < 0).any():
+            raise ValueError("the forecast holds numbers that no demand can have")
+        if (np.diff(quantiles, axis=-1) < 0).any():
+            raise ValueError("the forecast's quantiles cross")
+    return forecast
+
+
+def _joined(forecasts: Sequence[Forecast]) -> Forecast:
+    return replace(
+        forecasts[0],
+        ids=tuple(vm for forecast in forecasts for vm in forecast.ids),
+        values=np.concatenate([forecast.values for forecast in forecasts]),
+        peaks=np.concatenate([forecast.peaks for forecast in forecasts]),
+    )

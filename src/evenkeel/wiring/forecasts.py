@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Final
 
 from evenkeel.adapters.history.parquet import ParquetHistory
 from evenkeel.adapters.history.shelf import ParquetShelf
@@ -15,6 +17,8 @@ from evenkeel.forecast.catalogue import forecaster
 from evenkeel.ports import Clock
 from evenkeel.ports_history import PanelSource
 from evenkeel.ports_store import Store
+
+MOST_THREADS: Final = 4
 
 
 def build_forecasts(
@@ -46,7 +50,12 @@ def build_forecasts(
         settings=settings,
         history=history,
         rollups=rollups,
+        n_threads=n_threads(settings),
     )
+
+
+def n_threads(settings: ForecastConfig) -> int:
+    return settings.n_threads or min(MOST_THREADS, len(os.sched_getaffinity(0)))
 
 
 def history_dir(settings: ForecastConfig, controller: ControllerConfig) -> Path:

@@ -280,7 +280,7 @@ class TestForecasts:
         service.run()
         assert service.vector(VmId("vm1")).demands[CPU].model == ids[1]
         assert service.vector(VmId("vm1")).demands[Resource.NET].model == "empirical"
-        service._loaded.clear()
+        service._serving._loaded.clear()
         whole = registry.blob
 
         def damaged(model_id: str) -> bytes:
