@@ -9,19 +9,25 @@ A week and a day of 100,000 VMs x 4 resources are 1.9 GB.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from evenkeel.domain.arrays import F32, Bools, Ints
+from evenkeel.forecast.jit import compiled
 from evenkeel.forecast.rows import HISTORY
 
+Codes = np.ndarray[Any, np.dtype[np.uint16]]
 UNIT: Final = np.float32(256)
 LARGEST: Final = float(UNIT) * 65_504
 """16 TiB of memory, 16 million requests a second; more than this is kept as this."""
 _MISSING: Final = 0x7E00
 _MARK: Final = 0x8000
 _AT_ONCE: Final = 8192
+_CODES: Final = np.arange(2**16, dtype=np.uint16) & (_MARK - 1)
+_CODES[_CODES >= 0x7C00] = _MISSING
+_VALUE: Final = _CODES.view(np.float16).astype(np.float32) * UNIT
+"""What each code stands for: looking up takes a tenth of the time of NumPy's conversion."""
 
 
 class WarmHistory:
@@ -60,12 +66,12 @@ class WarmHistory:
 
     def read(self, rows: Ints, first: int, n_slots: int) -> tuple[F32, Bools]:
         """Values and marks of slots [first, first + n_slots), (n, n_slots)."""
-        codes = np.concatenate(
-            [self._codes[rows, columns] for columns, _ in self._columns(first, n_slots)], axis=1
-        )
-        values: F32 = (codes & ~np.uint16(_MARK)).view(np.float16).astype(np.float32)
-        values *= UNIT
-        return values, codes >= _MARK
+        if n_slots > self.n_slots:
+            raise ValueError(f"{n_slots} slots in a history of {self.n_slots}")
+        values = np.empty((len(rows), n_slots), dtype=np.float32)
+        censored = np.empty(values.shape, dtype=bool)
+        _decode(self._codes, rows, first % self.n_slots, _VALUE, values, censored)
+        return values, censored
 
     def _columns(self, first: int, n_slots: int) -> Iterator[tuple[slice, slice]]:
         """Where slots are kept, in one stretch or two, and which of them."""
@@ -78,8 +84,21 @@ class WarmHistory:
             yield slice(0, n_slots - before), slice(before, n_slots)
 
 
-def _coded(values: F32, censored: Bools | None) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:
+def _coded(values: F32, censored: Bools | None) -> Codes:
     # The comparison is false for NaN as well.
     known = np.where(values >= 0, np.minimum(values, LARGEST), np.float32(np.nan))
     codes = np.abs(known / UNIT).astype(np.float16).view(np.uint16)
     return codes if censored is None else codes | (censored * np.uint16(_MARK))
+
+
+@compiled
+def _decode(codes: Codes, rows: Ints, at: int, value: F32, values: F32, censored: Bools) -> None:
+    width = codes.shape[1]
+    for i in range(len(rows)):
+        row = codes[rows[i]]
+        column = at
+        for k in range(values.shape[1]):
+            code = row[column]
+            values[i, k] = value[code]
+            censored[i, k] = code >= 0x8000
+            column = column + 1 if column + 1 < width else 0
