@@ -190,9 +190,16 @@ class MemoryRegistry:
 class MemoryShelf:
     def __init__(self) -> None:
         self.kept: dict[Resource, FleetDemand] = {}
+        self.calibrations: dict[tuple[Resource, str], bytes] = {}
 
     def save(self, demand: FleetDemand) -> None:
         self.kept[demand.resource] = demand
 
     def load(self) -> list[FleetDemand]:
         return list(self.kept.values())
+
+    def keep_calibration(self, resource: Resource, model: str, blob: bytes) -> None:
+        self.calibrations[resource, model] = blob
+
+    def calibration(self, resource: Resource, model: str) -> bytes | None:
+        return self.calibrations.get((resource, model))

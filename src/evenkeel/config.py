@@ -198,6 +198,12 @@ class ForecastConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context_hours: Annotated[
         float, Meta(gt=0, description="Forecasts look at this much history.")
     ] = 192.0
+    n_threads: Annotated[
+        int, Meta(ge=0, description="Threads that forecast; 0: one a core, at most 4.")
+    ] = 0
+    ray_address: Annotated[
+        str, Meta(description="HOST:PORT of a Ray cluster that forecasts; empty: this machine.")
+    ] = ""
     horizons_s: Annotated[
         tuple[Seconds, ...], Meta(min_length=1, description="How far ahead demand is forecast.")
     ] = (300.0, 900.0, 1800.0, 3600.0, 10800.0, 21600.0, 43200.0, 86400.0)

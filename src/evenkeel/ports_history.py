@@ -59,14 +59,27 @@ class History(PanelSource, Protocol):
 
 
 class ForecastShelf(Protocol):
-    """The latest forecasts, so that a restarted controller has something to show."""
+    """The latest forecasts, so that a restarted controller has something to show, and what
+    calibration learnt from former ones, so that it goes on. Whole or not at all.
+    """
 
     def save(self, demand: FleetDemand) -> None:
-        """Replace the resource's forecast, whole or not at all. Raises HistoryUnavailable."""
+        """Replace the resource's forecast. Raises HistoryUnavailable."""
         ...
 
     def load(self) -> list[FleetDemand]:
         """What can be read; damage is left out."""
+        ...
+
+    def keep_calibration(self, resource: Resource, model: str, blob: bytes) -> None:
+        """Replace a model's calibration; of others of the resource, some newest stay.
+
+        Raises HistoryUnavailable. Retry: yes.
+        """
+        ...
+
+    def calibration(self, resource: Resource, model: str) -> bytes | None:
+        """What was kept for a model. Raises HistoryUnavailable."""
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,9 +19,13 @@ from evenkeel.forecast.base import (
     Targets,
 )
 from evenkeel.forecast.boosted import BoostedForecaster
+from evenkeel.forecast.calibration import Calibration
 from evenkeel.forecast.catalogue import CATALOGUE, forecaster
+from evenkeel.forecast.fleet import forecast_fleet, slices
+from evenkeel.forecast.kin import kin_of
 from evenkeel.forecast.network.forecaster import NetworkForecaster
 from evenkeel.forecast.network.settings import Training
+from evenkeel.forecast.workers import Threads
 from panels import fleet, panel
 
 TARGETS = Targets(horizons=(1, 6, 12, 288), windows=(6, 12, 288))
@@ -208,3 +213,23 @@ def test_nobody_to_forecast(fitted):
 def test_no_history_at_all(fitted):
     asked = panel(np.empty((3, 0)))
     keeps_the_contract(fitted.predict(asked, TARGETS), asked)
+
+
+def test_a_fleet_in_pieces_is_told_the_same(fitted, monkeypatch):
+    kinds = ("web", "batch", "") * 4
+    whole = fleet(12, 2 * 288, seed=12, kinds=kinds, capacity=np.linspace(1, 8, 12))
+    whole.values[10:, :-2] = np.nan  # these are new
+    kin = kin_of(whole.only(rows) for rows in (np.arange(7), np.arange(7, 12)))
+    monkeypatch.setattr("evenkeel.forecast.fleet.PIECE", 5)
+    raw, calibrated = forecast_fleet(
+        fitted,
+        (partial(replace, whole.only(np.arange(12)[some]), kin=kin) for some in slices(12)),
+        TARGETS,
+        Threads(2),
+        Calibration.none(len(TARGETS.horizons + TARGETS.windows)),
+    )
+    said = fitted.predict(whole, TARGETS)
+    keeps_the_contract(raw, whole)
+    for ours in (raw, calibrated):
+        np.testing.assert_allclose(ours.values, said.values, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(ours.peaks, said.peaks, rtol=1e-5, atol=1e-5)

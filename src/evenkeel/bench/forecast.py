@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import resource as rusage
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Collection
 
 import numpy as np
 
-from evenkeel.domain.panel import SLOT_S, Panel
+from evenkeel.controller.serving import new_tracker
+from evenkeel.controller.warmth import PRESENT_SLOTS, WarmFleet, WarmPanels
+from evenkeel.domain.panel import Calendar, Panel
 from evenkeel.domain.quantiles import row_quantiles
 from evenkeel.domain.resources import AXIS, N_RESOURCES, Resource
 from evenkeel.envelope import Result
-from evenkeel.forecast.base import FittedForecaster, Targets
-from evenkeel.forecast.fleet import forecast_in_pieces, slices
+from evenkeel.forecast.base import FittedForecaster, Forecast, Targets
+from evenkeel.forecast.fleet import slices
+from evenkeel.forecast.kin import DAY
 from evenkeel.forecast.network.forecaster import NetworkForecaster
 from evenkeel.forecast.network.settings import Training
 from evenkeel.forecast.rows import HISTORY
-from evenkeel.forecast.warm import WarmHistory
 from evenkeel.forecast.workers import Workers
 from evenkeel.sim.demand import labelled_panel
 
 TARGETS = Targets(horizons=(1, 6, 12))
+STEP_S = 300
+END_S = 1_800_000_000 // STEP_S * STEP_S
 N_KINDS = 50
 PATTERNS = 2000
 """Different series made; the fleet repeats them at other scales."""
@@ -45,12 +48,17 @@ def bench_forecast(
     while done < n_vms:
         count = min(AT_ONCE, n_vms - done)
         report(f"filling the history of VMs {done + 1:,} to {done + count:,}")
-        warm = {r: _history(count, made, rng) for r in AXIS}
+        source = _Made(made, count, rng)
+        warm = {r: WarmPanels(source, r, STEP_S, HISTORY, Calendar()) for r in AXIS}
+        fleets = {r: panels.advance(END_S) for r, panels in warm.items()}
         report(f"forecasting VMs {done + 1:,} to {done + count:,}")
-        seconds += sum(_run(warm[r], models[r], r, workers) for r in AXIS)
-        trailing_s += sum(_run_trailing(warm[r]) for r in AXIS)
+        began_s = time.perf_counter()
+        said = {r: _pass(warm[r], models[r], workers) for r in AXIS}
+        seconds += time.perf_counter() - began_s
+        assert all(len(forecast.ids) == count for forecast in said.values())
+        trailing_s += sum(_run_trailing(fleet) for fleet in fleets.values())
         done += count
-        del warm
+        del warm, fleets, said
     forecasts = n_vms * N_RESOURCES * len(TARGETS.horizons)
     return Result(
         name="forecast",
@@ -69,44 +77,46 @@ def bench_forecast(
     )
 
 
-def _history(n_vms: int, made: Panel, rng: np.random.Generator) -> WarmHistory:
-    warm = WarmHistory(n_vms)
-    for first in range(0, n_vms, 8192):
-        rows = np.arange(first, min(first + 8192, n_vms))
-        unit = rng.lognormal(0, 1, (len(rows), 1)).astype(np.float32)
-        warm.fill(rows, made.values[rng.integers(made.n_series, size=len(rows))] * unit)
-    return warm
+class _Made:
+    """A `PanelSource` whose VMs repeat the patterns of `made`, each at a scale of its own."""
+
+    def __init__(self, made: Panel, n_vms: int, rng: np.random.Generator) -> None:
+        self._patterns = made.values.copy()
+        now = np.arange(-PRESENT_SLOTS, 1) + END_S // STEP_S
+        # Series have gaps, but not now: all VMs are to be forecast.
+        self._patterns[:, now % HISTORY] = np.nan_to_num(self._patterns[:, now % HISTORY])
+        self._pattern = rng.integers(made.n_series, size=n_vms)
+        self._unit = rng.lognormal(0, 1, (n_vms, 1)).astype(np.float32)
+        self._ids = tuple(str(i) for i in range(n_vms))
+        self._kinds = tuple(f"kind-{i % N_KINDS}" for i in range(n_vms))
+
+    def panel(
+        self, resource: Resource, start_s: int, end_s: int, vms: Collection[str] | None = None
+    ) -> Panel:
+        slots = np.arange(start_s // STEP_S, end_s // STEP_S) % HISTORY
+        return Panel(
+            ids=self._ids,
+            values=self._patterns[:, slots][self._pattern] * self._unit,
+            start_s=float(start_s),
+            resource=resource,
+            step_s=float(STEP_S),
+            capacity=np.full(len(self._ids), 8.0),
+            kinds=self._kinds,
+        )
 
 
-def _run(
-    warm: WarmHistory, fitted: FittedForecaster, resource: Resource, workers: Workers
-) -> float:
-    """Seconds for one resource of all VMs, reading the history included."""
-    began_s = time.perf_counter()
-    pieces = (
-        partial(_panel, warm.part(rows), rows.start, resource) for rows in slices(warm.n_series)
-    )
-    for forecast in forecast_in_pieces(fitted, pieces, TARGETS, workers):
-        assert np.isfinite(forecast.values).all()
-    return time.perf_counter() - began_s
+def _pass(warm: WarmPanels, fitted: FittedForecaster, workers: Workers) -> Forecast:
+    """What the controller does each slot: take in the new one, forecast, calibrate."""
+    fleet = warm.advance(END_S + STEP_S)
+    tracker = new_tracker(TARGETS)
+    raw, forecast = fleet.forecast(fitted, TARGETS, workers, tracker)
+    tracker.keep(raw)
+    return forecast
 
 
-def _panel(warm: WarmHistory, first: int, resource: Resource) -> Panel:
-    index = range(first, first + warm.n_series)
-    return Panel(
-        ids=tuple(str(i) for i in index),
-        values=warm.values(slice(None)),
-        start_s=0.0,
-        resource=resource,
-        step_s=SLOT_S,
-        capacity=np.full(len(index), 8.0),
-        kinds=tuple(f"kind-{i % N_KINDS}" for i in index),
-    )
-
-
-def _run_trailing(warm: WarmHistory) -> float:
+def _run_trailing(fleet: WarmFleet) -> float:
     """Seconds for the quantiles of each series' last day, and nothing else, on one thread."""
     began_s = time.perf_counter()
-    for first in range(0, warm.n_series, 4096):
-        row_quantiles(warm.values(slice(first, first + 4096))[:, -288:])
+    for some in slices(fleet.recent.n_series):
+        row_quantiles(fleet.panel(some, DAY).values)
     return time.perf_counter() - began_s

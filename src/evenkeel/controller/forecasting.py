@@ -21,36 +21,29 @@ import numpy as np
 from evenkeel.config import ForecastConfig
 from evenkeel.controller.profiling import Profiler
 from evenkeel.controller.rollup import RollUps
-from evenkeel.controller.watch import Watch
-from evenkeel.domain.arrays import Bools
+from evenkeel.controller.serving import Serving
+from evenkeel.controller.warmth import WarmPanels
+from evenkeel.controller.watch import Watch, slots_looked_at
 from evenkeel.domain.deviation import DemandDeviation
 from evenkeel.domain.errors import EvenkeelError, ForecastUnavailable
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.ids import VmId
-from evenkeel.domain.panel import Calendar, Panel
+from evenkeel.domain.panel import Calendar
 from evenkeel.domain.profile import Profile
 from evenkeel.domain.rdv import DemandVector, FleetDemand, ResourceDemand
 from evenkeel.domain.resources import AXIS, Resource
-from evenkeel.forecast.base import FittedForecaster, Forecast, Forecaster, Targets
-from evenkeel.forecast.calibration import Tracker
-from evenkeel.forecast.empirical import NAME as BUILT_IN
-from evenkeel.forecast.empirical import FittedEmpirical
+from evenkeel.forecast.base import Forecaster, Targets
 from evenkeel.forecast.windows import last_known
+from evenkeel.forecast.workers import IN_TURN, Workers
 from evenkeel.ports import Clock
 from evenkeel.ports_history import ForecastShelf, History, ModelRegistry, PanelSource
 from evenkeel.ports_store import Store
 
-PRESENT_SLOTS: Final = 3
-PRESENT_S: Final = 900.0
-"""A VM of which nothing was known for this long is not forecast any more."""
 TIDY_EVERY_S: Final = 900.0
 TIDY_AFTER_S: Final = 3600.0
 """Hours and days are compacted when they are over for this long."""
 RETRY_S: Final = 30.0
 """A forecast that failed is tried again after this."""
-LEARN_EVERY_S: Final = 1800.0
-LEARN_FROM: Final = 1000
-"""Calibration remembers one forecast in this time, of so many VMs, until it has come true."""
 DAY_S: Final = 86_400.0
 T = TypeVar("T")
 
@@ -80,6 +73,7 @@ class ForecastService:
     source : where panels come from: `history`, or Prometheus
     history, rollups : telemetry of our own; None where only `source` is used
     watch : what is told of every forecast; None: nobody looks what becomes of them
+    workers, cluster : who forecasts; the cluster, where there is one and it can be reached
     forecaster : makes the forecaster of a name, to load a champion; ConfigInvalid if unknown
     """
 
@@ -95,13 +89,14 @@ class ForecastService:
         history: History | None = None,
         rollups: RollUps | None = None,
         watch: Watch | None = None,
+        workers: Workers = IN_TURN,
+        cluster: Workers | None = None,
     ) -> None:
         self.registry = registry
         self.watch = watch
         self.figures = ForecastFigures()
         self._source = source
         self._shelf = shelf
-        self._forecaster = forecaster
         self._store = store
         self._clock = clock
         self._settings = settings
@@ -111,8 +106,15 @@ class ForecastService:
         self._targets = _targets(settings)
         self._pass = threading.Lock()
         self._profiler = Profiler()
-        self._trackers: dict[Resource, tuple[str, Tracker]] = {}
-        self._loaded: dict[str, FittedForecaster] = {}
+        n_slots = max(1, int(settings.context_hours * 3600 // settings.slot_s))
+        stamps = history.slots if history is source else None
+        self._warm = {
+            resource: WarmPanels(source, resource, settings.slot_s, n_slots, self._calendar, stamps)
+            for resource in AXIS
+        }
+        self._serving = Serving(
+            registry, shelf, forecaster, self._targets, self._try, workers, cluster
+        )
         self._trouble: dict[str, str] = {}
         self._tidied_s = -np.inf
         self._tried: dict[Resource, tuple[int, float]] = {}
@@ -208,34 +210,29 @@ class ForecastService:
 
     def _do(self, resource: Resource, end_s: int) -> None:
         step_s = self._settings.slot_s
-        start_s = end_s - int(self._settings.context_hours * 3600 // step_s) * step_s
-        panel = self._source.panel(resource, start_s, end_s)
-        recent = max(PRESENT_SLOTS, int(PRESENT_S // step_s))
-        known: Bools = ~np.isnan(panel.values[:, -recent:])
-        present = np.flatnonzero(known.any(axis=1))
-        if len(present) < panel.n_series:
-            panel = panel.only(present)
-        panel = dataclasses.replace(panel, calendar=self._calendar)
-        model, raw = self._predict(resource, panel)
-        forecast = self._calibrated(resource, model, panel, raw)
+        warm = self._warm[resource].advance(end_s)
+        line = self._line(resource) if warm.recent.n_series else ()
+        said = self._serving.forecast(resource, warm, line)
+        forecast = said.forecast
         fleet = FleetDemand(
             resource=resource,
             origin_s=forecast.origin_s,
             step_s=float(step_s),
             horizons_s=tuple(float(h * step_s) for h in self._targets.horizons),
             windows_s=tuple(float(w * step_s) for w in self._targets.windows),
-            ids=panel.ids,
+            ids=warm.recent.ids,
             values=forecast.values,
             peaks=forecast.peaks,
-            now=last_known(panel.values).astype(np.float64),
-            capacity=panel.capacity,
-            model=model,
+            now=last_known(warm.recent.values).astype(np.float64),
+            capacity=warm.recent.capacity,
+            model=said.model,
         )
         self._show(fleet)
         self.figures.n_vms = len(fleet.ids)
         self._try(f"shelf_{resource.value}", lambda: self._shelf.save(fleet))
         if self.watch is not None:
-            self._try(f"watch_{resource.value}", partial(self.watch.see, panel, fleet, raw))
+            lately = warm.panel(slice(None), slots_looked_at(fleet.step_s))
+            self._try(f"watch_{resource.value}", partial(self.watch.see, lately, fleet, said.raw))
         if self._profiler.due(resource, end_s):
             self._try(f"profiles_{resource.value}", lambda: self._profile(resource, end_s))
 
@@ -244,28 +241,8 @@ class ForecastService:
         panel = self._source.panel(resource, start_s, end_s)
         self._profiler.learn(dataclasses.replace(panel, calendar=self._calendar))
 
-    def _calibrated(self, resource: Resource, model: str, panel: Panel, raw: Forecast) -> Forecast:
-        """What a model says, put right by how its earlier forecasts came out."""
-        if self._trackers.get(resource, ("", None))[0] != model:
-            n_targets = len(self._targets.horizons + self._targets.windows)
-            self._trackers[resource] = (model, Tracker(n_targets, LEARN_EVERY_S, LEARN_FROM))
-        return self._trackers[resource][1].follow(panel, raw)
-
     def _show(self, fleet: FleetDemand) -> None:
         self._latest[fleet.resource] = _Latest(fleet, {vm: k for k, vm in enumerate(fleet.ids)})
-
-    def _predict(self, resource: Resource, panel: Panel) -> tuple[str, Forecast]:
-        """(model id, its forecast); the built-in forecaster's where the champion fails."""
-        if panel.n_series:
-            for model_id in self._line(resource):
-                fitted = self._try(f"model_{model_id}", partial(self._load, model_id))
-                forecast = fitted and self._try(
-                    f"champion_{resource.value}",
-                    partial(_predicted, fitted, panel, self._targets),
-                )
-                if forecast:
-                    return model_id, forecast
-        return BUILT_IN, FittedEmpirical().predict(panel, self._targets)
 
     def _line(self, resource: Resource) -> Sequence[str]:
         line = self._try("registry", lambda: self.registry.line(resource)) or ()
@@ -273,17 +250,6 @@ class ForecastService:
             if model_id.startswith(f"model_{resource.value}-"):
                 del self._trouble[model_id]  # it serves no longer, so its damage is nobody's
         return line
-
-    def _load(self, model_id: str) -> FittedForecaster:
-        known = self._loaded.get(model_id)
-        if known is not None:
-            return known
-        info = self.registry.model(model_id).info
-        fitted = self._forecaster(info.forecaster).load(self.registry.blob(model_id))
-        for old in [m for m in self._loaded if m.startswith(f"{info.resource.value}-")]:
-            del self._loaded[old]
-        self._loaded[model_id] = fitted
-        return fitted
 
     def _tidy(self, end_s: int) -> None:
         assert self._history is not None
@@ -329,16 +295,3 @@ def _targets(settings: ForecastConfig) -> Targets:
         return tuple(sorted({max(1, round(span / settings.slot_s)) for span in spans_s}))
 
     return Targets(slots(settings.horizons_s), slots(settings.windows_s))
-
-
-def _predicted(fitted: FittedForecaster, panel: Panel, targets: Targets) -> Forecast:
-    """Raises ValueError when a forecaster broke its contract."""
-    forecast = fitted.predict(panel, targets)
-    if forecast.ids != panel.ids or forecast.origin_s != panel.end_s:
-        raise ValueError("the forecast is of other VMs or of another time than was asked")
-    for quantiles in (forecast.values, forecast.peaks):
-        if not np.isfinite(quantiles).all() or (quantiles < 0).any():
-            raise ValueError("the forecast holds numbers that no demand can have")
-        if (np.diff(quantiles, axis=-1) < 0).any():
-            raise ValueError("the forecast's quantiles cross")
-    return forecast

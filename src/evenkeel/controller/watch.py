@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from evenkeel.controller.deviating import DeviationWatch
+import math
+from typing import Final
+
+from evenkeel.controller.deviating import MAX_AHEAD, DeviationWatch
 from evenkeel.controller.drifting import DriftWatch
 from evenkeel.controller.models import ModelService
 from evenkeel.controller.retraining import Retrainer
@@ -11,6 +14,13 @@ from evenkeel.domain.rdv import FleetDemand
 from evenkeel.forecast.base import Forecast
 from evenkeel.ports_history import ModelRegistry
 from evenkeel.ports_store import Store
+
+LOOKED_AT_S: Final = 7200.0
+
+
+def slots_looked_at(step_s: float) -> int:
+    """How much of the past `Watch.see` wants: all that forecasts judged now were about."""
+    return max(MAX_AHEAD + 1, math.ceil(LOOKED_AT_S / step_s))
 
 
 class Watch:
@@ -29,7 +39,10 @@ class Watch:
         self.drift = DriftWatch(registry, store)
 
     def see(self, panel: Panel, fleet: FleetDemand, raw: Forecast) -> None:
-        """A new forecast: `fleet` as it is shown, `raw` as `fleet.model` made it from `panel`."""
+        """A new forecast: `fleet` as it is shown, `raw` as `fleet.model` made it at `panel`'s end.
+
+        `panel`: the last `slots_looked_at` of the fleet.
+        """
         self.deviations.see(panel, fleet)
         self.drift.see(panel, fleet.model, raw)
 

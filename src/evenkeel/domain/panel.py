@@ -6,6 +6,7 @@ Readers of traces and of telemetry make panels; forecasters take them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -72,6 +73,22 @@ class CalendarRows:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Kin:
+    """What the VMs of each kind did lately, as shares of their capacity where that is known.
+
+    One entry a kind, `row_of` says which: `quantiles` (K, Q) of the last day (NaN: nothing known),
+    the number of VMs, and the means over them of the last value, the last hour and the last day.
+    """
+
+    row_of: Mapping[str, int]
+    quantiles: F32
+    n_vms: F64
+    last: F64
+    hour: F64
+    day: F64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Panel:
     """Demand of N series over T slots: `values` (N, T) in the resource's unit, NaN = not known.
 
@@ -79,6 +96,7 @@ class Panel:
     marks slots in which the VM was held back, so that its demand was at least the value.
     `capacity` (N,) is what the VM may use at most, NaN when not known. `kinds[i]` says what VM i
     has in common with others (workload type, tenant, image, flavour), "" when nothing is known.
+    `kin` is set where these series are a part of a fleet: what all of it did, up to `end_s`.
     """
 
     ids: tuple[str, ...]
@@ -90,6 +108,7 @@ class Panel:
     kinds: tuple[str, ...] = ()
     censored: Bools | None = None
     calendar: Calendar = field(default_factory=Calendar)
+    kin: Kin | None = None
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -130,6 +149,7 @@ class Panel:
             values=self.values[:, first:last],
             censored=None if self.censored is None else self.censored[:, first:last],
             start_s=self.start_s + first * self.step_s,
+            kin=None,
         )
 
     def only(self, rows: Ints | Bools) -> Panel:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
 
 from evenkeel.domain.errors import ModelCorrupt
 
+_DAMAGE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -29,7 +31,7 @@ def unpack(blob: bytes) -> dict[str, np.ndarray[Any, Any]]:
     try:
         with np.load(io.BytesIO(blob), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise ModelCorrupt(f"this is no saved model: {error}") from error
 
 

@@ -11,14 +11,17 @@ VMs do not pay for wild ones.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from evenkeel.domain.arrays import F32, F64, Bools, Ints
+from evenkeel.domain.errors import ModelCorrupt
 from evenkeel.domain.panel import Panel
-from evenkeel.forecast.base import LEVELS, N_QUANTILES, Forecast, tidy
+from evenkeel.forecast import bundle
+from evenkeel.forecast.base import LEVELS, N_QUANTILES, Forecast, Targets, tidy
 from evenkeel.forecast.features import truth
 from evenkeel.forecast.rows import held_out
 
@@ -32,6 +35,7 @@ FIRST_UPPER: Final = 4
 """Levels from .75 on are shifted for demand in a slot; the lower ones lose more than they gain
 (measured: WQL +2 % on CPU, +6 % on network), and are shifted for peaks only, whose odds need all.
 There a quantile of zero that was met by zero says nothing: it cannot be lower."""
+_NONE: Final = np.empty(0, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +103,17 @@ class Tracker:
 
     def follow(self, known: Panel, raw: Forecast) -> Forecast:
         """`raw`, made from `known`, calibrated by all that `known` tells of earlier forecasts."""
+        self.learn(known)
+        self.keep(raw)
+        return self.calibration.apply(raw)
+
+    @property
+    def vms(self) -> set[str]:
+        """Of whom `learn` wants to know."""
+        return {vm for forecast, _ in self._waiting for vm in forecast.ids}
+
+    def learn(self, known: Panel) -> None:
+        """From what came to be of earlier forecasts; of those whose VMs `known` lacks, nothing."""
         waiting = []
         for forecast, learnt in self._waiting:
             due = _due(forecast, known.end_s) & ~learnt
@@ -107,12 +122,63 @@ class Tracker:
                 learnt = learnt | due
             if not learnt.all():
                 waiting.append((forecast, learnt))
-        if raw.origin_s - self._kept_s >= self._spacing_s or raw.origin_s < self._kept_s:
-            n_targets = len(raw.targets.horizons + raw.targets.windows)
-            waiting.append((self._thinned(raw), np.zeros(n_targets, dtype=bool)))
-            self._kept_s = raw.origin_s
         self._waiting = waiting
-        return self.calibration.apply(raw)
+
+    def keep(self, raw: Forecast) -> bool:
+        """Remember a forecast until it has come true, if it is time for another one; whether."""
+        if 0 <= raw.origin_s - self._kept_s < self._spacing_s:
+            return False
+        n_targets = len(raw.targets.horizons + raw.targets.windows)
+        self._waiting.append((self._thinned(raw), np.zeros(n_targets, dtype=bool)))
+        self._kept_s = raw.origin_s
+        return True
+
+    def save(self) -> bytes:
+        """All that it learnt and waits for. What comes true later is learnt from after `load`."""
+        forecasts = [forecast for forecast, _ in self._waiting]
+        some = forecasts[:1]
+        return bundle.pack(
+            shift=self.calibration.shift,
+            kept_s=np.array(self._kept_s),
+            grid=np.array([(f.step_s, len(f.targets.horizons)) for f in some]),
+            ahead=np.array([f.targets.horizons + f.targets.windows for f in some]),
+            origins_s=np.array([f.origin_s for f in forecasts]),
+            learnt=np.array([learnt for _, learnt in self._waiting]),
+            ids=bundle.from_text(json.dumps([f.ids for f in forecasts])),
+            quantiles=np.concatenate([_NONE, *(_joined(f).ravel() for f in forecasts)]),
+        )
+
+    def load(self, blob: bytes, targets: Targets, step_s: float) -> None:
+        """Go on where `save` was; unless it was for other targets or slots: that is no use.
+
+        Raises ModelCorrupt; then nothing changed.
+        """
+        parts = bundle.unpack(blob)
+        ahead = targets.horizons + targets.windows
+        try:
+            ids = [tuple(map(str, each)) for each in json.loads(bundle.text(parts["ids"]))]
+            shift, kept_s = parts["shift"].astype(np.float64), float(parts["kept_s"])
+            if ids and (
+                parts["grid"].tolist() != [[step_s, len(targets.horizons)]]
+                or parts["ahead"].tolist() != [list(ahead)]
+            ):
+                return
+            if shift.shape != self.calibration.shift.shape or not np.isfinite(shift).all():
+                return
+            ends = np.cumsum([0, *(len(each) for each in ids)])
+            shape = (int(ends[-1]), len(ahead), N_QUANTILES)
+            quantiles = parts["quantiles"].astype(np.float32).reshape(shape)
+            learnt = parts["learnt"].astype(bool).reshape(len(ids), len(ahead))
+            origins_s = parts["origins_s"].reshape(len(ids))
+        except (KeyError, ValueError, TypeError) as error:
+            raise ModelCorrupt(f"this is no saved calibration: {error}") from error
+        n = len(targets.horizons)
+        self._waiting = []
+        for k, vms in enumerate(ids):
+            said = quantiles[ends[k] : ends[k + 1]]
+            forecast = Forecast(vms, float(origins_s[k]), step_s, targets, said[:, :n], said[:, n:])
+            self._waiting.append((forecast, learnt[k]))
+        self.calibration, self._kept_s = Calibration(shift), kept_s
 
     def _thinned(self, raw: Forecast) -> Forecast:
         if self._max_series is None or len(raw.ids) <= self._max_series:

@@ -15,14 +15,10 @@ import numpy as np
 
 from evenkeel.domain.arrays import F32, F64, Ints
 from evenkeel.domain.panel import Panel
-from evenkeel.domain.quantiles import LEVELS, N_QUANTILES, row_quantiles
+from evenkeel.domain.quantiles import N_QUANTILES, row_quantiles
 from evenkeel.forecast.base import Targets
+from evenkeel.forecast.kin import DAY, HOUR, WEEK, kin_of, of_kin
 from evenkeel.forecast.windows import lagged, last_known, mean_known, rolling_max, std_known
-
-HOUR: Final = 12
-DAY: Final = 288
-WEEK: Final = 2016
-"""In slots of five minutes; other grids are described by the same slot counts."""
 
 TRAILING: Final = (HOUR, 3 * HOUR, 12 * HOUR, DAY)
 CANDIDATES: Final = (
@@ -74,7 +70,7 @@ def describe(panel: Panel, targets: Targets, floor: float) -> Features:
     mean = mean_known(day)
     scale = mean + 0.5 * std_known(day)
     scale = np.where(np.isfinite(scale), np.maximum(scale, floor), floor).astype(np.float32)
-    kind_quantiles, kind_features = _kinds(panel, values, last, mean)
+    kind_quantiles, kind_features = of_kin(panel, panel.kin or kin_of([panel]))
     base = {width: row_quantiles(values[:, -width:]) for width in TRAILING}
     base[WEEK] = row_quantiles(week)
     series = _series_features(panel, values, last, scale, base, kind_features)
@@ -188,49 +184,6 @@ def _target_features(panel: Panel, ahead: int, width: int, found: F32, scale: F3
     ]
     own = found[:, :, [0, 3, 6, 8]].reshape(n, 4 * N_CANDIDATES) / scale[:, None]
     return _clean(np.concatenate([np.tile(shared, (n, 1)), own], axis=1))
-
-
-def _kinds(panel: Panel, values: F32, last: F32, mean: F64 | F32) -> tuple[F32, F32]:
-    """What the VMs of the same kind do: quantiles (N, Q) of their last day, and features (N, 3).
-
-    Kinds are compared in shares of capacity, where that is known.
-    """
-    n = len(last)
-    capacity = np.where(panel.capacity > 0, panel.capacity, 1.0)
-    names, group = np.unique(np.array(panel.kinds, dtype=object).astype(str), return_inverse=True)
-    sample = values[:, -DAY:][:, ::-1][:, :: 2 * HOUR] / capacity[:, None]
-    flat, owner = sample.ravel(), np.repeat(group, sample.shape[1])
-    keep = ~np.isnan(flat)
-    flat, owner = flat[keep], owner[keep]
-    order = np.lexsort((flat, owner))
-    flat = flat[order].astype(np.float32)
-    count = np.bincount(owner, minlength=len(names))
-    start = np.concatenate([[0], np.cumsum(count)[:-1]])
-    at = np.maximum(count - 1, 0)[:, None] * LEVELS[None, :]
-    index = np.minimum(start[:, None] + at.astype(np.intp), max(len(flat) - 1, 0))
-    table = flat[index] if len(flat) else np.full((len(names), N_QUANTILES), np.nan)
-    table = np.where(count[:, None] > 0, table, np.nan)
-    quantiles = (table[group] * capacity[:, None]).astype(np.float32)
-
-    def mean_by_kind(of: F32 | F64) -> F64:
-        share = of / capacity
-        fine = np.isfinite(share)
-        total = np.bincount(group[fine], share[fine], len(names))
-        return (total / np.maximum(np.bincount(group[fine], minlength=len(names)), 1))[group]
-
-    hour = mean_known(values[:, -HOUR:]) if values.shape[1] else last
-    usual = np.maximum(mean_by_kind(mean), 1e-9)
-    size = np.bincount(group, minlength=len(names))[group]
-    features = np.stack(
-        [
-            np.log1p(size * np.array([name != "" for name in names])[group]),
-            np.clip(mean_by_kind(last) / usual, 0, 10),
-            np.clip(mean_by_kind(hour) / usual, 0, 10),
-        ],
-        axis=1,
-    )
-    assert features.shape == (n, 3)
-    return quantiles, features.astype(np.float32)
 
 
 def _thinned_week(values: F32) -> F32:

@@ -12,9 +12,12 @@ R = TypeVar("R")
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """`function` compiled on its first call; a read-only installation compiles in each process."""
+    """`function` compiled on its first call, no bar to other threads.
+
+    A read-only installation compiles in each process.
+    """
     try:
-        result: Callable[P, R] = njit(cache=True)(function)
+        result: Callable[P, R] = njit(cache=True, nogil=True)(function)
     except RuntimeError:  # no writable place for the cache
-        result = njit()(function)
+        result = njit(nogil=True)(function)
     return result

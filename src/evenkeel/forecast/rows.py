@@ -11,7 +11,8 @@ import numpy as np
 from evenkeel.domain.arrays import F32, Bools
 from evenkeel.domain.panel import Panel
 from evenkeel.forecast.base import Targets
-from evenkeel.forecast.features import DAY, WEEK, Features, describe, truth
+from evenkeel.forecast.features import Features, describe, truth
+from evenkeel.forecast.kin import DAY, WEEK
 
 HISTORY = WEEK + DAY
 """Slots before the origin that models look at."""

@@ -1,73 +1,110 @@
-"""Demand history held ready in memory: two bytes a sample, newest slot last.
+"""Demand history held ready in memory: two bytes a sample.
 
-Each row is a series, scaled by the largest value it has shown: 65,534 steps, so that an error is
-below a 100,000th of that. A week and a day of 100,000 VMs x 4 resources are 1.9 GB.
+A sample is a half-precision float in units of `UNIT`, its sign bit the mark of having been held
+back. So a rounding is relative to the sample itself (below a 2000th; what is below .015 is kept to
+.00001), and neither a spike nor a counter's glitch costs the rest of its series any precision.
+A week and a day of 100,000 VMs x 4 resources are 1.9 GB.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F32, F64, Ints
+from evenkeel.domain.arrays import F32, Bools, Ints
+from evenkeel.forecast.jit import compiled
 from evenkeel.forecast.rows import HISTORY
 
-_MISSING: Final = 0xFFFF
-_TOP: Final = 0xFFFE
+Codes = np.ndarray[Any, np.dtype[np.uint16]]
+UNIT: Final = np.float32(256)
+LARGEST: Final = float(UNIT) * 65_504
+"""16 TiB of memory, 16 million requests a second; more than this is kept as this."""
+_MISSING: Final = 0x7E00
+_MARK: Final = 0x8000
+_AT_ONCE: Final = 8192
+_CODES: Final = np.arange(2**16, dtype=np.uint16) & (_MARK - 1)
+_CODES[_CODES >= 0x7C00] = _MISSING
+_VALUE: Final = _CODES.view(np.float16).astype(np.float32) * UNIT
+"""What each code stands for: looking up takes a tenth of the time of NumPy's conversion."""
 
 
 class WarmHistory:
-    """Ring buffer of `n_slots` for `n_series`; NaN is kept as such. One writer at a time."""
+    """Ring of `n_slots` for each row; slots are numbered since 1970, so none is ever mistaken.
 
-    def __init__(self, n_series: int, n_slots: int = HISTORY) -> None:
-        self._codes = np.full((n_series, n_slots), _MISSING, dtype=np.uint16)
-        self._scale = np.zeros(n_series, dtype=np.float32)
-        self._next = 0
+    Who writes clears what a slot's place held before. One writer at a time, and no reader then.
+    """
 
-    @property
-    def n_series(self) -> int:
-        return len(self._codes)
+    def __init__(self, n_slots: int = HISTORY) -> None:
+        self._codes = np.empty((0, n_slots), dtype=np.uint16)
 
     @property
     def n_slots(self) -> int:
         return int(self._codes.shape[1])
 
-    def part(self, rows: slice) -> WarmHistory:
-        """Some series alone, for reading: nothing is copied."""
-        some = WarmHistory(0, self.n_slots)
-        some._codes, some._scale, some._next = self._codes[rows], self._scale[rows], self._next
+    def part(self, rows: Ints) -> WarmHistory:
+        """A copy of some rows alone, for reading elsewhere."""
+        some = WarmHistory(self.n_slots)
+        some._codes = self._codes[rows]
         return some
 
-    def append(self, demand: F32 | F64) -> None:
-        """The next slot of every series (N,), in their unit; NaN or negative: not known."""
-        known = demand >= 0
-        value = np.where(known, demand, 0).astype(np.float32)
-        grown = np.flatnonzero(value > self._scale)
-        if len(grown):
-            # Room above, so that a rising series is not coded anew with every slot.
-            scale = value[grown] * 1.5
-            old = self._codes[grown]
-            ratio = self._scale[grown] / scale
-            recoded = np.rint(old * ratio[:, None]).astype(np.uint16)
-            self._codes[grown] = np.where(old == _MISSING, _MISSING, recoded)
-            self._scale[grown] = scale
-        code = np.rint(value * (_TOP / np.maximum(self._scale, 1e-30)))
-        self._codes[:, self._next] = np.where(known, code, _MISSING)
-        self._next = (self._next + 1) % self.n_slots
+    def reserve(self, n_rows: int) -> None:
+        """Room for rows 0 to `n_rows`, new ones not known; grows by an eighth at least."""
+        room = len(self._codes)
+        if n_rows > room:
+            codes = np.full((max(n_rows, room + room // 8), self.n_slots), _MISSING, np.uint16)
+            codes[:room] = self._codes
+            self._codes = codes
 
-    def fill(self, rows: Ints | slice, values: F32) -> None:
-        """Set the whole past of some series, (n, n_slots) oldest first, as from a store."""
-        top = np.nan_to_num(values).max(axis=1, initial=0)
-        self._scale[rows] = top
-        unit = _TOP / np.maximum(top, 1e-30)
-        codes = np.where(values >= 0, np.rint(np.nan_to_num(values) * unit[:, None]), _MISSING)
-        self._codes[rows] = np.roll(codes.astype(np.uint16), self._next, axis=1)
+    def clear(self, first: int, n_slots: int) -> None:
+        """Nothing is known in slots [first, first + n_slots), of any row."""
+        for columns, _ in self._columns(first, n_slots):
+            self._codes[:, columns] = _MISSING
 
-    def values(self, rows: Ints | slice) -> F32:
-        """The past of some series, (n, n_slots) oldest first."""
-        codes = self._codes[rows]
-        ordered = np.concatenate([codes[:, self._next :], codes[:, : self._next]], axis=1)
-        found: F32 = ordered * (self._scale[rows] / np.float32(_TOP))[:, None]
-        found[ordered == _MISSING] = np.nan
-        return found
+    def write(self, rows: Ints, first: int, values: F32, censored: Bools | None = None) -> None:
+        """Slots from `first` on of some rows, (n, k); NaN or negative: not known."""
+        for start in range(0, len(rows), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            codes = _coded(values[some], None if censored is None else censored[some])
+            for columns, part in self._columns(first, codes.shape[1]):
+                self._codes[rows[some], columns] = codes[:, part]
+
+    def read(self, rows: Ints, first: int, n_slots: int) -> tuple[F32, Bools]:
+        """Values and marks of slots [first, first + n_slots), (n, n_slots)."""
+        if n_slots > self.n_slots:
+            raise ValueError(f"{n_slots} slots in a history of {self.n_slots}")
+        values = np.empty((len(rows), n_slots), dtype=np.float32)
+        censored = np.empty(values.shape, dtype=bool)
+        _decode(self._codes, rows, first % self.n_slots, _VALUE, values, censored)
+        return values, censored
+
+    def _columns(self, first: int, n_slots: int) -> Iterator[tuple[slice, slice]]:
+        """Where slots are kept, in one stretch or two, and which of them."""
+        if n_slots > self.n_slots:
+            raise ValueError(f"{n_slots} slots in a history of {self.n_slots}")
+        at = first % self.n_slots
+        before = min(n_slots, self.n_slots - at)
+        yield slice(at, at + before), slice(0, before)
+        if before < n_slots:
+            yield slice(0, n_slots - before), slice(before, n_slots)
+
+
+def _coded(values: F32, censored: Bools | None) -> Codes:
+    # The comparison is false for NaN as well.
+    known = np.where(values >= 0, np.minimum(values, LARGEST), np.float32(np.nan))
+    codes = np.abs(known / UNIT).astype(np.float16).view(np.uint16)
+    return codes if censored is None else codes | (censored * np.uint16(_MARK))
+
+
+@compiled
+def _decode(codes: Codes, rows: Ints, at: int, value: F32, values: F32, censored: Bools) -> None:
+    width = codes.shape[1]
+    for i in range(len(rows)):
+        row = codes[rows[i]]
+        column = at
+        for k in range(values.shape[1]):
+            code = row[column]
+            values[i, k] = value[code]
+            censored[i, k] = code >= 0x8000
+            column = column + 1 if column + 1 < width else 0

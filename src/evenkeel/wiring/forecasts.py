@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from evenkeel.adapters.clock import SystemClock
+from evenkeel.adapters.cluster.workers import RayWorkers
 from evenkeel.adapters.disk.document import JsonDocument
 from evenkeel.adapters.history.parquet import ParquetHistory
 from evenkeel.adapters.history.shelf import ParquetShelf
@@ -22,9 +25,12 @@ from evenkeel.controller.watch import Watch
 from evenkeel.domain.panel import DAY_S, Panel
 from evenkeel.domain.resources import Resource
 from evenkeel.forecast.catalogue import forecaster
+from evenkeel.forecast.workers import Threads
 from evenkeel.ports import Clock
 from evenkeel.ports_history import PanelSource
 from evenkeel.ports_store import Store
+
+MOST_THREADS: Final = 4
 
 
 def build_forecasts(
@@ -75,6 +81,8 @@ def build_forecasts(
         history=history,
         rollups=rollups,
         watch=watch,
+        workers=Threads(n_threads(settings)),
+        cluster=RayWorkers(settings.ray_address) if settings.ray_address else None,
     )
 
 
@@ -89,6 +97,10 @@ def training_options(
         *(("--model", settings.retrain_model) if settings.retrain_model else ()),
         *(("--config", str(config_file.absolute())) if config_file else ()),
     )
+
+
+def n_threads(settings: ForecastConfig) -> int:
+    return settings.n_threads or min(MOST_THREADS, len(os.sched_getaffinity(0)))
 
 
 def history_dir(settings: ForecastConfig, controller: ControllerConfig) -> Path:

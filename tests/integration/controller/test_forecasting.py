@@ -57,3 +57,4 @@ def test_after_any_number_of_kills_every_slot_is_there_once(tmp_path: Path) -> N
         code, _ = controller.stop()
     assert code == 0
     assert not list((tmp_path / "history").rglob(".*.partial"))
+    assert (tmp_path / "forecasts" / "calibration" / "cpu" / "empirical.npz").exists()

@@ -19,11 +19,13 @@ from tests.history_data import (
     a_rollup,
 )
 
+from evenkeel.adapters.history.shelf import ParquetShelf
 from evenkeel.adapters.store.store import SqlStore
 from evenkeel.config import ForecastConfig
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.ingest import Ingest
 from evenkeel.controller.rollup import RollUps
+from evenkeel.controller.serving import new_tracker
 from evenkeel.domain.errors import ForecastUnavailable, HistoryUnavailable, ModelCorrupt
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import AXIS, Resource
@@ -280,7 +282,7 @@ class TestForecasts:
         service.run()
         assert service.vector(VmId("vm1")).demands[CPU].model == ids[1]
         assert service.vector(VmId("vm1")).demands[Resource.NET].model == "empirical"
-        service._loaded.clear()
+        service._serving._loaded.clear()
         whole = registry.blob
 
         def damaged(model_id: str) -> bytes:
@@ -380,3 +382,81 @@ class TestForecasts:
         clock.now_s = T0 + 3 * DAY_S
         a_service(store, history, registry, clock, retention_days=1).run()
         assert not history.slots(T0, T0 + DAY_S)
+
+
+def run_slots(service: ForecastService, history: MemoryHistory, clock: ManualClock, slots) -> None:
+    rng = np.random.default_rng(2)
+    for slot in slots:
+        history.append(a_rollup(slot, {f"vm{k}": rng.gamma(2.0 + slot / 9) for k in range(40)}))
+        clock.now_s = T0 + (slot + 1) * 300 + 20
+        service.run()
+
+
+class TestCalibrationSurvives:
+    """What the calibration learnt goes on after a restart."""
+
+    def shift(self, service: ForecastService) -> np.ndarray:
+        return service._serving._trackers[CPU][1].calibration.shift
+
+    def test_a_restart_changes_nothing(
+        self,
+        store: SqlStore,
+        history: MemoryHistory,
+        registry: MemoryRegistry,
+        clock: ManualClock,
+        tmp_path: Path,
+    ) -> None:
+        shelf = ParquetShelf(tmp_path / "forecasts")
+        through = a_service(store, history, registry, clock, shelf)
+        run_slots(through, history, clock, range(31))  # kept with slots 0, 6, ... 30
+        learnt = self.shift(through).copy()
+        assert np.abs(learnt).max() > 0
+        again = a_service(store, history, registry, clock, ParquetShelf(tmp_path / "forecasts"))
+        run_slots(again, history, clock, [31])
+        run_slots(through, history, clock, [31])
+        known = shelf.calibration(CPU, "empirical")
+        assert known is not None
+        tracker = new_tracker(again._targets)
+        tracker.load(known, again._targets, 300.0)
+        np.testing.assert_array_equal(tracker.calibration.shift, learnt)
+        moved = np.abs(self.shift(again) - learnt).max()
+        assert 0 < moved < 0.2
+        assert events(store) == []
+
+    def test_of_another_model_it_starts_anew_and_goes_on_when_the_former_serves_again(
+        self,
+        store: SqlStore,
+        service: ForecastService,
+        history: MemoryHistory,
+        registry: MemoryRegistry,
+        clock: ManualClock,
+    ) -> None:
+        run_slots(service, history, clock, range(31))
+        learnt = self.shift(service).copy()
+        info = a_model(b'{"window_s": 3600, "pools": {}}')
+        registry.add(info, b'{"window_s": 3600, "pools": {}}')
+        registry.promote(info.id)
+        run_slots(service, history, clock, [31])
+        assert np.abs(self.shift(service)).max() == 0
+        registry.rollback(CPU)
+        run_slots(service, history, clock, [32])
+        assert np.abs(self.shift(service) - learnt).max() < np.abs(learnt).max()
+
+    @pytest.mark.parametrize("damage", [b"", b"PK", b"not an archive at all"])
+    def test_a_damaged_one_is_told_once_and_started_anew(
+        self,
+        store: SqlStore,
+        history: MemoryHistory,
+        registry: MemoryRegistry,
+        clock: ManualClock,
+        damage: bytes,
+    ) -> None:
+        shelf = MemoryShelf()
+        run_slots(a_service(store, history, registry, clock, shelf), history, clock, range(10))
+        shelf.calibrations[CPU, "empirical"] = damage
+        again = a_service(store, history, registry, clock, shelf)
+        run_slots(again, history, clock, range(10, 20))
+        assert events(store).count("forecast_failed") == 1
+        assert again.trouble() == []
+        assert again.vector(VmId("vm1")).demands[CPU].model == "empirical"
+        assert shelf.calibrations[CPU, "empirical"] != damage

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from evenkeel.domain.errors import ModelCorrupt
 from evenkeel.domain.panel import Panel
 from evenkeel.domain.resources import Resource
 from evenkeel.forecast.base import LEVELS, Forecast, Targets
@@ -132,3 +133,48 @@ def test_a_forecast_without_spread_stays_as_it_is():
     sure = believed(known, 0.0)
     shifted = Calibration(np.ones_like(Calibration.none(3).shift)).apply(sure)
     np.testing.assert_array_equal(shifted.values, sure.values)
+
+
+def saved() -> bytes:
+    rng = np.random.default_rng(8)
+    values = rng.normal(100, 10, (N, 60)).astype(np.float32)
+    tracker = Tracker(3)
+    for slot in range(20, 60):
+        tracker.follow(panel_until(values, slot), believed(panel_until(values, slot), 4.0))
+    return tracker.save()
+
+
+def test_saved_and_loaded_it_learns_the_same_from_what_comes_true():
+    values = np.random.default_rng(9).normal(100, 10, (N, 80)).astype(np.float32)
+    trackers = [Tracker(3), Tracker(3)]
+    for tracker in trackers:
+        tracker.load(saved(), TARGETS, 300.0)
+    trackers[1].load(trackers[1].save(), TARGETS, 300.0)
+    for tracker in trackers:
+        assert len(tracker.vms) == N
+        tracker.learn(panel_until(values, 70))
+    first, second = (tracker.calibration.shift for tracker in trackers)
+    np.testing.assert_array_equal(first, second)
+    assert trackers[0].save() == trackers[1].save()
+
+
+def test_of_other_targets_or_slots_it_starts_anew():
+    for targets, step_s in ((Targets((1, 4), (2,)), 300.0), (TARGETS, 60.0), (Targets((1,)), 300)):
+        tracker = Tracker(len(targets.horizons + targets.windows))
+        tracker.load(saved(), targets, step_s)
+        assert not tracker.vms
+        assert not tracker.calibration.shift.any()
+
+
+def test_damage_is_told_and_changes_nothing():
+    rng = np.random.default_rng(10)
+    blob = saved()
+    for _ in range(60):
+        damaged = bytearray(blob)
+        damaged[rng.integers(len(blob))] ^= 1 << int(rng.integers(8))
+        tracker = Tracker(3)
+        for damage in (bytes(damaged), blob[: rng.integers(len(blob))]):
+            try:
+                tracker.load(damage, TARGETS, 300.0)
+            except ModelCorrupt:
+                assert not tracker.vms

@@ -8,7 +8,8 @@ import pytest
 from evenkeel.domain.panel import Panel
 from evenkeel.domain.resources import Resource
 from evenkeel.forecast.base import Targets
-from evenkeel.forecast.features import CANDIDATES, DAY, describe, kind_of_series, truth
+from evenkeel.forecast.features import CANDIDATES, describe, kind_of_series, truth
+from evenkeel.forecast.kin import DAY
 from panels import fleet
 
 TARGETS = Targets(horizons=(1, 12), windows=(6,))

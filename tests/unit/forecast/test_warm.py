@@ -3,43 +3,68 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evenkeel.forecast.warm import WarmHistory
+from evenkeel.forecast.warm import LARGEST, WarmHistory
+
+N, WIDTH = 3, 10
+ALL = np.arange(N)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(
+    st.integers(0, 10**9),
     st.lists(
-        st.lists(st.one_of(st.just(float("nan")), st.floats(0, 1e6)), min_size=3, max_size=3),
+        st.tuples(
+            st.integers(1, WIDTH),
+            st.lists(st.floats(0, 1e7, width=32), min_size=N * WIDTH, max_size=N * WIDTH),
+        ),
         min_size=1,
-        max_size=25,
-    )
+        max_size=8,
+    ),
 )
-def test_the_newest_slots_come_back_in_order(slots):
-    warm = WarmHistory(3, n_slots=10)
-    for slot in slots:
-        warm.append(np.array(slot))
-    wanted = np.full((10, 3), np.nan)
-    wanted[-len(slots[-10:]) :] = slots[-10:]
-    got = warm.values(slice(0, 3)).T
-    top = np.nanmax(np.array([*slots, [0.0] * 3]), axis=0)
-    np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
-    # each time a series outgrows its scale its past is rounded once more
-    assert (np.abs(np.nan_to_num(got - wanted)) <= top * 1e-3 + 1e-9).all()
+def test_the_newest_slots_come_back_in_order(first, pieces):
+    warm = WarmHistory(WIDTH)
+    warm.reserve(N)
+    wanted = np.full((N, WIDTH), np.nan, np.float32)
+    held = np.zeros(wanted.shape, bool)
+    for width, numbers in pieces:
+        values = np.array(numbers, np.float32).reshape(N, WIDTH)[:, :width]
+        values[values == 7] = np.nan
+        marks = values % 2 >= 1
+        warm.write(ALL, first, values, marks)
+        wanted = np.concatenate([wanted, values], axis=1)[:, -WIDTH:]
+        held = np.concatenate([held, marks], axis=1)[:, -WIDTH:]
+        first += width
+    got, marked = warm.read(ALL, first - WIDTH, WIDTH)
+    np.testing.assert_allclose(got, wanted, rtol=2**-11, atol=1e-5)
+    np.testing.assert_array_equal(marked, held)
 
 
-def test_filling_and_appending_agree():
-    values = np.random.default_rng(0).gamma(2, 3, (5, 12)).astype(np.float32)
-    filled, appended = WarmHistory(5, 12), WarmHistory(5, 12)
-    filled.fill(slice(0, 5), values)
-    for slot in values.T:
-        appended.append(slot)
-    np.testing.assert_allclose(filled.values(slice(0, 5)), values, atol=values.max() * 2e-5)
-    np.testing.assert_allclose(appended.values(slice(0, 5)), values, atol=values.max() * 2e-4)
+def test_a_slot_that_is_cleared_is_not_known_and_others_stay():
+    warm = WarmHistory(4)
+    warm.reserve(2)
+    warm.write(np.array([1, 0]), 5, np.arange(8, dtype=np.float32).reshape(2, 4))
+    warm.clear(7, 2)
+    got, _ = warm.read(np.array([0, 1]), 5, 4)
+    np.testing.assert_array_equal(got, [[4, 5, np.nan, np.nan], [0, 1, np.nan, np.nan]])
+    warm.reserve(5)
+    got, _ = warm.read(np.array([0, 4]), 5, 2)
+    np.testing.assert_array_equal(got, [[4, 5], [np.nan, np.nan]])
 
 
-def test_negative_demand_is_not_known():
-    warm = WarmHistory(1, 2)
-    warm.append(np.array([-1.0]))
-    assert np.isnan(warm.values(slice(0, 1))).all()
+def test_odd_values():
+    warm = WarmHistory(6)
+    warm.reserve(1)
+    warm.write(np.array([0]), 0, np.array([[-1, -0.0, np.inf, 1e9, 2048, 1 / 3]], np.float32))
+    got, held = warm.read(np.array([0]), 0, 6)
+    np.testing.assert_allclose(got[0], [np.nan, 0, LARGEST, LARGEST, 2048, 1 / 3], rtol=2**-11)
+    assert not np.signbit(got[0, 1])
+    assert not held.any()
+
+
+def test_no_more_slots_than_there_are():
+    with pytest.raises(ValueError, match="5 slots in a history of 4"):
+        WarmHistory(4).clear(0, 5)

@@ -1,9 +1,15 @@
-"""The latest forecasts as Parquet, one file a resource: `<root>/cpu.parquet`."""
+"""The latest forecasts as Parquet, one file a resource: `<root>/cpu.parquet`.
+
+Calibrations lie beside them, one file a model: `<root>/calibration/cpu/<model>.npz`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,8 +19,10 @@ from evenkeel.adapters.history import arrow
 from evenkeel.adapters.history.columns import write_tables
 from evenkeel.domain.errors import HistoryUnavailable
 from evenkeel.domain.rdv import FleetDemand
-from evenkeel.domain.resources import AXIS
+from evenkeel.domain.resources import AXIS, Resource
 
+CALIBRATIONS: Final = 4
+"""So many models of a resource are remembered: who served lately may serve again."""
 _log = logging.getLogger(__name__)
 
 
@@ -23,8 +31,9 @@ class ParquetShelf:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        if root.is_dir():
-            sweep(root)
+        for folder in (root, *(self._calibrations(resource) for resource in AXIS)):
+            if folder.is_dir():
+                sweep(folder)
 
     def save(self, demand: FleetDemand) -> None:
         table = arrow.to_table(demand)
@@ -48,3 +57,29 @@ class ParquetShelf:
             if demand is not None and demand.resource is resource:
                 found.append(demand)
         return found
+
+    def keep_calibration(self, resource: Resource, model: str, blob: bytes) -> None:
+        folder = self._calibrations(resource)
+        with _translated("written"):
+            write_whole(folder / f"{model}.npz", lambda file: file.write(blob))
+            files = sorted(folder.glob("[!.]*.npz"), key=lambda path: path.stat().st_mtime_ns)
+            for path in files[:-CALIBRATIONS]:
+                path.unlink(missing_ok=True)
+
+    def calibration(self, resource: Resource, model: str) -> bytes | None:
+        with _translated("read"):
+            try:
+                return (self._calibrations(resource) / f"{model}.npz").read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def _calibrations(self, resource: Resource) -> Path:
+        return self._root / "calibration" / resource.value
+
+
+@contextlib.contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HistoryUnavailable(f"the calibration could not be {what}: {error}") from error
