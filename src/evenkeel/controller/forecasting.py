@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from evenkeel.config import ForecastConfig
-from evenkeel.controller.profiling import Profiler
+from evenkeel.controller.profiling import PROFILE_VMS, Profiler
 from evenkeel.controller.rollup import RollUps
 from evenkeel.controller.serving import Serving
 from evenkeel.controller.warmth import WarmPanels
@@ -234,12 +234,16 @@ class ForecastService:
             lately = warm.panel(slice(None), slots_looked_at(fleet.step_s))
             self._try(f"watch_{resource.value}", partial(self.watch.see, lately, fleet, said.raw))
         if self._profiler.due(resource, end_s):
-            self._try(f"profiles_{resource.value}", lambda: self._profile(resource, end_s))
+            look = partial(self._profile, resource, fleet.ids, end_s)
+            self._try(f"profiles_{resource.value}", look)
 
-    def _profile(self, resource: Resource, end_s: int) -> None:
+    def _profile(self, resource: Resource, vms: Sequence[str], end_s: int) -> None:
         start_s = self._profiler.span_s(end_s, self._settings.slot_s)
-        panel = self._source.panel(resource, start_s, end_s)
-        self._profiler.learn(dataclasses.replace(panel, calendar=self._calendar))
+        pieces = (vms[i : i + PROFILE_VMS] for i in range(0, len(vms), PROFILE_VMS))
+        panels = (self._source.panel(resource, start_s, end_s, some) for some in pieces)
+        self._profiler.learn(
+            resource, (dataclasses.replace(panel, calendar=self._calendar) for panel in panels)
+        )
 
     def _show(self, fleet: FleetDemand) -> None:
         self._latest[fleet.resource] = _Latest(fleet, {vm: k for k, vm in enumerate(fleet.ids)})

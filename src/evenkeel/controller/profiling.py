@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,13 +16,15 @@ from evenkeel.forecast.profiles import Profiles, profile
 PROFILE_EVERY_S: Final = 3600.0
 PROFILE_DAYS: Final = 14.0
 """Weekdays need two weeks to be told apart."""
+PROFILE_VMS: Final = 16_384
+"""Read at once: 260 MB of slots of five minutes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Latest:
-    ids: tuple[str, ...]
-    row_of: dict[str, int]
-    profiles: Profiles
+    """Of each VM the profiles that it is among, and its row there."""
+
+    row_of: dict[str, tuple[Profiles, int]]
     until_s: float
 
 
@@ -39,20 +42,19 @@ class Profiler:
         """Where the history to look at begins."""
         return int(end_s - PROFILE_DAYS * DAY_S // step_s * step_s)
 
-    def learn(self, panel: Panel) -> None:
-        if not panel.n_series:  # the first VMs shall not wait for an hour
-            return
-        latest = self._latest.get(panel.resource)
-        previous = None
-        if latest is not None:
-            at = np.array([latest.row_of.get(vm, -1) for vm in panel.ids], dtype=np.intp)
-            previous = np.where(at >= 0, latest.profiles.labels[at], UNKNOWN)
-        self._latest[panel.resource] = _Latest(
-            panel.ids,
-            {vm: i for i, vm in enumerate(panel.ids)},
-            profile(panel, previous),
-            panel.end_s,
-        )
+    def learn(self, resource: Resource, panels: Iterable[Panel]) -> None:
+        """From a fleet in pieces: one is in memory at a time."""
+        former = self._latest.get(resource)
+        found: dict[str, tuple[Profiles, int]] = {}
+        until_s = -np.inf
+        for panel in panels:
+            before = [former.row_of.get(vm) if former else None for vm in panel.ids]
+            labels = [UNKNOWN if one is None else int(one[0].labels[one[1]]) for one in before]
+            profiles = profile(panel, np.array(labels, dtype=np.intp))
+            found |= {vm: (profiles, i) for i, vm in enumerate(panel.ids)}
+            until_s = panel.end_s
+        if found:  # the first VMs shall not wait for an hour
+            self._latest[resource] = _Latest(found, until_s)
 
     def of(self, vm: str, name: str | None) -> dict[Resource, Profile]:
         """Profiles of a VM, by its id or by the name that the source of history knows it by."""
@@ -61,7 +63,8 @@ class Profiler:
             latest = self._latest.get(resource)
             if latest is None:
                 continue
-            row = latest.row_of.get(vm, latest.row_of.get(name) if name else None)
-            if row is not None:
-                found[resource] = latest.profiles[row]
+            at = latest.row_of.get(vm) or (latest.row_of.get(name) if name else None)
+            if at is not None:
+                profiles, row = at
+                found[resource] = profiles[row]
         return found

@@ -22,7 +22,7 @@ def panel(*ids: str, until_s: float = SLOTS * 300.0) -> Panel:
 
 def test_a_daily_vm_is_told_by_id_or_name():
     profiler = Profiler()
-    profiler.learn(panel("id-a", "b"))
+    profiler.learn(Resource.CPU, [panel("id-a", "b")])
     found = profiler.of("id-a", "a")[Resource.CPU]
     assert found.label is Behaviour.DIURNAL
     assert set(found.peak_hours) >= {9, 10}
@@ -34,7 +34,7 @@ def test_it_is_due_each_hour_and_when_the_clock_went_back():
     profiler = Profiler()
     end_s = SLOTS * 300.0
     assert profiler.due(Resource.CPU, end_s)
-    profiler.learn(panel("a"))
+    profiler.learn(Resource.CPU, [panel("a")])
     assert not profiler.due(Resource.CPU, end_s + PROFILE_EVERY_S - 300)
     assert profiler.due(Resource.CPU, end_s + PROFILE_EVERY_S)
     assert profiler.due(Resource.CPU, end_s - 300)
@@ -44,10 +44,10 @@ def test_it_is_due_each_hour_and_when_the_clock_went_back():
 
 def test_vms_that_come_and_go_keep_their_own_labels():
     profiler = Profiler()
-    profiler.learn(panel("a", "b"))
-    profiler.learn(panel("new", "b", until_s=SLOTS * 300.0 + 3600))
+    profiler.learn(Resource.CPU, [panel("a"), panel("b")])
+    profiler.learn(Resource.CPU, [panel("new", "b", until_s=SLOTS * 300.0 + 3600)])
     assert profiler.of("a", None) == {}
     assert profiler.of("b", None)[Resource.CPU].label is Behaviour.DIURNAL
-    profiler.learn(panel())
-    profiler.learn(panel("b"))
+    profiler.learn(Resource.CPU, [panel()])
+    profiler.learn(Resource.CPU, [panel("b")])
     assert profiler.of("b", None)[Resource.CPU].label is Behaviour.DIURNAL
