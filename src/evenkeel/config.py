@@ -11,6 +11,7 @@ import datetime
 import os
 import socket
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -19,6 +20,7 @@ from msgspec import Meta
 
 from evenkeel.domain.errors import ConfigInvalid
 from evenkeel.domain.ids import VmId
+from evenkeel.domain.panel import Calendar, Event
 from evenkeel.domain.plan import ActionKind
 from evenkeel.domain.policy import PairThreshold, Policy
 
@@ -173,6 +175,17 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Policy(**settings)
 
 
+class EventConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[forecast.events]]`: a stretch known beforehand to be special: a sale, a batch run.
+
+    Times without an offset are in `forecast.time_zone`.
+    """
+
+    start: datetime.datetime
+    end: datetime.datetime
+    name: str = ""
+
+
 class ForecastConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[forecast]`: telemetry history and demand forecasts in the controller."""
 
@@ -216,6 +229,9 @@ class ForecastConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     holidays: Annotated[
         tuple[datetime.date, ...], Meta(description="Days (YYYY-MM-DD) unlike others of the week.")
     ] = ()
+    events: Annotated[
+        tuple[EventConfig, ...], Meta(description="Stretches of time unlike others.")
+    ] = ()
     retrain: Annotated[
         bool, Meta(description="Whether the controller trains models anew (needs evenkeel[ml]).")
     ] = True
@@ -239,6 +255,16 @@ class ForecastConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if 86400 % self.slot_s:
             raise ValueError(f"slot_s {self.slot_s} does not divide a day")
+
+    def calendar(self) -> Calendar:
+        """What is known ahead of the fleet's days. Raises ConfigInvalid for an unknown zone."""
+        days = Calendar(self.time_zone, frozenset(self.holidays))
+
+        def utc_s(when: datetime.datetime) -> float:
+            return (when if when.tzinfo else when.replace(tzinfo=days.zone)).timestamp()
+
+        events = tuple(Event(utc_s(e.start), utc_s(e.end), e.name) for e in self.events)
+        return replace(days, events=events)
 
 
 class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

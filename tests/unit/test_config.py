@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from evenkeel.config import load, parse_cpu_list
@@ -25,6 +26,26 @@ def test_the_environment_wins_over_the_file(tmp_path):
     config = load(path, {"EVENKEEL_AGENT__TICK_S": "2", "EVENKEEL_URL": "http://c:1"})
     assert (config.agent.tick_s, config.agent.host_id) == (2.0, "h1")
     assert config.client.url == "http://c:1"
+
+
+def test_days_and_events_are_those_of_the_fleets_time_zone(tmp_path):
+    text = """
+    [forecast]
+    time_zone = "Europe/Berlin"
+    holidays = ["2026-12-25"]
+    [[forecast.events]]
+    name = "sale"
+    start = 2026-11-27T08:00:00
+    end = 2026-11-27T12:00:00Z
+    """
+    calendar = load(written(tmp_path, text), {}).forecast.calendar()
+    eight, nine, christmas = 1_795_762_800, 1_795_766_400, 1_798_153_200
+    rows = calendar.at(np.array([eight - 1, eight, nine, eight + 5 * 3600, christmas], float))
+    assert rows.is_event.tolist() == [False, True, True, False, False]
+    assert rows.is_holiday.tolist() == [False] * 4 + [True]
+    assert rows.hour[1] == 8
+    with pytest.raises(ConfigInvalid, match="unknown time zone"):
+        load(written(tmp_path, '[forecast]\ntime_zone = "Mars/Base"'), {}).forecast.calendar()
 
 
 def test_pairs_may_have_thresholds_and_actions_may_be_ruled_out(tmp_path):

@@ -15,7 +15,7 @@ from evenkeel.cli.output import err
 from evenkeel.config import Config
 from evenkeel.domain.errors import EvenkeelError, HistoryTooShort
 from evenkeel.domain.model import Horizon, ModelInfo, model_id
-from evenkeel.domain.panel import DAY_S, Calendar, Panel
+from evenkeel.domain.panel import DAY_S, Panel
 from evenkeel.domain.resources import SPECS, Resource
 from evenkeel.forecast import short_fit
 from evenkeel.forecast.base import FittedForecaster, Forecaster, Targets
@@ -66,7 +66,7 @@ def reader(settings: Config, history: ParquetHistory, days: float, step_s: int) 
 
     What it gives raises HistoryTooShort.
     """
-    calendar = Calendar(settings.forecast.time_zone, frozenset(settings.forecast.holidays))
+    calendar = settings.forecast.calendar()
 
     def read(resource: Resource) -> Panel:
         now_s = int(time.time()) // step_s * step_s

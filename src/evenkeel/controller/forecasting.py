@@ -28,7 +28,6 @@ from evenkeel.domain.deviation import DemandDeviation
 from evenkeel.domain.errors import EvenkeelError, ForecastUnavailable
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.ids import VmId
-from evenkeel.domain.panel import Calendar
 from evenkeel.domain.profile import Profile
 from evenkeel.domain.rdv import DemandVector, FleetDemand, ResourceDemand
 from evenkeel.domain.resources import AXIS, Resource
@@ -102,7 +101,7 @@ class ForecastService:
         self._settings = settings
         self._history = history
         self._rollups = rollups
-        self._calendar = Calendar(settings.time_zone, frozenset(settings.holidays))
+        self._calendar = settings.calendar()
         self._targets = _targets(settings)
         self._pass = threading.Lock()
         self._profiler = Profiler()

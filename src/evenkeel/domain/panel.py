@@ -42,11 +42,15 @@ class Calendar:
     def __post_init__(self) -> None:
         _zone(self.time_zone)
 
+    @property
+    def zone(self) -> ZoneInfo:
+        return _zone(self.time_zone)
+
     def at(self, when_s: F64) -> CalendarRows:
         """Local calendar facts at UTC instants `when_s` (T,)."""
         # The offset changes at whole hours or rarer, so it is asked once for each hour.
         hours, back = np.unique(np.floor(when_s / 3600), return_inverse=True)
-        zone = _zone(self.time_zone)
+        zone = self.zone
         local = [datetime.fromtimestamp(h * 3600, UTC).astimezone(zone) for h in hours.tolist()]
         offset_s = np.array([(t.utcoffset() or timedelta()).total_seconds() for t in local])
         day_off = np.array([t.date() in self.holidays for t in local], dtype=bool)
