@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -110,8 +111,7 @@ def _trained(
     net: BlendNet | None = None
     optimiser: torch.optim.Optimizer | None = None
     levels = torch.tensor(LEVELS)
-    for epoch in range(training.epochs):
-        rows = draw(epoch)
+    for epoch, rows in enumerate(_drawn(draw, training.epochs)):
         inputs = _tensors(rows.features)
         truth, known = torch.from_numpy(np.nan_to_num(rows.truth)), ~np.isnan(rows.truth)
         seen, held_back = torch.from_numpy(known).float(), torch.from_numpy(rows.censored).float()
@@ -148,6 +148,17 @@ def _trained(
     if net is None:
         raise ValueError("training needs at least one epoch")
     return _to_onnx(net.eval(), [part[:2] for part in inputs])
+
+
+def _drawn(draw: Callable[[int], Rows], n: int) -> Iterator[Rows]:
+    """`draw(0)` to `draw(n - 1)`, the next one while the one before is learnt from."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = [pool.submit(draw, 0)]
+        for epoch in range(1, n + 1):
+            rows = coming.pop().result()
+            if epoch < n:
+                coming.append(pool.submit(draw, epoch))
+            yield rows
 
 
 def _tensors(features: Features) -> list[Tensor]:
