@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,10 +27,16 @@ from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.ingest import Ingest
 from evenkeel.controller.rollup import RollUps
 from evenkeel.controller.serving import new_tracker
-from evenkeel.domain.errors import ForecastUnavailable, HistoryUnavailable, ModelCorrupt
+from evenkeel.domain.errors import (
+    ClusterLost,
+    ForecastUnavailable,
+    HistoryUnavailable,
+    ModelCorrupt,
+)
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import AXIS, Resource
 from evenkeel.forecast.empirical import Empirical, FittedEmpirical
+from evenkeel.forecast.workers import IN_TURN
 
 CPU = Resource.CPU
 seqs = itertools.count(1)
@@ -193,7 +200,22 @@ def service(
     return a_service(store, history, registry, clock)
 
 
-def a_service(store, history, registry, clock, shelf=None, **settings) -> ForecastService:
+class Cluster:
+    """A cluster that can be reached, or not."""
+
+    def __init__(self) -> None:
+        self.is_there, self.n_asked = True, 0
+
+    def map(self, do, items, report=lambda *_: None):
+        self.n_asked += 1
+        if not self.is_there:
+            raise ClusterLost("the cluster is gone")
+        return IN_TURN.map(pickle.loads(pickle.dumps(do)), pickle.loads(pickle.dumps([*items])))
+
+
+def a_service(
+    store, history, registry, clock, shelf=None, cluster=None, **settings
+) -> ForecastService:
     return ForecastService(
         source=history,
         registry=registry,
@@ -204,6 +226,7 @@ def a_service(store, history, registry, clock, shelf=None, **settings) -> Foreca
         settings=ForecastConfig(context_hours=24, **settings),
         history=history,
         rollups=RollUps(store, history, clock, 300, 20.0, 24.0),
+        cluster=cluster,
     )
 
 
@@ -242,6 +265,27 @@ class TestForecasts:
         assert service.trouble() == []
         clock.now_s += 300
         assert service.run()
+
+    def test_a_cluster_forecasts_while_it_can_be_reached(
+        self,
+        store: SqlStore,
+        history: MemoryHistory,
+        registry: MemoryRegistry,
+        clock: ManualClock,
+        service: ForecastService,
+    ) -> None:
+        fill(history, 27)
+        cluster = Cluster()
+        there = a_service(store, history, registry, clock, cluster=cluster)
+        for slot, is_there in ((24, True), (25, False), (26, True)):
+            clock.now_s, cluster.is_there, cluster.n_asked = T0 + slot * 300 + 20, is_there, 0
+            assert service.run()
+            assert there.run()
+            ours, theirs = (each.vector(VmId("vm1")).demands[CPU] for each in (service, there))
+            np.testing.assert_array_equal(ours.values, theirs.values)
+            assert cluster.n_asked == (4 if is_there else 1), "not again for each resource"
+            assert bool(there.trouble()) != is_there
+        assert events(store) == ["forecast_failed", "forecast_recovered"]
 
     def test_a_vm_that_was_silent_for_long_is_not_forecast(
         self, service: ForecastService, history: MemoryHistory, clock: ManualClock
