@@ -52,7 +52,8 @@ def test_after_any_number_of_kills_every_slot_is_there_once(tmp_path: Path) -> N
                 break
             time.sleep(0.2)
         assert answer.json()["resources"][0]["now"] == 1.0
-        assert controller.get("/v1/status").json()["problems"] == []
+        problems = controller.get("/v1/status").json()["problems"]
+        assert [each for each in problems if "silent" not in each] == []  # there is no agent here
     finally:
         code, _ = controller.stop()
     assert code == 0
