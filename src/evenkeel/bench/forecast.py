@@ -108,7 +108,7 @@ class _Made:
 def _pass(warm: WarmPanels, fitted: FittedForecaster, workers: Workers) -> Forecast:
     """What the controller does each slot: take in the new one, forecast, calibrate."""
     fleet = warm.advance(END_S + STEP_S)
-    tracker = new_tracker(TARGETS)
+    tracker = new_tracker(fleet.recent.resource, TARGETS)
     raw, forecast = fleet.forecast(fitted, TARGETS, workers, tracker)
     tracker.keep(raw)
     return forecast

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from evenkeel.controller.warmth import WarmFleet
-from evenkeel.domain.resources import Resource
+from evenkeel.domain.resources import SPECS, Resource
 from evenkeel.forecast.base import FittedForecaster, Forecast, Forecaster, Targets
 from evenkeel.forecast.calibration import Tracker
 from evenkeel.forecast.empirical import NAME as BUILT_IN
@@ -110,7 +110,7 @@ class Serving:
         known = self._trackers.get(resource)
         if known is not None and known[0] == model:
             return known[1]
-        tracker = new_tracker(self._targets)
+        tracker = new_tracker(resource, self._targets)
         self._trackers[resource] = (model, tracker)
 
         def restore() -> None:
@@ -133,5 +133,6 @@ class Serving:
         return fitted
 
 
-def new_tracker(targets: Targets) -> Tracker:
-    return Tracker(len(targets.horizons + targets.windows), LEARN_EVERY_S, LEARN_FROM)
+def new_tracker(resource: Resource, targets: Targets) -> Tracker:
+    n_targets = len(targets.horizons + targets.windows)
+    return Tracker(n_targets, SPECS[resource].shard, LEARN_EVERY_S, LEARN_FROM)

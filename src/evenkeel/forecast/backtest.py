@@ -13,6 +13,7 @@ import numpy as np
 
 from evenkeel.domain.arrays import F32, F64, Bools, Ints
 from evenkeel.domain.panel import Panel
+from evenkeel.domain.resources import SPECS
 from evenkeel.domain.trace import Trace
 from evenkeel.forecast.base import N_QUANTILES, Forecaster, Targets
 from evenkeel.forecast.calibration import Tracker
@@ -202,7 +203,8 @@ def run(
     fit_s, predict_s = clock() - began_s, 0.0
     values = np.empty((field.n_rows, len(targets.horizons), N_QUANTILES), dtype=np.float32)
     peaks = np.empty((field.n_rows, len(targets.windows), N_QUANTILES), dtype=np.float32)
-    tracker = Tracker(len(targets.horizons + targets.windows))
+    shard = SPECS[courses[0].trace.panel.resource].shard
+    tracker = Tracker(len(targets.horizons + targets.windows), shard)
     done = 0
     for c, slot, rows in field.blocks:
         known = courses[c].trace.known_at(slot, courses[c].history)

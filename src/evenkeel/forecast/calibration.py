@@ -7,8 +7,9 @@ values lay above, down when too few did: quantile tracking (Gibbs & Candes 2021;
 2023) of levels (Kuleshov et al. 2018). Whatever the world does, the long-run coverage of a group
 approaches the level at a speed of 1 / (rate x slots).
 
-Shifts are kept apart for each target and for groups by relative spread (calm to wild), so that calm
-VMs do not pay for wild ones.
+Shifts are kept apart for each target and for groups by relative spread (calm to wild), and for
+those whose spread is below the grain, a shard, say: idle VMs, of which there are many, do not
+decide what is said of busy ones.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from evenkeel.forecast.rows import held_out
 
 EDGES: Final = (0.1, 0.3, 0.8, 2.0)
 """Between groups: (q95 - q25) as a share of the median-ish level (q50 + q95) / 2."""
-N_GROUPS: Final = len(EDGES) + 1
-RATE: Final = 0.1
+N_GROUPS: Final = 2 * (len(EDGES) + 1)
+RATE: Final = 0.05
 """How much of an error of coverage one slot puts right, with as many rows as `FULL_ROWS`."""
 FULL_ROWS: Final = 200.0
 FIRST_UPPER: Final = 4
@@ -42,18 +43,22 @@ _NONE: Final = np.empty(0, dtype=np.float32)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """`shift` (G, K, Q) in logits of the level, for K targets: horizons, then windows."""
+    """`shift` (G, K, Q) in logits of the level, for K targets: horizons, then windows.
+
+    `grain`, in the unit of the forecasts: the least difference that anybody cares for.
+    """
 
     shift: F64
+    grain: float = 0.0
 
     @classmethod
-    def none(cls, n_targets: int) -> Calibration:
-        return cls(np.zeros((N_GROUPS, n_targets, N_QUANTILES)))
+    def none(cls, n_targets: int, grain: float = 0.0) -> Calibration:
+        return cls(np.zeros((N_GROUPS, n_targets, N_QUANTILES)), grain)
 
     def apply(self, forecast: Forecast) -> Forecast:
         """The forecast with its quantiles shifted; those of rows without any spread stay."""
         quantiles = _joined(forecast)
-        group, _ = _groups(quantiles)
+        group, _ = _groups(quantiles, self.grain)
         targets = np.arange(quantiles.shape[1])[None, :]
         wanted = _LOGITS + self.shift
         at = np.clip(np.searchsorted(_LOGITS, wanted) - 1, 0, N_QUANTILES - 2)
@@ -70,7 +75,7 @@ class Calibration:
         `raw` is the forecast before `apply`.
         """
         quantiles = _joined(raw)
-        group, spread = _groups(quantiles)
+        group, spread = _groups(quantiles, self.grain)
         targets = np.broadcast_to(np.arange(quantiles.shape[1]), group.shape)
         calibrated = _joined(self.apply(raw))
         # Rows without spread say nothing: a value that never moves is met exactly.
@@ -85,7 +90,7 @@ class Calibration:
         error = n_above / np.maximum(total, 1.0) - (1.0 - LEVELS.astype(np.float64))
         step = RATE * np.minimum(1.0, total / FULL_ROWS) * np.where(total > 0, error, 0.0)
         # Coverage changes by level x (1 - level) with each logit.
-        return Calibration(self.shift + step / (_EXACT * (1.0 - _EXACT)))
+        return replace(self, shift=self.shift + step / (_EXACT * (1.0 - _EXACT)))
 
 
 class Tracker:
@@ -97,9 +102,13 @@ class Tracker:
     """
 
     def __init__(
-        self, n_targets: int, spacing_s: float = 0.0, max_series: int | None = None
+        self,
+        n_targets: int,
+        grain: float = 0.0,
+        spacing_s: float = 0.0,
+        max_series: int | None = None,
     ) -> None:
-        self.calibration = Calibration.none(n_targets)
+        self.calibration = Calibration.none(n_targets, grain)
         self._spacing_s = spacing_s
         self._max_series = max_series
         self._kept_s = -np.inf
@@ -182,7 +191,7 @@ class Tracker:
             said = quantiles[ends[k] : ends[k + 1]]
             forecast = Forecast(vms, float(origins_s[k]), step_s, targets, said[:, :n], said[:, n:])
             self._waiting.append((forecast, learnt[k]))
-        self.calibration, self._kept_s = Calibration(shift), kept_s
+        self.calibration, self._kept_s = replace(self.calibration, shift=shift), kept_s
 
     def _thinned(self, raw: Forecast) -> Forecast:
         if self._max_series is None or len(raw.ids) <= self._max_series:
@@ -218,9 +227,10 @@ def _joined(forecast: Forecast) -> F32:
     return np.concatenate([forecast.values, forecast.peaks], axis=1)
 
 
-def _groups(quantiles: F32) -> tuple[Ints, F32]:
+def _groups(quantiles: F32, grain: float) -> tuple[Ints, F32]:
     """Group and spread of every row and target."""
     spread = quantiles[..., 7] - quantiles[..., 2]
     level = (quantiles[..., 3] + quantiles[..., 7]) / 2
     relative = spread / np.maximum(level, 1e-12)
-    return np.searchsorted(np.array(EDGES), relative), spread
+    wildness = np.searchsorted(np.array(EDGES), relative)
+    return wildness + np.where(spread < grain, 0, N_GROUPS // 2), spread

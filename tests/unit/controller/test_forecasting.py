@@ -460,7 +460,7 @@ class TestCalibrationSurvives:
         run_slots(through, history, clock, [31])
         known = shelf.calibration(CPU, "empirical")
         assert known is not None
-        tracker = new_tracker(again._targets)
+        tracker = new_tracker(CPU, again._targets)
         tracker.load(known, again._targets, 300.0)
         np.testing.assert_array_equal(tracker.calibration.shift, learnt)
         moved = np.abs(self.shift(again) - learnt).max()

@@ -47,9 +47,24 @@ def test_a_forecaster_that_is_too_sure_or_too_shy_is_put_right(spread):
         if slot > 130:
             late.append((values[:, slot : slot + 1] <= said.values[:, 0]).mean(axis=0))
             raw_late.append((values[:, slot : slot + 1] <= raw.values[:, 0]).mean(axis=0))
-    wrong = np.abs(np.mean(late, axis=0) - LEVELS)[FIRST_UPPER:]
-    assert wrong.max() < 0.02
-    assert np.abs(np.mean(raw_late, axis=0) - LEVELS)[FIRST_UPPER:].max() > 0.08
+    assert np.abs(np.mean(late, axis=0) - LEVELS).max() < 0.02
+    assert np.abs(np.mean(raw_late, axis=0) - LEVELS).max() > 0.08
+
+
+def test_what_is_below_the_grain_does_not_decide_for_what_is_above():
+    ids = tuple(str(i) for i in range(N))
+    size = np.where(np.arange(N) < N // 2, 0.01, 1.0)[:, None, None]  # the idle, the busy
+    said = np.broadcast_to(size * (1 + norm.ppf(LEVELS) / 4), (N, 2, len(LEVELS)))
+    raw = Forecast(ids, 0.0, 300.0, TARGETS, said.astype(np.float32), said[:, :1].astype("f4"))
+    rng = np.random.default_rng(5)
+    for grain, busy_stay in ((0.05, True), (0.0, False)):
+        calibration = Calibration.none(3, grain)
+        for _ in range(60):
+            came = size[..., 0] * (1 + rng.normal(0, 0.25, (N, 3)))
+            came[: N // 2] *= 3  # the idle want more than forecast
+            calibration = calibration.update(raw, came.astype(np.float32))
+        moved = calibration.apply(raw).values[-1, 0] - raw.values[-1, 0]
+        assert (np.abs(moved).max() < 0.1) == busy_stay
 
 
 def test_the_future_is_not_looked_at():
