@@ -18,7 +18,7 @@ import numpy as np
 from evenkeel.domain.arrays import F32, F64, Ints
 from evenkeel.domain.panel import Panel
 from evenkeel.domain.quantiles import pinball
-from evenkeel.forecast import bundle
+from evenkeel.domain import bundle
 from evenkeel.forecast.base import LEVELS, FittedForecaster, Forecast, Targets, tidy
 from evenkeel.forecast.features import (
     CANDIDATES,
