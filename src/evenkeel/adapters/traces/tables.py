@@ -133,9 +133,7 @@ def _parquet(
             except pa.ArrowException as error:
                 raise TraceInvalid(f"{path}: column {name!r}: not numbers: {error}") from error
         found[name] = np.array(numbers_of.to_pylist(), dtype=np.float64)
-    said = {
-        name: ["" if v is None else str(v) for v in table[name].to_pylist()] for name in words
-    }
+    said = {name: ["" if v is None else str(v) for v in table[name].to_pylist()] for name in words}
     if not table.num_rows:
         raise TraceInvalid(f"{path}: row 1: there is none")
     return Table(path, said, found, np.arange(1, table.num_rows + 1, dtype=np.intp), "row")

@@ -41,8 +41,8 @@ class Scale(StrEnum):
 
     def errors(self, said: F64, came: F64) -> F64:
         if self is Scale.LOG:
-            return np.abs(np.log(said) - np.log(came))
-        return np.abs(said - came)
+            return np.asarray(np.abs(np.log(said) - np.log(came)))
+        return np.asarray(np.abs(said - came))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -141,7 +141,8 @@ class Process:
 
         theta = minimum(unlikely, prior)
         covariance = _noisy(_Between.of(rows, rows).kernel(theta), theta)
-        return cls(rows, theta, np.linalg.solve(covariance, log_slowdown / scale), scale)
+        answers = np.asarray(np.linalg.solve(covariance, log_slowdown / scale), dtype=np.float64)
+        return cls(rows, theta, answers, scale)
 
     def predict(self, rows: Inputs) -> tuple[F64, F64]:
         """(N,) mean and variance of the log slowdown of a new measurement."""
@@ -208,4 +209,4 @@ def _distance(a: F64, b: F64) -> F64:
 
 
 def _same(a: Ints, b: Ints) -> F64:
-    return ((a[:, None] == b[None, :]) & (a >= 0)[:, None]).astype(np.float64)
+    return np.asarray((a[:, None] == b[None, :]) & (a >= 0)[:, None], dtype=np.float64)

@@ -125,7 +125,7 @@ class TraitsModel:
         return FittedTraits(self.name, tuple(members), known, _features(co_runs))
 
     def choose(self, co_runs: CoRuns, seed: int) -> str:
-        """Which of CHOICES does best on inner folds; "plain" where there is no time to dilute by."""
+        """Which of CHOICES does best on inner folds; "plain" where times alone are not known."""
         if co_runs.column("victim", SECONDS) is None or views_of(co_runs) == ("whole",):
             return "plain"
         total = dict.fromkeys(CHOICES, 0.0)
@@ -146,23 +146,22 @@ class TraitsModel:
         try:
             about = json.loads(text(arrays["about"]))
             members = [
-                Member(
-                    view,
-                    is_diluted,
-                    *(Scaling(*arrays[f"{i}.{part}"]) for part in _SCALINGS),
-                    Process(
-                        Inputs(*(arrays[f"{i}.rows.{part}"] for part in _INPUTS)),
-                        arrays[f"{i}.theta"],
-                        arrays[f"{i}.answers"],
-                        scale,
-                    ),
-                )
+                _member(arrays, i, view, is_diluted, scale)
                 for i, (view, is_diluted, scale) in enumerate(about["members"])
             ]
             one, two, three = (tuple(map(str, names)) for names in about["features"])
             return FittedTraits(self.name, tuple(members), tuple(about["known"]), (one, two, three))
         except (KeyError, ValueError, TypeError) as error:
             raise ModelCorrupt(f"a part of this model is missing or damaged: {error}") from error
+
+
+def _member(arrays: Arrays, i: int, view: str, is_diluted: bool, scale: float) -> Member:
+    victim_by, partner_by, placement_by, demand_by = (
+        Scaling(*arrays[f"{i}.{part}"]) for part in _SCALINGS
+    )
+    rows = Inputs(*(arrays[f"{i}.rows.{part}"] for part in _INPUTS))
+    process = Process(rows, arrays[f"{i}.theta"], arrays[f"{i}.answers"], scale)
+    return Member(view, is_diluted, victim_by, partner_by, placement_by, demand_by, process)
 
 
 def _members(
