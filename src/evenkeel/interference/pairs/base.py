@@ -106,7 +106,7 @@ def sealed(name: str, arrays: Arrays) -> bytes:
 def opened(name: str, blob: bytes) -> Arrays:
     """What `sealed` got. Raises ModelCorrupt for damage, another model's or another version's."""
     arrays = unpack(blob)
-    made_by = text(arrays["made_by"]) if "made_by" in arrays else "nobody known"
+    made_by = text(arrays.pop("made_by")) if "made_by" in arrays else "nobody known"
     if made_by != f"{name}/{FORMAT}":
         raise ModelCorrupt(f"this model was saved by {made_by}, not by {name}/{FORMAT}")
     return arrays
