@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from evenkeel.cli.bench import JsonOut
+from evenkeel.cli.lists import lists_of_words
 from evenkeel.cli.output import RayFlag, err, friendly_errors, out
 from evenkeel.domain.resources import Resource
 
@@ -22,19 +22,7 @@ NONE: list[str] = []
 _FILES = "a file, a folder or a zip; several apart, with commas or with patterns"
 
 
-class ListsOfWords(TyperCommand):
-    """Options of this command take one or more words: `--train A B` is `--train A --train B`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        spread: list[str] = []
-        option = ""
-        for arg in args:
-            if arg.startswith("-"):
-                option = arg
-            elif option in _LISTS and spread[-1] != option:
-                spread.append(option)
-            spread.append(arg)
-        return super().parse_args(ctx, spread)
+ListsOfWords = lists_of_words(*_LISTS)
 
 
 @friendly_errors

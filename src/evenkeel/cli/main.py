@@ -18,6 +18,7 @@ from evenkeel.cli.bench import bench_app
 from evenkeel.cli.configuration import config
 from evenkeel.cli.controller import controller
 from evenkeel.cli.demo import demo
+from evenkeel.cli.interference import interference_app
 from evenkeel.cli.lab import lab_app
 from evenkeel.cli.scenario import scenario_app
 from evenkeel.cli.token import token_app
@@ -43,6 +44,7 @@ app.command()(demo)
 app.command()(config)
 app.command(cls=ListsOfWords)(backtest)
 app.command()(train)
+app.add_typer(interference_app, name="interference")
 app.add_typer(token_app, name="token")
 
 

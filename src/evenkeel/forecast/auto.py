@@ -15,10 +15,10 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from evenkeel.domain import bundle
 from evenkeel.domain.arrays import F32, F64, Ints
 from evenkeel.domain.panel import Panel
 from evenkeel.domain.quantiles import pinball
-from evenkeel.forecast import bundle
 from evenkeel.forecast.base import LEVELS, FittedForecaster, Forecast, Targets, tidy
 from evenkeel.forecast.features import (
     CANDIDATES,

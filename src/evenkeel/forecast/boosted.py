@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from evenkeel.domain import bundle
 from evenkeel.domain.arrays import F32
 from evenkeel.domain.panel import Panel
-from evenkeel.forecast import bundle
 from evenkeel.forecast.base import LEVELS, N_QUANTILES, Forecast, Targets
 from evenkeel.forecast.features import CANDIDATES, Features, describe
 from evenkeel.forecast.rows import draw, least_scale

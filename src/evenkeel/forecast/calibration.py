@@ -20,10 +20,10 @@ from typing import Final
 
 import numpy as np
 
+from evenkeel.domain import bundle
 from evenkeel.domain.arrays import F32, F64, Bools, Ints
 from evenkeel.domain.errors import ModelCorrupt
 from evenkeel.domain.panel import Panel
-from evenkeel.forecast import bundle
 from evenkeel.forecast.base import LEVELS, N_QUANTILES, QUANTILES, Forecast, Targets, tidy
 from evenkeel.forecast.features import truth
 from evenkeel.forecast.rows import held_out

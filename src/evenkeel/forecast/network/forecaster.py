@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from evenkeel.domain import bundle
 from evenkeel.domain.arrays import F32
 from evenkeel.domain.errors import ConfigInvalid
 from evenkeel.domain.panel import Panel
-from evenkeel.forecast import bundle
 from evenkeel.forecast.base import Forecast, Targets
 from evenkeel.forecast.features import Features, describe
 from evenkeel.forecast.network.serve import Session

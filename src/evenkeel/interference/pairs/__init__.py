@@ -1,0 +1,1 @@
+"""How much slower a victim gets beside a partner, learnt from measured co-runs. Pure."""

@@ -1,0 +1,112 @@
+"""The contract of every model of pairs: `PairModel -> FittedPairModel -> Said`.
+
+A model learns from co-runs that were measured; what it learnt answers for any co-run with the same
+features, also of workloads it never saw. It never looks at `slowdown` of what it is asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from evenkeel.domain.arrays import F64
+from evenkeel.domain.bundle import from_text, pack, text, unpack
+from evenkeel.domain.corun import CoRuns
+from evenkeel.domain.errors import ModelCorrupt
+
+FORMAT: Final = 1
+LEAST: Final = 0.5
+MOST: Final = 200.0
+"""Slowdowns beyond these were never measured anywhere; nothing is predicted there."""
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+class Facing(StrEnum):
+    """What the co-runs that will be asked have that training has not: inner folds are cut alike."""
+
+    WORKLOAD = "unseen-workload"
+    PAIR = "unseen-pair"
+    CAMPAIGN = "unseen-campaign"
+
+
+class Scale(StrEnum):
+    """On what errors are measured, and so what choices are made by."""
+
+    SLOWDOWN = "slowdown"
+    LOG = "log"
+
+    def errors(self, said: F64, came: F64) -> F64:
+        if self is Scale.LOG:
+            return np.asarray(np.abs(np.log(said) - np.log(came)))
+        return np.asarray(np.abs(said - came))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Said:
+    """`expected` (N,) slowdown; `spread` (N,) its standard deviation, NaN where it is not known."""
+
+    expected: F64
+    spread: F64
+
+    @classmethod
+    def of(cls, expected: F64, spread: F64 | None = None) -> Said:
+        """Bounded to what slowdowns can be; never NaN."""
+        unknown = np.full(len(expected), np.nan)
+        bounded = np.clip(np.nan_to_num(expected, nan=1.0), LEAST, MOST)
+        return cls(bounded, unknown if spread is None else spread)
+
+
+class FittedPairModel(Protocol):
+    """What a model learnt. Immutable: the same co-runs give the same bytes."""
+
+    @property
+    def name(self) -> str: ...
+
+    def predict(self, co_runs: CoRuns) -> Said:
+        """Raises ValueError when `co_runs` have other features than those learnt from."""
+        ...
+
+    def save(self) -> bytes:
+        """Everything that `PairModel.load` needs to say the same bytes again."""
+        ...
+
+
+class PairModel(Protocol):
+    """A way to learn. `seed` decides every random choice."""
+
+    @property
+    def name(self) -> str: ...
+
+    def fit(self, co_runs: CoRuns, seed: int) -> FittedPairModel:
+        """Raises ValueError when there is nothing to learn from."""
+        ...
+
+    def load(self, blob: bytes) -> FittedPairModel:
+        """Raises ModelCorrupt for what this model did not save, or another version of it did."""
+        ...
+
+
+def learnable(co_runs: CoRuns) -> CoRuns:
+    """The rows whose slowdown is known; ValueError when there is none."""
+    known = ~np.isnan(co_runs.slowdown)
+    if not known.any():
+        raise ValueError("no co-run with a known slowdown to learn from")
+    return co_runs if known.all() else co_runs.take(known)
+
+
+def sealed(name: str, arrays: Arrays) -> bytes:
+    """`arrays` as bytes that say which model they are of."""
+    return pack(**arrays, made_by=from_text(f"{name}/{FORMAT}"))
+
+
+def opened(name: str, blob: bytes) -> Arrays:
+    """What `sealed` got. Raises ModelCorrupt for damage, another model's or another version's."""
+    arrays = unpack(blob)
+    made_by = text(arrays.pop("made_by")) if "made_by" in arrays else "nobody known"
+    if made_by != f"{name}/{FORMAT}":
+        raise ModelCorrupt(f"this model was saved by {made_by}, not by {name}/{FORMAT}")
+    return arrays

@@ -1,0 +1,71 @@
+"""Ways to cut co-runs so that what is tested was not seen: inside training, and for the judge.
+
+Both directions and all repeats of a pair are always on one side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from evenkeel.domain.arrays import Bools
+from evenkeel.domain.corun import CoRuns
+from evenkeel.interference.pairs.base import Facing
+
+Fold = tuple[str, Bools, Bools]
+"""What is left out, rows to learn from (N,), rows to test (N,)."""
+
+
+def folds(co_runs: CoRuns, facing: Facing, n_folds: int, seed: int) -> list[Fold]:
+    """Cuts of `co_runs`, as `facing` says; none when there is nothing to leave out.
+
+    Workloads: each is left out once, as victim and as partner; the test is all its pairs. Where
+    victims and partners are different things, partners are left out. Pairs and campaigns: in
+    `n_folds` groups by `seed`; 0 campaigns folds means each by itself.
+    """
+    if facing is Facing.WORKLOAD:
+        return _workloads(co_runs, n_folds, seed)
+    if facing is Facing.PAIR:
+        return _groups(co_runs.pair, n_folds, seed, "pairs")
+    return _groups(co_runs.campaign, n_folds, seed, "campaigns")
+
+
+def unseen(train: CoRuns, test: CoRuns, facing: Facing) -> Bools:
+    """(N,) rows of `test` that have what `train` has not."""
+    if facing is Facing.PAIR:
+        known = set(train.pair)
+        return np.array([pair not in known for pair in test.pair], dtype=bool)
+    if facing is Facing.CAMPAIGN:
+        campaigns = set(train.campaign)
+        return np.array([name not in campaigns for name in test.campaign], dtype=bool)
+    names = {*train.victim, *train.partner}
+    pairs = zip(test.victim, test.partner, strict=True)
+    return np.array([v not in names or p not in names for v, p in pairs], dtype=bool)
+
+
+def _workloads(co_runs: CoRuns, n_folds: int, seed: int) -> list[Fold]:
+    victim, partner = np.array(co_runs.victim), np.array(co_runs.partner)
+    names = sorted(set(co_runs.partner))
+    if n_folds and len(names) > n_folds:
+        order = np.random.default_rng(seed).permutation(len(names))
+        names = [names[i] for i in sorted(order[:n_folds])]
+    out = []
+    for name in names:
+        test = (victim == name) | (partner == name)
+        if not test.all():
+            out.append((name, ~test, test))
+    return out
+
+
+def _groups(keys: Sequence[Hashable], n_folds: int, seed: int, what: str) -> list[Fold]:
+    distinct = sorted(set(keys), key=str)
+    n_folds = min(n_folds or len(distinct), len(distinct))
+    if n_folds < 2:
+        return []
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    fold_of = {distinct[i]: rank % n_folds for rank, i in enumerate(order)}
+    at = np.array([fold_of[key] for key in keys])
+    single = n_folds == len(distinct)
+    names = {fold_of[k]: str(k) for k in distinct} if single else {}
+    return [(names.get(k, f"{what} {k + 1}"), at != k, at == k) for k in range(n_folds)]

@@ -1,0 +1,128 @@
+"""Folds leave out what they say; traits that are known are found again; judges judge."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from coruns import known_traits, placed
+
+from evenkeel.domain.corun import CoRuns, joined
+from evenkeel.interference.pairs.base import Facing, Scale
+from evenkeel.interference.pairs.catalogue import models
+from evenkeel.interference.pairs.folds import folds, unseen
+from evenkeel.interference.pairs.judge import auc, loss, metrics, reliability
+from evenkeel.interference.pairs.process import minimum
+from evenkeel.interference.pairs.traits import TraitsModel
+
+
+def error(model, co_runs: CoRuns, facing: Facing, n_folds: int) -> float:
+    found = []
+    for _, train, test in folds(co_runs, facing, n_folds, seed=1):
+        said = model.fit(co_runs.take(train), 1).predict(co_runs.take(test).blind())
+        found.append(np.abs(said.expected - co_runs.slowdown[test]))
+    return float(np.concatenate(found).mean())
+
+
+def test_a_workload_left_out_is_on_neither_side():
+    co_runs = known_traits(5)
+    cuts = folds(co_runs, Facing.WORKLOAD, 0, seed=1)
+    assert [name for name, _, _ in cuts] == [f"w{i}" for i in range(5)]
+    for name, train, test in cuts:
+        left = co_runs.take(train)
+        assert name not in {*left.victim, *left.partner}
+        assert int(test.sum()) == 9
+        assert (train ^ test).all()
+
+
+@pytest.mark.parametrize("n_folds", [0, 4])
+def test_both_directions_and_repeats_of_a_pair_stay_together(n_folds):
+    co_runs = joined([known_traits(5), known_traits(5)])
+    cuts = folds(co_runs, Facing.PAIR, n_folds, seed=1)
+    assert len(cuts) == (n_folds or 15)
+    for _, train, test in cuts:
+        assert not set(co_runs.take(train).pair) & set(co_runs.take(test).pair)
+    assert np.sum([test for _, _, test in cuts], axis=0).tolist() == [1] * co_runs.n
+
+
+def test_campaigns_each_by_itself_or_nothing_at_all():
+    co_runs = placed(40)
+    assert [name for name, _, _ in folds(co_runs, Facing.CAMPAIGN, 0, 1)] == list("abcd")
+    one = co_runs.take(np.array([name == "a" for name in co_runs.campaign]))
+    assert folds(one, Facing.CAMPAIGN, 0, 1) == []
+
+
+def test_what_is_unseen_in_another_file():
+    co_runs = known_traits(5)
+    old = np.array(["w4" not in pair for pair in co_runs.pair])
+    train = co_runs.take(old)
+    for facing in (Facing.WORKLOAD, Facing.PAIR):
+        np.testing.assert_array_equal(unseen(train, co_runs, facing), ~old)
+    assert not unseen(train, co_runs, Facing.CAMPAIGN).any()
+
+
+def test_known_traits_are_found_again_for_unseen_pairs():
+    co_runs = known_traits(9)
+    ours = error(TraitsModel(Facing.PAIR), co_runs, Facing.PAIR, 6)
+    effects = models(Facing.PAIR, Scale.SLOWDOWN, co_runs)["effects"]
+    assert ours < 0.03
+    assert ours < 0.8 * error(effects, co_runs, Facing.PAIR, 6)
+
+
+def test_known_traits_are_found_again_for_unseen_workloads():
+    co_runs = known_traits(9)
+    ours = error(TraitsModel(Facing.WORKLOAD), co_runs, Facing.WORKLOAD, 0)
+    constant = models(Facing.WORKLOAD, Scale.SLOWDOWN, co_runs)["constant"]
+    assert ours < 0.6 * error(constant, co_runs, Facing.WORKLOAD, 0)
+
+
+def test_where_two_run_is_what_tells_campaigns_apart():
+    co_runs = placed(60)
+    model = TraitsModel(Facing.CAMPAIGN, Scale.LOG)
+    knowing = error(model, co_runs, Facing.CAMPAIGN, 0)
+    assert knowing < 0.3 * error(model, co_runs.without_placement(), Facing.CAMPAIGN, 0)
+
+
+def test_spread_is_wider_for_one_never_seen():
+    co_runs = known_traits(9)
+    known = np.array(["w0" not in pair for pair in co_runs.pair])
+    fitted = TraitsModel(Facing.WORKLOAD).fit(co_runs.take(known), 1)
+    spread = fitted.predict(co_runs.blind()).spread
+    assert np.median(spread[~known]) > 1.5 * np.median(spread[known])
+
+
+def test_other_features_are_refused():
+    fitted = TraitsModel(Facing.PAIR).fit(known_traits(4), 1)
+    with pytest.raises(ValueError, match="other features"):
+        fitted.predict(placed(10))
+
+
+def test_columns_of_other_lengths_are_refused():
+    from dataclasses import replace
+
+    co_runs = known_traits(3)
+    with pytest.raises(ValueError, match="partner"):
+        replace(co_runs, partner=("w0",))
+    with pytest.raises(ValueError, match="above 0"):
+        replace(co_runs, slowdown=np.zeros(co_runs.n))
+    with pytest.raises(ValueError, match="different"):
+        joined([co_runs, placed(10)])
+
+
+def test_the_search_goes_downhill():
+    target = np.array([1.5, -2.0, 0.3])
+    found = minimum(lambda x: float(((x - target) ** 2).sum()), np.zeros(3))
+    np.testing.assert_allclose(found, target, atol=0.1)
+
+
+def test_loss_auc_and_bins():
+    np.testing.assert_allclose(loss(np.array([1.0, 2.0, 0.9])), [0.0, 0.5, 0.0])
+    assert auc(np.array([1.0, 2.0, 3.0]), np.array([False, True, True])) == 1.0
+    assert auc(np.array([1.0, 1.0]), np.array([False, True])) == 0.5
+    assert auc(np.ones(2), np.array([True, True])) is None
+    bins = reliability(np.array([1.0, 1.3, 1.3]), np.array([1.0, 1.3, 2.0]))
+    assert [(b.low, b.n) for b in bins] == [(0.0, 1), (20.0, 2)]
+    assert bins[1].gap == pytest.approx(100 * (0.5 - 0.3 / 1.3) / 2)
+    came = np.tile([1.0, 1.6], 10)
+    perfect = metrics(came, came)
+    assert perfect["mae"] == perfect["calibration.worst"] == 0.0
+    assert perfect["auc.loss10"] == 1.0
