@@ -14,9 +14,10 @@ from typing import Final
 import numpy as np
 
 from evenkeel.domain.arrays import F32
-from evenkeel.domain.quantiles import MEDIAN, QUANTILES, pinball, tidy
+from evenkeel.domain.quantiles import tidy
 from evenkeel.domain.resources import N_RESOURCES
 from evenkeel.envelope import Result
+from evenkeel.forecast.metrics import Judged, Observed, summary
 from evenkeel.forecast.short import (
     BUILT_IN,
     HORIZONS,
@@ -93,14 +94,10 @@ def _judge(values: F32, forecast: Callable[[F32], F32]) -> dict[str, float]:
     origins = np.linspace(N_TICKS, last, ORIGINS).astype(int).tolist()
     told = np.concatenate([forecast(values[:, o - N_TICKS : o]) for o in origins])
     came = np.concatenate([values[:, o + np.array(HORIZONS) - 1] for o in origins])
-    loss = pinball(came, told).mean(axis=2, dtype=np.float64).sum(axis=0)
-    wql = 2 * loss / np.abs(came).sum(axis=0, dtype=np.float64)
-    covered = {
-        f"coverage.{level:g}": float((came <= told[:, :, QUANTILES.index(level)]).mean())
-        for level in COVERED
-    }
-    scores = {f"wql.{span}": float(each) for span, each in zip(SPANS, wql, strict=True)}
-    return scores | covered | {"mae": float(np.abs(came - told[:, :, MEDIAN]).mean())}
+    judged = Judged.of(Observed(came, np.empty((len(came), 0), np.float32)), told)
+    found = summary(judged, SPANS)
+    shown = [f"{what}.{span}" for what in ("wql", "mae") for span in SPANS]
+    return {name: found[name] for name in [*shown, *(f"coverage.{level:g}" for level in COVERED)]}
 
 
 def _time(demand: F32, n_vms: int, weights: Sequence[Weights]) -> dict[str, float]:

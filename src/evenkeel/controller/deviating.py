@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from evenkeel.controller.telling import Teller
-from evenkeel.domain.arrays import F32, F64, Ints
+from evenkeel.domain.arrays import F32, F64, positions
 from evenkeel.domain.deviation import DemandDeviation, Way
 from evenkeel.domain.events import Event
 from evenkeel.domain.panel import Panel
@@ -33,11 +33,11 @@ class _Said:
 
 
 class _Followed:
-    """One resource. Rows of `state` are those of `row_of`."""
+    """One resource. Rows of `state` are those of `ids`."""
 
     def __init__(self, resource: Resource) -> None:
         self.state = DeviationState.fresh(0)
-        self.row_of: dict[str, int] = {}
+        self.ids: tuple[str, ...] = ()
         self.standing: dict[str, DemandDeviation] = {}
         self.waiting: list[_Said] = []
         self.teller = Teller(resource)
@@ -97,9 +97,7 @@ class DeviationWatch:
         if slot < 0:
             return []
         resource = panel.resource
-        at = np.array([followed.row_of.get(vm, -1) for vm in said.ids], dtype=np.intp)
-        state = followed.state.take(at)
-        row_of = {vm: i for i, vm in enumerate(said.ids)}
+        state = followed.state.take(positions(said.ids, followed.ids))
         came = _of_rows(came_true(panel, slot, (1,))[:, 0], panel.ids, said.ids)
         end_s = said.slot_s + panel.step_s
         grain = SPECS[resource].shard / 2
@@ -121,7 +119,7 @@ class DeviationWatch:
             )
         raised = standing.keys() - followed.standing.keys()
         ended = {vm: one for vm, one in followed.standing.items() if vm not in standing}
-        followed.state, followed.row_of, followed.standing = state, row_of, standing
+        followed.state, followed.ids, followed.standing = state, said.ids, standing
         return followed.teller.tell(end_s, raised, ended, standing, len(said.ids), session)
 
 
@@ -129,7 +127,5 @@ def _of_rows(values: F32, ids: tuple[str, ...], wanted: tuple[str, ...]) -> F64:
     """The values of the wanted VMs; NaN of those that are not there."""
     if ids == wanted:
         return values.astype(np.float64)
-    row = {vm: i for i, vm in enumerate(ids)}
-    at: Ints = np.array([row.get(vm, -1) for vm in wanted], dtype=np.intp)
-    found: F64 = np.append(values.astype(np.float64), np.nan)[at]
+    found: F64 = np.append(values.astype(np.float64), np.nan)[positions(wanted, ids)]
     return found

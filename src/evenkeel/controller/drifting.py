@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F32
+from evenkeel.domain.arrays import F32, positions
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.model import Validation
 from evenkeel.domain.panel import Panel
@@ -48,7 +48,6 @@ class _Followed:
     def __init__(self, model: str, validation: Validation) -> None:
         self.model = model
         self.validation = validation
-        self.row_of = {vm: i for i, vm in enumerate(validation.ids)}
         self.waiting: list[_Said] = []
         self.kept_s = -np.inf
         self.known_kinds = set(np.flatnonzero(np.isfinite(usual_losses(validation)).any(axis=0)))
@@ -57,11 +56,9 @@ class _Followed:
 
     def placed(self, values: F32, ids: tuple[str, ...]) -> F32:
         """Rows of `values` put where the validation has them."""
-        found = np.full((len(self.row_of), *values.shape[1:]), np.nan, dtype=np.float32)
-        pairs = [(self.row_of[vm], i) for i, vm in enumerate(ids) if vm in self.row_of]
-        if pairs:
-            to, of = np.array(pairs).T
-            found[to] = values[of]
+        at = positions(self.validation.ids, ids)
+        found = np.full((len(at), *values.shape[1:]), np.nan, dtype=np.float32)
+        found[at >= 0] = values[at[at >= 0]]
         return found
 
 

@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 
 from evenkeel.domain import bundle
-from evenkeel.domain.arrays import F32, F64, Bools, Ints
+from evenkeel.domain.arrays import F32, F64, Bools, Ints, positions
 from evenkeel.domain.errors import ModelCorrupt
 from evenkeel.domain.panel import Panel
 from evenkeel.forecast.base import LEVELS, N_QUANTILES, QUANTILES, Forecast, Targets, tidy
@@ -216,8 +216,7 @@ def _came(known: Panel, forecast: Forecast, wanted: Bools) -> F32:
         return came
     found = truth(known, origin, forecast.targets)
     if known.ids != forecast.ids:
-        row = {vm: i for i, vm in enumerate(known.ids)}
-        at = np.array([row.get(vm, -1) for vm in forecast.ids], dtype=np.intp)
+        at = positions(forecast.ids, known.ids)
         found = np.where((at >= 0)[:, None], found[at], np.float32(np.nan))
     came[:, wanted] = found[:, wanted]
     return came

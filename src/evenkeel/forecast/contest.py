@@ -13,18 +13,18 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F32, F64, Ints
+from evenkeel.domain.arrays import F64, Ints
 from evenkeel.domain.model import Validation
 from evenkeel.domain.panel import Panel
-from evenkeel.domain.quantiles import MEDIAN, QUANTILES, pinball
 from evenkeel.forecast.base import FittedForecaster, Forecaster, Targets
 from evenkeel.forecast.drift import PromotionVerdict, decide_promotion
-from evenkeel.forecast.validation import validate
+from evenkeel.forecast.metrics import Judged, Observed, summary
+from evenkeel.forecast.validation import came_true, validate
 
 N_ORIGINS: Final = 12
 REFIT_SLACK: Final = 1.1
 """A refitted model may lose at most so much more than the judged one on what both were shown."""
-_COVERED: Final = tuple(QUANTILES.index(q) for q in (0.9, 0.95, 0.99))
+_COVERED: Final = (0.9, 0.95, 0.99)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,36 +111,23 @@ def score(
     Slots that are not known, and censored ones (only a lower bound is known), are left out.
     """
     single = Targets(targets.horizons)
-    losses: list[F64] = []
-    truths: list[F64] = []
-    errors: list[F64] = []
-    inside: list[F64] = []
-    series: list[Ints] = []
-    for origin in origins:
-        values = fitted.predict(panel.until(origin), single).values
-        for k, horizon in enumerate(single.horizons):
-            at = origin + horizon - 1
-            truth: F32 = panel.values[:, at]
-            known = ~np.isnan(truth)
-            if panel.censored is not None:
-                known &= ~panel.censored[:, at]
-            y = truth[known].astype(np.float64)
-            predicted = values[known, k]
-            losses.append(pinball(y, predicted).mean(axis=1))
-            truths.append(np.abs(y))
-            series.append(np.flatnonzero(known))
-            errors.append(np.abs(y - predicted[:, MEDIAN]))
-            inside.append((y[:, None] <= predicted[:, _COVERED]).astype(np.float64))
-    loss, truth_sum = np.concatenate(losses).astype(np.float64), float(np.concatenate(truths).sum())
-    if not len(loss):
+    said = np.concatenate([fitted.predict(panel.until(o), single).values for o in origins])
+    came = np.concatenate([came_true(panel, o, single.horizons) for o in origins])
+    series = np.tile(np.arange(panel.n_series), len(origins)).repeat(came.shape[1])
+    known = ~np.isnan(came)
+    if not known.any():
         raise ValueError("nothing was known in the slots to be judged")
-    covered = np.concatenate(inside).mean(axis=0).tolist()
+    y = came[known][:, None]
+    judged = Judged.of(Observed(y, np.empty((len(y), 0), np.float32)), said[known][:, None])
+    found = summary(judged, ("all",))
+    losses = judged.loss[:, 0].mean(axis=-1, dtype=np.float64)
     return Score(
-        wql=2 * float(loss.sum()) / max(truth_sum, 1e-12),
-        mae=float(np.concatenate(errors).mean()),
-        coverage={QUANTILES[k]: share for k, share in zip(_COVERED, covered, strict=True)},
-        losses=loss,
-        series=np.concatenate(series),
+        # Where nothing was wanted there is no ratio.
+        wql=found.get("wql.all", 2 * float(losses.sum()) / 1e-12),
+        mae=found["mae.all"],
+        coverage={level: found[f"coverage.{level:g}"] for level in _COVERED},
+        losses=losses,
+        series=series[known.ravel()],
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F32, F64, Ints
+from evenkeel.domain.arrays import F32, F64, Ints, positions
 from evenkeel.domain.errors import ModelCorrupt
 from evenkeel.domain.quantiles import MEDIAN, N_QUANTILES, QUANTILES, row_quantiles, tidy
 from evenkeel.forecast.windows import last_known
@@ -195,8 +195,7 @@ class ShortWindow:
     def observe(self, ids: tuple[str, ...], demand: F64) -> None:
         """One tick: `demand` (n_vms, n_resources), NaN where not known."""
         if ids != self._ids:
-            place = {vm: k for k, vm in enumerate(self._ids)}
-            came_from: Ints = np.array([place.get(vm, -1) for vm in ids], np.intp)
+            came_from = positions(ids, self._ids)
             moved = np.full((len(ids), *self._values.shape[1:]), np.nan, np.float32)
             moved[came_from >= 0] = self._values[came_from[came_from >= 0]]
             self._ids, self._values = ids, moved

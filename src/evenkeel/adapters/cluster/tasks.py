@@ -38,7 +38,7 @@ class Answer(NamedTuple):
         if self.kind == "ok":
             return pickle.loads(self.payload)  # noqa: S301  # from our own code on our own cluster
         if self.kind == "error":
-            raise pickle.loads(self.payload)  # noqa: S301
+            raise pickle.loads(self.payload)  # noqa: S301  as above
         if self.kind == "differs":
             raise ClusterDiffers(self.payload.decode())
         raise ClusterLost(self.payload.decode())
@@ -118,8 +118,8 @@ def work(here: Mapping[str, str], common: bytes, key: bytes, item: bytes) -> tup
         return "differs", f"a node of the cluster has {strange}".encode()
     try:
         if _newest[0] != common:
-            _newest = (common, pickle.loads(common))  # noqa: S301
-        return "ok", dump(_newest[1](pickle.loads(item), _Reporter(key)))  # noqa: S301
+            _newest = (common, pickle.loads(common))  # noqa: S301  see above
+        return "ok", dump(_newest[1](pickle.loads(item), _Reporter(key)))  # noqa: S301  same
     except Exception as error:
         error.add_note(traceback.format_exc())
         return "error", dump(error)
@@ -173,6 +173,10 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def _unpickled(report: Any) -> Callable[[bytes], None]:
+    return lambda told: report(*pickle.loads(told))  # noqa: S301  what our own tasks told
+
+
 class Inside:
     """The same workers as seen from a task: its own pieces become tasks of the same cluster."""
 
@@ -180,5 +184,5 @@ class Inside:
         self, do: Callable[[T, Callable[..., None]], R], items: Iterable[T], report: Any
     ) -> Iterator[R]:
         pickled = (dump(item) for item in items)
-        for answer in run(dump(do), pickled, lambda told: report(*pickle.loads(told))):  # noqa: S301
+        for answer in run(dump(do), pickled, _unpickled(report)):
             yield answer.value()

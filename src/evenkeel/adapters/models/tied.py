@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
     os.nice(nice)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")  # where memory ends, this one goes
-    os.execv(command[0], command)  # noqa: S606
+    os.execv(command[0], command)  # noqa: S606  our caller chose the command
 
 
 if __name__ == "__main__":

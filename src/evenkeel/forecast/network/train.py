@@ -12,6 +12,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -82,6 +83,20 @@ class BlendNet(nn.Module):
         return result
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The order of a sum, and so the last bit, follows the number of threads; and two of them that
+    wait for each other on a busy machine take twenty times as long as one (measured).
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def train(
     draw: Callable[[int], Rows],
     training: Training,
@@ -90,23 +105,6 @@ def train(
     report: Callable[[float], None],
 ) -> bytes:
     """Train on `draw(epoch)` and return the network as ONNX. `report` gets the share done."""
-    threads = torch.get_num_threads()
-    # The order of a sum, and so the last bit, follows the number of threads; and two of them that
-    # wait for each other on a busy machine take twenty times as long as one (measured).
-    torch.set_num_threads(1)
-    try:
-        return _trained(draw, training, recurrent, seed, report)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _trained(
-    draw: Callable[[int], Rows],
-    training: Training,
-    recurrent: bool,
-    seed: int,
-    report: Callable[[float], None],
-) -> bytes:
     torch.manual_seed(seed)
     net: BlendNet | None = None
     optimiser: torch.optim.Optimizer | None = None
