@@ -98,6 +98,8 @@ class HostTick:
     `demand` is what a VM wanted, `usage` what it got, `loss` the share of demand it did not get
     because of others, `self_limited` what its own limits took (unit of the resource).
     `background` (n_resources) is what the host itself used beside its VMs. NaN: not known.
+    `inside_loss` (n_vms,) is the share of its work that a VM's own profiler says it did not get
+    done; NaN, or None for all, where no profiler speaks.
     """
 
     host: Host
@@ -111,6 +113,7 @@ class HostTick:
     background: F64
     flaws: tuple[frozenset[Flaw], ...]
     psi: tuple[float, float, float] = (float("nan"), float("nan"), float("nan"))
+    inside_loss: F64 | None = None
 
     def index_of(self, vm_id: VmId) -> int | None:
         """Row of a VM, or None when it is not on the host in this tick."""
