@@ -10,6 +10,7 @@ changed is the cause. Correlation plays no part.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,40 @@ import numpy as np
 from evenkeel.domain.arrays import F64
 
 TRACE: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pressing:
+    """What presses on a pool beyond what is usual and fair, in the resource's unit.
+
+    `vms` (T, N): surge + excess + trace, 0 for the idle; `host` (T,) the same of load outside all
+    VMs; `surge` (T, N) demand above the VM's own norm, 0 where that is not known yet.
+    """
+
+    vms: F64
+    host: F64
+    surge: F64
+
+
+def pressing(
+    demand: F64,
+    background: F64,
+    norm: F64,
+    weight: F64,
+    capacity: float,
+    idle_below: float,
+    host_norm: float = np.nan,
+) -> Pressing:
+    """Arguments as in `blame`; `host_norm` is the usual background, NaN: not known."""
+    awake = demand >= idle_below
+    surge = np.where(np.isnan(norm), 0.0, np.maximum(demand - np.nan_to_num(norm), 0.0)) * awake
+    fair = capacity * weight / max(float(weight[awake.any(axis=0)].sum()), 1e-9)
+    excess = np.maximum(demand - fair, 0.0)
+    host_fair = capacity / (demand.shape[1] + 1)
+    host_surge = 0.0 if np.isnan(host_norm) else np.maximum(background - host_norm, 0.0)
+    host = np.maximum(background - host_fair, 0.0) + TRACE * background + host_surge
+    host = host * (background >= idle_below)
+    return Pressing(surge + excess + TRACE * demand * awake, host, surge)
 
 
 def blame(
@@ -34,17 +69,30 @@ def blame(
     meeting (N, N), capacity of the pool and `idle_below` in the resource's unit. A row of a
     victim that nobody can be blamed for holds zeros.
     """
-    n_rows, n_vms = demand.shape
-    awake = demand >= idle_below
-    surge = np.where(np.isnan(norm), 0.0, np.maximum(demand - np.nan_to_num(norm), 0.0)) * awake
-    fair = capacity * weight / max(float(weight[awake.any(axis=0)].sum()), 1e-9)
-    excess = np.maximum(demand - fair, 0.0)
-    pressing = surge + excess + TRACE * demand * awake
+    presses = pressing(demand, background, norm, weight, capacity, idle_below)
+    return blame_of(presses, meeting)
+
+
+def blame_of(presses: Pressing, meeting: F64) -> F64:
+    """`blame`, from what presses."""
+    n_rows, n_vms = presses.vms.shape
     out = np.zeros((n_rows, n_vms, n_vms + 2))
-    out[:, :, :n_vms] = meeting[None] * pressing[:, None, :]
-    host_fair = capacity / (n_vms + 1)
-    host = np.maximum(background - host_fair, 0.0) + TRACE * background * (background >= idle_below)
-    out[:, :, n_vms] = host[:, None]
-    out[:, :, n_vms + 1] = surge
+    out[:, :, :n_vms] = meeting[None] * presses.vms[:, None, :]
+    out[:, :, n_vms] = presses.host[:, None]
+    out[:, :, n_vms + 1] = presses.surge
     total = out.sum(axis=2, keepdims=True)
     return np.asarray(np.divide(out, total, out=np.zeros_like(out), where=total > 0))
+
+
+def with_findings(share: F64, odds: F64) -> F64:
+    """Blame after experiments: `odds` (N, N) multiply j's part in i's blame; sums stay as they are.
+
+    A suspect that an experiment cleared (odds near 0) hands its part to the others; where nobody
+    else is left, it stays.
+    """
+    n_vms = share.shape[1]
+    out = share.copy()
+    out[:, :, :n_vms] *= odds
+    before, after = share.sum(axis=2, keepdims=True), out.sum(axis=2, keepdims=True)
+    scaled = np.divide(out * before, after, out=share.copy(), where=after > 0)
+    return np.asarray(scaled)

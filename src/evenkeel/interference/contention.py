@@ -8,7 +8,7 @@ recency-weighted window; demand forecasts will take that place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +26,10 @@ from evenkeel.domain.resources import (
 )
 from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import CpuTuning, Vm
-from evenkeel.interference.attribution import blame
+from evenkeel.interference.attribution import blame_of, pressing, with_findings
+from evenkeel.interference.counterfactual import Cores
+from evenkeel.interference.evidence import Evidence, unexplained, weigh
+from evenkeel.interference.evidence import Pool as EvidencePool
 from evenkeel.interference.physics import CpuLoss, cpu_loss, cpu_shape, fluid_loss
 from evenkeel.interference.window import Window
 
@@ -55,6 +58,8 @@ class ContentionMap:
     confidence: F64
     window_s: float
     n_rows: int
+    evidence: Evidence | None = None
+    """None where nothing was measured yet."""
 
     def pairs(self, min_score: float = MIN_SCORE) -> tuple[PairScore, ...]:
         """Pairs (and host -> VM) at or above `min_score`, worst first; ties by id."""
@@ -68,7 +73,7 @@ class ContentionMap:
                 score=round(float(self.score[r, i, j]), 2),
                 probability=round(float(self.probability[r, i]), 4),
                 severity=round(float(self.score[r, i, j] / 100 / self.probability[r, i]), 4),
-                confidence=round(float(self.confidence[r, i]), 3),
+                confidence=round(self.confidence_in(r, i, j), 3),
                 window_s=self.window_s,
                 n_samples=self.n_rows,
                 horizon_s=HORIZON_S,
@@ -77,33 +82,71 @@ class ContentionMap:
         ]
         return tuple(sorted(out, key=lambda p: (-p.score, p.victim, p.aggressor, p.resource)))
 
+    def confidence_in(self, resource: int, victim: int, who: int) -> float:
+        """Probability that `who` does most of the victim's loss; all three are positions."""
+        if self.evidence is None:
+            return float(self.confidence[resource, victim])
+        return float(self.evidence.culprit[resource, victim, who])
 
-def score_host(window: Window, host: Host, half_life_s: float) -> ContentionMap:
+
+Findings = Mapping[tuple[VmId, VmId], float]
+"""Log odds that experiments gave (victim, suspect) pairs: > 0 confirmed, < 0 cleared."""
+
+
+def score_host(
+    window: Window, host: Host, half_life_s: float, findings: Findings | None = None
+) -> ContentionMap:
     """Score all pairs on a host from its window. Never raises; an empty window scores nothing."""
     n = len(window.vms)
     score = np.zeros((N_RESOURCES, n, n + 2))
     probability, predicted = np.zeros((N_RESOURCES, n)), np.zeros((N_RESOURCES, n))
     measured, confidence = np.zeros((N_RESOURCES, n)), np.zeros((N_RESOURCES, n))
     row_weights = window.weights(half_life_s)
+    evidence = None
     if n and len(row_weights):
-        norm = window.norm()
-        n_effective = 1.0 / float((row_weights**2).sum())
-        coverage = min(1.0, n_effective / ENOUGH_ROWS)
+        norm, host_norm = window.norm(), window.host_norm()
+        odds = _odds(window, findings) if findings else None
+        culprit, attributed = np.zeros((2, N_RESOURCES, n, n + 3))
+        without = np.zeros((N_RESOURCES, n, n + 2))
         for r, resource in enumerate(AXIS):
-            demand, lost, meeting, weight, capacity = _pool(resource, window, host, row_weights)
+            demand, lost, meeting, weight, capacity, reach = _pool(
+                resource, window, host, row_weights
+            )
             shard = SPECS[resource].shard
             loss = np.divide(lost, demand, out=np.zeros_like(lost), where=demand > 0)
             material = (lost >= shard) * row_weights[:, None]
             probability[r] = material.sum(axis=0)
             predicted[r] = (material * loss).sum(axis=0)
             measured[r] = _measured(window, r, demand, shard, row_weights)
-            if not probability[r].any():
-                confidence[r] = coverage
+            if not probability[r].any() and not measured[r].any():
                 continue
             background = np.nan_to_num(window.background[:, r])
-            share = blame(demand, background, norm[:, r], weight, meeting, capacity, shard)
+            presses = pressing(
+                demand, background, norm[:, r], weight, capacity, shard, host_norm[r]
+            )
+            share = blame_of(presses, meeting)
+            if odds is not None:
+                share = with_findings(share, np.exp(odds))
             score[r] = 100.0 * np.einsum("tn,tnj->nj", material * loss, share)
-            confidence[r] = coverage * _agreement(predicted[r], measured[r]) * _distinct(score[r])
+            cores = None
+            if reach is not None:
+                n_vcpus = np.array([float(max(1, vm.n_vcpus)) for vm in window.vms])
+                cores = Cores(demand, background, meeting, weight, n_vcpus, reach, len(host.cpus))
+            pool = EvidencePool(
+                loss=loss,
+                measured=window.loss[:, :, r],
+                share=share,
+                presses=presses,
+                floor=_floor(demand, row_weights, shard),
+                known_norm=~np.isnan(norm[:, r]),
+                cores=cores,
+            )
+            split = weigh(pool, row_weights, measured[r], odds)
+            attributed[r], culprit[r], without[r] = split
+            culprit[r] *= _coverage(window.loss[:, :, r], row_weights)[:, None]
+            confidence[r] = np.take_along_axis(culprit[r], score[r].argmax(1)[:, None], 1)[:, 0]
+        inside = unexplained(window.inside_loss, window.loss, row_weights)
+        evidence = Evidence(attributed, culprit, without, inside)
     return ContentionMap(
         host=host,
         at_s=float(window.at_s[-1]) if len(window.at_s) else 0.0,
@@ -115,7 +158,34 @@ def score_host(window: Window, host: Host, half_life_s: float) -> ContentionMap:
         confidence=confidence,
         window_s=window.window_s,
         n_rows=len(window.at_s),
+        evidence=evidence,
     )
+
+
+def _odds(window: Window, findings: Findings) -> F64:
+    """(N, N) log odds of [victim, suspect]; 0 where no experiment was made."""
+    where = {vm.id: i for i, vm in enumerate(window.vms)}
+    out = np.zeros((len(where), len(where)))
+    for (victim, suspect), log_odds in findings.items():
+        if victim in where and suspect in where:
+            out[where[victim], where[suspect]] = log_odds
+    return out
+
+
+def _coverage(loss: F64, row_weights: F64) -> F64:
+    """(N,) how far there are enough rows in which a VM's loss was measured, 0 to 1."""
+    weight = row_weights[:, None] * ~np.isnan(loss)
+    squares = (weight**2).sum(axis=0)
+    n_effective = np.divide(
+        weight.sum(axis=0) ** 2, squares, out=np.zeros_like(squares), where=squares > 0
+    )
+    return np.minimum(1.0, n_effective / ENOUGH_ROWS)
+
+
+def _floor(demand: F64, row_weights: F64, shard: float) -> F64:
+    """(N,) a shard as a share of what a VM wants: the least loss that is a harm."""
+    mean = row_weights @ demand
+    return np.minimum(np.divide(shard, mean, out=np.ones_like(mean), where=mean > 0), 0.5)
 
 
 def cpu_demand(window: Window) -> F64:
@@ -152,16 +222,18 @@ def cpu_loss_with(
     return cpu_loss(demand, background, shape, row_weights), demand
 
 
-Pool = tuple[F64, F64, F64, F64, float]
+Pool = tuple[F64, F64, F64, F64, float, F64 | None]
 
 
 def _pool(resource: Resource, window: Window, host: Host, row_weights: F64) -> Pool:
-    """Demand (T, N), lost (T, N), meeting (N, N), weight (N,) and capacity of one resource."""
+    """Demand (T, N), lost (T, N), meeting (N, N), weight (N,) and capacity of one resource; of the
+    CPU also on how many cores each VM runs, (N,)."""
     n = len(window.vms)
     if resource is Resource.CPU:
         result, demand = cpu_loss_with(window, host, row_weights, {})
         weight = np.array([float(vm.tuning.shares or DEFAULT_SHARES) for vm in window.vms])
-        return demand, result.lost, result.meeting, weight, float(len(host.cpus))
+        reach = (result.share > 1e-3) @ result.atoms.sizes
+        return demand, result.lost, result.meeting, weight, float(len(host.cpus)), reach
     return _fluid_pools[resource](window, host, 1.0 - np.eye(n))
 
 
@@ -183,7 +255,7 @@ def _fluid_pool(resource: Resource) -> Callable[[Window, Host, F64], Pool]:
             left = np.maximum(capacity - background, 0.0)
             lost = np.maximum(lost, fluid_loss(demand, weight, left))
         total = float(capacity or demand.sum(axis=1).max(initial=0.0))
-        return demand, lost, meeting, weight, total
+        return demand, lost, meeting, weight, total, None
 
     return pool
 
@@ -196,16 +268,3 @@ def _measured(window: Window, axis: int, demand: F64, shard: float, row_weights:
     loss = np.nan_to_num(window.loss[:, :, axis])
     material = loss * demand >= shard
     return np.asarray((material * loss * row_weights[:, None]).sum(axis=0), dtype=np.float64)
-
-
-def _agreement(predicted: F64, measured: F64) -> F64:
-    """(N,) 1 where prediction and measurement agree, towards 0 where they do not."""
-    gap = np.abs(predicted - measured)
-    return np.asarray(1.0 - gap / np.maximum(np.maximum(predicted, measured), 0.05))
-
-
-def _distinct(score: F64) -> F64:
-    """(N,) 1 with a single culprit, towards .5 with many alike (Herfindahl index of blame)."""
-    total = score.sum(axis=1)
-    share = np.divide(score, total[:, None], out=np.zeros_like(score), where=total[:, None] > 0)
-    return np.asarray(0.5 + 0.5 * (share**2).sum(axis=1))

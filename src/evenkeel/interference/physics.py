@@ -132,7 +132,7 @@ def _exact_lost_share(busy: F64, vcpus: Ints, ratio: F64, c: float) -> F64:
 
     def expected(characteristic: C128, r: F64) -> F64:
         pmf = np.fft.irfft(characteristic.conj(), n=size, axis=2)
-        return np.asarray((pmf * _lost_at(k, r[..., None], c)).sum(axis=2), dtype=np.float64)
+        return np.asarray((pmf * lost_at(k, r[..., None], c)).sum(axis=2), dtype=np.float64)
 
     lost_share = expected(before * after * siblings, ratio)
     if (vcpus > c).any():
@@ -140,7 +140,7 @@ def _exact_lost_share(busy: F64, vcpus: Ints, ratio: F64, c: float) -> F64:
     return lost_share
 
 
-def _lost_at(k: F64, ratio: F64, c: float) -> F64:
+def lost_at(k: F64, ratio: F64, c: float) -> F64:
     """Share that a runnable vCPU loses when it meets k others of `ratio` times its weight."""
     rate = np.maximum(c / (1.0 + k * ratio), c - k)
     return np.asarray(1.0 - np.minimum(rate, 1.0), dtype=np.float64)
@@ -155,7 +155,7 @@ def _normal_lost_share(everybody: F64, busy: F64, k_mean: F64, ratio: F64, c: fl
     for node, p in zip(_NODES, _WEIGHTS, strict=True):
         k = np.maximum(k_mean + node * np.sqrt(np.maximum(all_variance, 0.0)), 0.0)
         own = np.maximum(everybody - busy + node * np.sqrt(own_variance), 0.0)
-        lost_share += p * (_lost_at(k, ratio, c) - _lost_at(own, np.ones_like(ratio), c))
+        lost_share += p * (lost_at(k, ratio, c) - lost_at(own, np.ones_like(ratio), c))
     return lost_share
 
 
