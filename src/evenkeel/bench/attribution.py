@@ -156,7 +156,8 @@ def _correlation(loads: F64, loss: F64) -> F64:
     """Pearson correlation of each column with the loss; 0 where either stands still."""
     centred, off = loads - loads.mean(axis=0), loss - loss.mean()
     norm = np.sqrt((centred**2).sum(axis=0) * (off**2).sum())
-    return np.divide(off @ centred, norm, out=np.zeros(loads.shape[1]), where=norm > 1e-12)
+    none = np.zeros(loads.shape[1])
+    return np.asarray(np.divide(off @ centred, norm, out=none, where=norm > 1e-12))
 
 
 def _former_confidence(found: ContentionMap, victim: int) -> float:
@@ -190,7 +191,7 @@ def _share_right(said: list[Naming]) -> float:
 
 
 def reliability(said: list[Naming]) -> list[dict[str, float]]:
-    """By stated confidence: how many, mean confidence, share right (among equals one by lot), gap."""
+    """By stated confidence: how many, mean confidence, share right (equals: by lot), the gap."""
     stated = np.array([s.confidence for s in said])
     right = np.array([s.named == s.drawn for s in said], dtype=np.float64)
     which = np.minimum((stated * N_BINS).astype(int), N_BINS - 1)

@@ -38,6 +38,7 @@ ENOUGH_ROWS: Final = 3.0
 """Effective number of rows from which on coverage no longer limits confidence."""
 DEFAULT_SHARES: Final = 1024.0
 MIN_SCORE: Final = 1.0
+TINY: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +114,7 @@ def score_host(
                 resource, window, host, row_weights
             )
             shard = SPECS[resource].shard
-            loss = np.divide(lost, demand, out=np.zeros_like(lost), where=demand > 0)
+            loss = np.divide(lost, demand, out=np.zeros_like(lost), where=demand > TINY)
             material = (lost >= shard) * row_weights[:, None]
             probability[r] = material.sum(axis=0)
             predicted[r] = (material * loss).sum(axis=0)
@@ -136,6 +137,7 @@ def score_host(
                 loss=loss,
                 measured=window.loss[:, :, r],
                 share=share,
+                blamed=score[r] / 100.0,
                 presses=presses,
                 floor=_floor(demand, row_weights, shard),
                 known_norm=~np.isnan(norm[:, r]),
@@ -179,13 +181,13 @@ def _coverage(loss: F64, row_weights: F64) -> F64:
     n_effective = np.divide(
         weight.sum(axis=0) ** 2, squares, out=np.zeros_like(squares), where=squares > 0
     )
-    return np.minimum(1.0, n_effective / ENOUGH_ROWS)
+    return np.asarray(np.minimum(1.0, n_effective / ENOUGH_ROWS))
 
 
 def _floor(demand: F64, row_weights: F64, shard: float) -> F64:
     """(N,) a shard as a share of what a VM wants: the least loss that is a harm."""
     mean = row_weights @ demand
-    return np.minimum(np.divide(shard, mean, out=np.ones_like(mean), where=mean > 0), 0.5)
+    return np.asarray(np.minimum(shard / np.maximum(mean, 2.0 * shard), 0.5))
 
 
 def cpu_demand(window: Window) -> F64:

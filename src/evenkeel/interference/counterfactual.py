@@ -1,4 +1,4 @@
-"""What a victim would lose without one of its neighbours: the CPU queue, solved again in each world.
+"""What a victim would lose without one of its neighbours: the CPU queue, solved anew.
 
 A world takes away what one suspect presses with (its surge, its excess over the fair share, a
 trace), and nothing else. The difference to the world as it is, in hazard, is the suspect's effect.

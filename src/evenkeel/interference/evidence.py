@@ -1,4 +1,4 @@
-"""Evidence: the loss that was measured, split over whoever can have caused it, and how sure that is.
+"""Evidence: measured loss, split over whoever can have caused it, and how sure that is.
 
 Per victim the hazard (-log(1 - loss)) measured in each row is taken as the sum of what physics says
 each suspect does to it (`counterfactual`: the world as it is, less the world without what the
@@ -13,7 +13,7 @@ that it did more than each other suspect, than nothing at all, and than what nob
 Properties (tests): parts add up to the measured loss; who is idle or shares no pool with the
 victim has effect 0, so part 0 and probability 0, however well its load correlates; twins get the
 same; everything is continuous in what was measured. Who did the same at the same times cannot be
-told apart, and the probability says so.
+told apart, and the probability says so: it is calibrated on staged collisions (note 0015).
 """
 
 from __future__ import annotations
@@ -23,27 +23,29 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F64, Ints
+from evenkeel.domain.arrays import F64, Bools, Ints
 from evenkeel.interference.attribution import Pressing
 from evenkeel.interference.counterfactual import Cores, effects, hazard
 
-MAX_ROWS: Final = 12
-MAX_SUSPECTS: Final = 6
-MAX_VICTIMS: Final = 6
+MAX_ROWS: Final = 8
+MAX_SUSPECTS: Final = 5
+MAX_VICTIMS: Final = 3
 """Worst-off victims for which worlds are solved anew; for others the blame of attribution.py."""
 MIN_LOSS: Final = 0.01
 SPREAD: Final = 0.5
 """Of the factor between physics and the truth; 0.6 measured on guests (note 0002) is its worst."""
 SPREAD_WITHOUT_NORM: Final = 0.8
-SPREAD_OF_UNEXPLAINED: Final = 0.05
+SPREAD_OF_UNEXPLAINED: Final = 0.02
 NOISE: Final = 0.05
 NOISE_SHARE: Final = 0.25
 """Noise of a row, in hazard: a floor, and a share of the hazard itself. Rows err together, so this
 is more than their scatter."""
 TELLING: Final = 0.02
 """Hazards closer than this are not told apart."""
-SHARPNESS: Final = 1.0
+SHARPNESS: Final = 1.6
+"""Pairwise comparisons are taken this much further; chosen on staged collisions (note 0015)."""
 N_OTHERS: Final = 3
+ROUNDING: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,13 +66,18 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """One resource of a host over T rows: predicted `loss` and `measured` (T, N) as shares of demand
-    (NaN: not measured), `share` (T, N, N + 2) blame, `demand` (T, N), `presses`, the (N,) shard as
-    a share of demand `floor`, `known_norm` (N,), and the cores where the pool is the CPU."""
+    """One resource of a host over T rows.
+
+    Predicted `loss` and `measured` (T, N) are shares of demand (NaN: not measured), `share`
+    (T, N, N + 2) is blame and `blamed` (N, N + 2) the loss by it, `floor` (N,) a shard as a share
+    of demand, `known_norm` (N,) says whose usual demand is known, and `cores` are given where the
+    pool is the CPU.
+    """
 
     loss: F64
     measured: F64
     share: F64
+    blamed: F64
     presses: Pressing
     floor: F64
     known_norm: F64
@@ -96,9 +103,10 @@ def weigh(
         return attributed, culprit, without
     victims = victims[np.argsort(-worst[victims], kind="stable")]
     group = _groups(len(row_weights))
-    base = np.einsum("t,tn,tnj->nj", row_weights, hazard(pool.loss), pool.share)
-    suspects = _suspects(base[victims, :n])
+    base = _in_hazard(pool.blamed[victims], expected[victims])
+    suspects, examined = _suspects(base[:, :n])
     x = _effects(pool, group, victims, suspects)
+    x[:, :, : suspects.shape[1]] *= examined[:, None, :]
     y = hazard(_means(pool.measured[:, victims], group))
     weight = np.add.reduceat(row_weights, group)
     spread = np.where(pool.known_norm[suspects] > 0, SPREAD, SPREAD_WITHOUT_NORM)
@@ -117,7 +125,9 @@ def weigh(
     where = np.concatenate([suspects, others], axis=1)
     culprit[rows, where] = probability
     full = np.zeros((len(victims), n + 3))
-    full[:, : n + 2] = base[victims]
+    full[:, : n + 2] = base
+    by_blame = np.take_along_axis(full, suspects, axis=1)
+    part[:, : suspects.shape[1]] += by_blame * ~examined
     np.put_along_axis(full, where, part, axis=1)
     heard = np.einsum("t,tv->v", weight, np.nan_to_num(y))
     full[:, -1] += np.maximum(heard - full.sum(axis=1), 0.0)
@@ -126,7 +136,7 @@ def weigh(
     nobody = total[:, 0] <= 0
     shares[nobody, -1] = 1.0
     attributed[victims] = shares * measured[victims, None]
-    without[victims] = _without(base[victims], expected[victims], where, now)
+    without[victims] = _without(base, expected[victims], where, now)
     return attributed, culprit, without
 
 
@@ -145,6 +155,13 @@ def unexplained(inside_loss: F64, loss: F64, row_weights: F64) -> F64:
     return np.asarray(-np.expm1(-np.maximum(mean, 0.0)))
 
 
+def _in_hazard(blamed: F64, expected: F64) -> F64:
+    """Parts of the expected loss as parts of its hazard."""
+    total = blamed.sum(axis=1, keepdims=True)
+    whole = hazard(expected)[:, None]
+    return np.divide(blamed * whole, total, out=np.zeros_like(blamed), where=total > 0)
+
+
 def _groups(n_rows: int) -> Ints:
     """First row of each of at most MAX_ROWS stretches of rows of about the same length."""
     n = min(n_rows, MAX_ROWS)
@@ -159,10 +176,17 @@ def _means(rows: F64, group: Ints) -> F64:
     return np.divide(total, n, out=np.full_like(total, np.nan), where=n > 0)
 
 
-def _suspects(base: F64) -> Ints:
-    """(V, C) columns of those with most of the blame."""
-    n = base.shape[1]
-    return np.argsort(-base, axis=1, kind="stable")[:, : min(MAX_SUSPECTS, n)]
+def _suspects(base: F64) -> tuple[Ints, Bools]:
+    """(V, C) columns of those with most of the blame, and which of them are examined.
+
+    Whoever is blamed no more than the first one left out is not examined either, so that equals
+    are treated alike; nor is whoever has no blame at all.
+    """
+    order = np.argsort(-base, axis=1, kind="stable")
+    blamed = np.take_along_axis(base, order, axis=1)
+    n = min(MAX_SUSPECTS, base.shape[1])
+    left_out = blamed[:, n : n + 1].sum(axis=1, keepdims=True)
+    return order[:, :n], blamed[:, :n] > left_out * (1.0 + 1e-9)
 
 
 def _effects(pool: Pool, group: Ints, victims: Ints, suspects: Ints) -> F64:
@@ -180,7 +204,8 @@ def _effects(pool: Pool, group: Ints, victims: Ints, suspects: Ints) -> F64:
     for v in range(min(len(victims), MAX_VICTIMS)):
         worlds = effects(cores, presses, int(victims[v]), suspects[v])
         if worlds is not None:
-            lessened = np.maximum(worlds[:, :1] - worlds[:, 1:], 0.0)
+            lessened = worlds[:, :1] - worlds[:, 1:]
+            lessened[lessened < ROUNDING] = 0.0
             x[v, :, :-1] = _scaled(lessened, worlds[:, 0])
     return x
 
@@ -188,7 +213,10 @@ def _effects(pool: Pool, group: Ints, victims: Ints, suspects: Ints) -> F64:
 def _scaled(lessened: F64, whole: F64) -> F64:
     """Effects that add up to the hazard: alone, each counts what only all of them together do."""
     total = lessened.sum(axis=1, keepdims=True)
-    return np.divide(lessened * whole[:, None], total, np.zeros_like(lessened), where=total > 1e-9)
+    parts: F64 = np.divide(
+        lessened * whole[:, None], total, np.zeros_like(lessened), where=total > 0
+    )
+    return parts
 
 
 def _condense(cores: Cores, presses: Pressing, group: Ints) -> tuple[Cores, Pressing]:

@@ -56,21 +56,21 @@ class Window:
         flat = np.empty((0, N_RESOURCES))
         none = np.empty(0)
         return cls(
-            (),
-            none,
-            none,
-            cube,
-            cube,
-            cube,
-            flat,
-            cube,
-            flat,
-            flat,
-            0.0,
-            window_s,
-            np.empty((0, 0)),
-            flat,
-            np.zeros(N_RESOURCES),
+            vms=(),
+            at_s=none,
+            interval_s=none,
+            demand=cube,
+            loss=cube,
+            self_limited=cube,
+            background=flat,
+            slots=cube,
+            slot_sum=flat,
+            slot_weight=flat,
+            slot_age_s=0.0,
+            window_s=window_s,
+            inside_loss=np.empty((0, 0)),
+            host_slots=flat,
+            host_sum=np.zeros(N_RESOURCES),
         )
 
     def append(self, tick: HostTick) -> Window:

@@ -53,7 +53,7 @@ class Collision:
     def stage(self, calmed: str = "") -> tuple[SimFleet, HostId, dict[str, VmId]]:
         """The fleet, its host and the VMs' ids by name; `calmed` does nothing unusual."""
         fleet = SimFleet(self.seed)
-        background = NOTHING
+        background: Workload = NOTHING
         if self.host_loud is not NOTHING and calmed != HOST_ITSELF:
             background = Onset(NOTHING, self.host_loud, ONSET_S)
         cpus = tuple(range(self.n_cpus))
