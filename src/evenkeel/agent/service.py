@@ -15,6 +15,7 @@ from typing import Final
 
 from evenkeel import __version__
 from evenkeel.agent.deviations import DeviationLog
+from evenkeel.agent.experiments import Experiments
 from evenkeel.agent.foresight import Foresight
 from evenkeel.control.check import check
 from evenkeel.control.knobs import fit
@@ -24,7 +25,7 @@ from evenkeel.domain.errors import EvenkeelError, HypervisorError, JournalUnavai
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import VmId
-from evenkeel.domain.plan import Advice, Apply, Mitigation, MitigationState, Plan
+from evenkeel.domain.plan import Advice, Apply, Mitigation, MitigationState, Plan, is_probe
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.sample import HostCounters, HostTick
 from evenkeel.domain.score import Deviation, PairScore
@@ -78,6 +79,7 @@ class Agent:
         self._window = Window.empty(window_s)
         self._contention: ContentionMap | None = None
         self._patience = Patience()
+        self._experiments = Experiments(clock)
         self._deviations = DeviationLog()
         self._events: deque[Event] = deque(maxlen=MAX_PENDING_EVENTS)
         self._carried: dict[int, tuple[Mitigation, ...]] = {}
@@ -143,7 +145,9 @@ class Agent:
         if tick is not None:
             deviations = self._deviations.observe(self._contention, tick)
             self._window = self._window.append(tick)
-            self._contention = score_host(self._window, tick.host, self._half_life_s)
+            self._contention = score_host(
+                self._window, tick.host, self._half_life_s, self._experiments.log_odds()
+            )
             scores = self._contention.pairs()
             plan = self._act(tick, self._contention)
             ahead = self._foresight.observe(tick)
@@ -231,15 +235,19 @@ class Agent:
             open_now = self._journal.open_mitigations()
             view = View(now_s, tick, self._window, contention, open_now, self._policy)
             plan, self._patience = decide(view, self._patience, f"{self._epoch}-{self._seq + 1}")
-            refused = check(plan, tick, open_now, self._policy, now_s)
+            plan, told = self._experiments.plan(view, plan, f"{self._epoch}-{self._seq + 1}")
+            self._events.extend(told)
+            probes = self._experiments.record()
+            refused = check(plan, tick, open_now, self._policy, now_s, probes)
             for i, step in enumerate(plan.steps):
                 if i in refused:
                     self._say("step_refused", refused[i], Severity.ERROR)
                     continue
+                self._experiments.note(step)
                 events = self._executor.execute(step, now_s)
                 self._events.extend(events)
                 failed = any(e.kind in ("mitigation_refused", "mitigation_failed") for e in events)
-                if failed and isinstance(step, Apply):
+                if failed and isinstance(step, Apply) and not is_probe(step):
                     until_s = now_s + self._policy.cooldown_s
                     self._patience = self._patience.leaving_alone(step.mitigation.victim, until_s)
         except JournalUnavailable as error:
