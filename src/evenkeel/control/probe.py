@@ -32,14 +32,18 @@ from evenkeel.domain.probe import Finding, Throttle, Verdict
 from evenkeel.domain.resources import CPU_AXIS, Resource
 from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import CpuTuning, Vm, VmState
+from evenkeel.interference.contention import cpu_demand
 
-MIN_PROBABILITY: Final = 0.05
+MIN_PROBABILITY: Final = 0.1
 MIN_LOSS: Final = 0.05
+MIN_ROWS: Final = 2
 MIN_DROP: Final = 0.02
 """A smaller effect would not be seen: such a suspect is not troubled."""
 FINDING_LIFE_S: Final = 1800.0
 CLOCK_SLACK_S: Final = 2.0
 Span = tuple[float, float]
+Drop = tuple[float, float]
+"""What the victim should win back: by the physics, and at most, if it got all that is set free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,7 @@ class Experiment:
     victim: VmId
     suspect: VmId
     begun_s: float
-    expected_drop: float
-    loss_before: float
+    drop: Drop
     open_id: MitigationId | None
     open_since_s: float
     turn_at_s: float = 0.0
@@ -153,7 +156,7 @@ def _go_on(view: View, plan: Plan, probing: Probing, on: Experiment, nonce: str)
             on.suspect,
             Verdict.INCONCLUSIVE,
             view.now_s,
-            on.expected_drop,
+            on.drop[0],
             reason=reason,
         )
         return Turn(undo, _finished(view, probing, finding), finished=finding)
@@ -171,7 +174,7 @@ def _go_on(view: View, plan: Plan, probing: Probing, on: Experiment, nonce: str)
         return Turn(undo, replace(probing, experiment=paused))
     if view.now_s < on.turn_at_s:
         return Turn((), probing)
-    finding = judge(view.window, on.victim, on.suspect, on.begun_s, on.throttled, on.expected_drop)
+    finding = judge(view.window, on.victim, on.suspect, on.begun_s, on.throttled, on.drop)
     last = len(on.throttled) >= view.policy.probe_rounds
     if last or finding.verdict is not Verdict.INCONCLUSIVE:
         return Turn((), _finished(view, probing, finding), finished=finding)
@@ -227,9 +230,12 @@ def _start(
     if too_early or view.tick.interval_s > policy.probe_max_s:
         return Turn((), probing)
     asked = {(k.finding.victim, k.finding.suspect) for k in probing.known}
+    settled = {k.finding.victim for k in probing.known if k.finding.verdict is Verdict.CONFIRMED}
     for pair in _doubtful(view):
         key = (pair.victim, pair.aggressor)
-        if pair.aggressor in spared or key in asked or _objection(view, plan, *key, None):
+        if pair.aggressor in spared or key in asked or pair.victim in settled:
+            continue
+        if _objection(view, plan, *key, None):
             continue
         found = _throttle(view, *key, nonce)
         if found is None:
@@ -239,8 +245,7 @@ def _start(
             victim=pair.victim,
             suspect=pair.aggressor,
             begun_s=view.now_s,
-            expected_drop=drop,
-            loss_before=mitigation.loss_before,
+            drop=drop,
             open_id=mitigation.id,
             open_since_s=view.now_s,
         )
@@ -252,10 +257,11 @@ def _start(
 def _doubtful(view: View) -> list[PairScore]:
     """Pairs that alarm, whose victim really loses, and whose culprit is in doubt; likeliest first.
 
-    A pair whose own score is below the alarm counts where the victim's loss as a whole is above.
+    A pair whose own score is below the alarm counts where the victim's loss to others as a whole
+    is above.
     """
     policy, found = view.policy, view.contention
-    expected = found.score[CPU_AXIS].sum(axis=1)
+    expected = found.score[CPU_AXIS, :, :-1].sum(axis=1)
     out = []
     for pair in found.pairs(policy.release_score / 2):
         victim = view.window.index_of(pair.victim)
@@ -263,11 +269,20 @@ def _doubtful(view: View) -> list[PairScore]:
             continue
         if expected[victim] < policy.alarm_for(pair.victim, pair.aggressor):
             continue
-        if found.measured[CPU_AXIS, victim] < MIN_LOSS:
+        if not _loses_steadily(view, victim):
             continue
         if MIN_PROBABILITY <= pair.confidence < policy.probe_below:
             out.append(pair)
     return sorted(out, key=lambda p: (-p.confidence, p.victim, p.aggressor))
+
+
+def _loses_steadily(view: View, victim: int) -> bool:
+    """Whether the victim has lost for as long as a throttle lasts: else there is nothing to
+    compare with."""
+    window = view.window
+    lately = window.at_s > view.now_s - view.policy.probe_max_s - window.interval_s
+    loss = window.loss[lately, victim, CPU_AXIS]
+    return len(loss) >= MIN_ROWS and bool((loss >= MIN_LOSS).all())
 
 
 def _objection(
@@ -300,7 +315,7 @@ def _objection(
 
 def _throttle(
     view: View, victim: VmId, suspect: VmId, nonce: str
-) -> tuple[Mitigation, float] | None:
+) -> tuple[Mitigation, Drop] | None:
     """A throttle of the suspect and the drop of the victim's loss it should bring.
 
     None where physics expects nothing that could be seen.
@@ -313,12 +328,15 @@ def _throttle(
     weights = window.weights(JUDGE_HALF_LIFE_S)
     before, _ = loss_without(window, host, weights, column, {})
     use = float(view.tick.usage[row, CPU_AXIS])
+    wanted = float(weights @ cpu_demand(window)[:, column])
     for instruction, tuning in throttles(vm, use, view.policy.probe_depth, host.capabilities):
         after, _ = loss_without(window, host, weights, column, {suspect: tuning})
-        if before - after >= MIN_DROP:
-            return _mitigation(view, victim, vm, instruction, (before, after), nonce), (
-                before - after
-            )
+        least = max(before - after, 0.0)
+        freed = max(use - tuning.quota_cores, 0.0) or view.policy.probe_depth * use / 2
+        most = min(freed / max(wanted, 1e-9), before)
+        if after < before and (least + most) / 2 >= MIN_DROP:
+            made = _mitigation(view, victim, vm, instruction, (before, after), nonce)
+            return made, (least, max(least, most))
     return None
 
 

@@ -20,8 +20,8 @@ DECISIVE: Final = 2.3
 MOST: Final = 3.5
 """No experiment counts for more: what it cannot know of is a chance of 3 %."""
 MIN_T: Final = 2.0
-SPREAD: Final = 0.5
-"""Of the true effect around the one expected, as a share of it."""
+SPREAD: Final = 0.3
+"""Least spread of the true effect around the one expected, as a share of it."""
 EDGE: Final = 0.25
 """A tick may begin this share of its length before a throttle and still count as throttled."""
 
@@ -32,16 +32,17 @@ def judge(
     suspect: VmId,
     begun_s: float,
     throttled: tuple[tuple[float, float], ...],
-    expected_drop: float,
+    drop: tuple[float, float],
 ) -> Finding:
     """Compare ticks inside `throttled` spans of wall time with the free ones around them.
 
-    Free ticks are those between the spans, after them, and as long before `begun_s` as the
-    suspect was throttled in all. The Bayes factor sets "the loss drops by about what physics
-    expects" against "it does not", both seen through the scatter of the ticks.
+    Free ticks are those between the spans, after them, and as long before `begun_s` as the first
+    span. The Bayes factor sets "the loss drops by between what physics expects and all that can
+    have been set free" (the two of `drop`) against "it does not", both seen through the scatter of
+    the ticks.
     """
     column = window.index_of(victim)
-    nothing = Finding(victim, suspect, Verdict.INCONCLUSIVE, _now(window), expected_drop)
+    nothing = Finding(victim, suspect, Verdict.INCONCLUSIVE, _now(window), round(drop[0], 4))
     if column is None:
         return nothing
     loss = window.loss[:, column, CPU_AXIS]
@@ -49,11 +50,11 @@ def judge(
     on, off = loss[inside & ~np.isnan(loss)], loss[outside & ~np.isnan(loss)]
     if len(on) < MIN_THROTTLED or len(off) < MIN_FREE:
         return nothing
-    drop = float(off.mean() - on.mean())
+    dropped = float(off.mean() - on.mean())
     error = _standard_error(on, off)
-    log_odds = _log_odds(drop, error, expected_drop)
+    log_odds = _log_odds(dropped, error, drop)
     verdict = Verdict.INCONCLUSIVE
-    if log_odds >= DECISIVE and drop >= MIN_T * error:
+    if log_odds >= DECISIVE and dropped >= MIN_T * error:
         verdict = Verdict.CONFIRMED
     elif log_odds <= -DECISIVE:
         verdict = Verdict.CLEARED
@@ -62,7 +63,7 @@ def judge(
         suspect=suspect,
         verdict=verdict,
         at_s=_now(window),
-        expected_drop=round(expected_drop, 4),
+        expected_drop=round(drop[0], 4),
         loss_free=round(float(off.mean()), 4),
         loss_throttled=round(float(on.mean()), 4),
         n_free=len(off),
@@ -86,7 +87,7 @@ def _split(
     for since_s, until_s in throttled:
         inside |= (start >= since_s - slack) & (end <= until_s + slack)
         touched |= (end > since_s + slack) & (start < until_s - slack)
-    span_s = sum(until_s - since_s for since_s, until_s in throttled)
+    span_s = max((until_s - since_s for since_s, until_s in throttled[:1]), default=0.0)
     outside = ~touched & (start >= begun_s - span_s - slack)
     return inside, outside
 
@@ -100,9 +101,11 @@ def _standard_error(on: F64, off: F64) -> float:
     return math.sqrt(variance * widen * (1 / len(on) + 1 / len(off)))
 
 
-def _log_odds(drop: float, error: float, expected: float) -> float:
-    """Log Bayes factor of N(expected, (SPREAD expected)^2) against 0 for the true drop."""
-    spread = math.hypot(error, SPREAD * expected)
-    log_is = -0.5 * ((drop - expected) / spread) ** 2 - math.log(spread)
-    log_not = -0.5 * (drop / error) ** 2 - math.log(error)
+def _log_odds(dropped: float, error: float, drop: tuple[float, float]) -> float:
+    """Log Bayes factor of a true drop within about `drop` (normal, both ends one deviation off)
+    against none."""
+    expected = (drop[0] + drop[1]) / 2
+    spread = math.hypot(error, max((drop[1] - drop[0]) / 2, SPREAD * expected))
+    log_is = -0.5 * ((dropped - expected) / spread) ** 2 - math.log(spread)
+    log_not = -0.5 * (dropped / error) ** 2 - math.log(error)
     return min(max(log_is - log_not, -MOST), MOST)

@@ -159,7 +159,8 @@ def _in_hazard(blamed: F64, expected: F64) -> F64:
     """Parts of the expected loss as parts of its hazard."""
     total = blamed.sum(axis=1, keepdims=True)
     whole = hazard(expected)[:, None]
-    return np.divide(blamed * whole, total, out=np.zeros_like(blamed), where=total > 0)
+    none = np.zeros_like(blamed)
+    return np.asarray(np.divide(blamed * whole, total, out=none, where=total > 0))
 
 
 def _groups(n_rows: int) -> Ints:
