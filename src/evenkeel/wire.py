@@ -16,6 +16,7 @@ import numpy as np
 from evenkeel.domain.arrays import F64
 from evenkeel.domain.errors import BatchInvalid
 from evenkeel.domain.events import Event
+from evenkeel.domain.evidence import VictimEvidence
 from evenkeel.domain.host import Host, Mode
 from evenkeel.domain.plan import Advice, Mitigation
 from evenkeel.domain.policy import Policy
@@ -76,6 +77,7 @@ class Batch(msgspec.Struct, frozen=True):
     mitigations: tuple[Mitigation, ...] = ()
     events: tuple[Event, ...] = ()
     health: Health = Health()
+    evidence: tuple[VictimEvidence, ...] = ()
 
 
 class ServingModel(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ really runs elsewhere. Nothing but an experiment can tell which.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -82,7 +83,7 @@ def confidence(made: World) -> dict[VmId, float]:
 
 
 @pytest.mark.parametrize("tick_s", [1.0, 5.0])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_guilty_twin_is_found_and_all_is_put_back(seed, tick_s):
     made = world(seed, replace(PROBING, probe=False), tick_s)
     before = made.tunings()
@@ -123,15 +124,16 @@ def throttled_spans(made: World, seconds: float):
     return spans + [(start, fleet.now_s, vm) for vm, start in since.items()]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_budgets_and_bounds_are_kept_through_kills_and_faults(seed):
     rates = {FaultKind.APPLY_REFUSED: 0.1, FaultKind.APPLY_UNCERTAIN: 0.1}
     made = world(seed, rates=rates, kill_chance=0.05)
     before, policy = made.tunings(), made.policy
-    spans = throttled_spans(made, 900)
-    starts = sorted(start for start, _, _ in spans)
-    for start, until, vm in spans:
-        assert vm != made.ids["victim"]
+    spans = throttled_spans(made, 300)
+    spans.sort()
+    starts = [start for start, _, _ in spans]
+    assert all(later[0] >= sooner[1] for sooner, later in pairwise(spans)), "one at a time"
+    for start, until, _ in spans:
         # An answer that was lost leaves the throttle to the next tick's undoing.
         assert until - start <= policy.probe_max_s + 4 * made.tick_s, f"seed {seed}"
     rounds, spacing_s = policy.probe_rounds, 3600 / policy.probes_per_hour

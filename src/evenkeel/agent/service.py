@@ -23,6 +23,7 @@ from evenkeel.control.measure import Baselines, derive
 from evenkeel.control.mitigate import Patience, View, decide
 from evenkeel.domain.errors import EvenkeelError, HypervisorError, JournalUnavailable
 from evenkeel.domain.events import Event, Severity
+from evenkeel.domain.evidence import VictimEvidence
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.plan import Advice, Apply, Mitigation, MitigationState, Plan, is_probe
@@ -31,6 +32,7 @@ from evenkeel.domain.sample import HostCounters, HostTick
 from evenkeel.domain.score import Deviation, PairScore
 from evenkeel.domain.vm import VmState
 from evenkeel.interference.contention import ContentionMap, score_host
+from evenkeel.interference.testimony import witnessed
 from evenkeel.interference.window import Window
 from evenkeel.ports import Clock, Hypervisor, Journal, PolicyMemory, Snapshot, Spool
 from evenkeel.runtime.executor import Executor
@@ -136,6 +138,7 @@ class Agent:
         counters = self._observe()
         tick, ahead, plan = None, None, Plan()
         scores: tuple[PairScore, ...] = ()
+        evidence: tuple[VictimEvidence, ...] = ()
         deviations: tuple[Deviation, ...] = ()
         if counters is not None:
             self._host = counters.host
@@ -150,6 +153,8 @@ class Agent:
             )
             scores = self._contention.pairs()
             plan = self._act(tick, self._contention)
+            findings = self._experiments.findings
+            evidence = witnessed(self._contention, self._window, findings)
             ahead = self._foresight.observe(tick)
         for kind, message, severity in self._foresight.news():
             self._say(kind, message, severity)
@@ -164,7 +169,7 @@ class Agent:
         )
         open_now = self._open()
         self.snapshot = Snapshot(self._policy.mode, counters, tick, scores, open_now, health, ahead)
-        self._report(tick, scores, deviations, plan.advice, open_now, health)
+        self._report(tick, scores, deviations, plan.advice, open_now, health, evidence)
 
     def failed(self, error: Exception) -> None:
         """A bug ended a tick: say so, since a host that only falls silent helps nobody."""
@@ -264,6 +269,7 @@ class Agent:
         advice: tuple[Advice, ...],
         open_now: tuple[Mitigation, ...],
         health: Health,
+        evidence: tuple[VictimEvidence, ...] = (),
     ) -> None:
         """Spool the batch; the reporter's thread takes it from there."""
         closed = self._unreported()
@@ -283,6 +289,7 @@ class Agent:
             mitigations=(*open_now, *closed),
             events=events,
             health=health,
+            evidence=evidence,
         )
         with self._carried_lock:
             ticket = self._spool.put(encode(batch))

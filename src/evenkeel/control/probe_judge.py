@@ -103,7 +103,8 @@ def _standard_error(on: F64, off: F64) -> float:
 
 def _log_odds(dropped: float, error: float, drop: tuple[float, float]) -> float:
     """Log Bayes factor of a true drop within about `drop` (normal, both ends one deviation off)
-    against none."""
+    against none. A rise speaks no louder than no change: it is somebody else's."""
+    dropped = max(dropped, 0.0)
     expected = (drop[0] + drop[1]) / 2
     spread = math.hypot(error, max((drop[1] - drop[0]) / 2, SPREAD * expected))
     log_is = -0.5 * ((dropped - expected) / spread) ** 2 - math.log(spread)

@@ -53,6 +53,7 @@ def _next_host(
             mode=batch.mode,
             health=batch.health,
             advice=batch.advice,
+            evidence=batch.evidence,
             skewed=skewed,
             tick=before.tick if before else None,
             tick_epoch=before.tick_epoch if before else "",
