@@ -17,6 +17,8 @@ from evenkeel.api.schemas import (
     AdviceOut,
     DeviationOut,
     EventOut,
+    EvidenceOut,
+    FindingOut,
     HostOut,
     MapCell,
     MapOut,
@@ -28,6 +30,7 @@ from evenkeel.api.schemas import (
     RejectionOut,
     SeriesOut,
     StatusOut,
+    SuspicionOut,
     VmOut,
     WhyOut,
 )
@@ -248,6 +251,46 @@ class FleetFake:
             deviations=[deviation] if name == "web1" else [],
             advice=advice,
             mitigations=self._mitigations(who, vm=vm_id(name)),
+            evidence=self._evidence(who) if name == "web1" else None,
+        )
+
+    def _evidence(self, who: Principal) -> EvidenceOut:
+        aggressor, aggressor_name = self._shown(who, "batch7")
+        return EvidenceOut(
+            resource=Resource.CPU,
+            measured_loss=0.42,
+            predicted_loss=0.36,
+            witnesses={"cpu": 0.42, "memory": 0.0, "inside": 0.5, "unexplained": 0.14, "net": None},
+            suspects=[
+                SuspicionOut(
+                    who=aggressor,
+                    name=aggressor_name,
+                    attributed_loss=0.35,
+                    probability=0.93,
+                    loss_without=0.04,
+                ),
+                SuspicionOut(
+                    who="",
+                    name="nobody known",
+                    attributed_loss=0.07,
+                    probability=0.02,
+                    loss_without=None,
+                ),
+            ],
+            findings=[
+                FindingOut(
+                    suspect=aggressor,
+                    suspect_name=aggressor_name,
+                    verdict="confirmed",
+                    at_s=self.now_s - 60,
+                    expected_drop=0.09,
+                    loss_free=0.41,
+                    loss_throttled=0.3,
+                    n_free=12,
+                    n_throttled=6,
+                    reason="",
+                )
+            ],
         )
 
     def _advice(self, who: Principal) -> AdviceOut:

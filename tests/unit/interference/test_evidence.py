@@ -1,16 +1,20 @@
 """Evidence: it adds up, spares the idle and the absent, doubts twins, and hears experiments."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from builders import a_host, a_tick, a_vm, a_window
 
-from evenkeel.domain.resources import CPU_AXIS
+from batches import a_batch
+from evenkeel.domain.resources import CPU_AXIS, Resource
 from evenkeel.interference.attribution import pressing
 from evenkeel.interference.contention import score_host
 from evenkeel.interference.counterfactual import Cores, effects
 from evenkeel.interference.evidence import unexplained
+from evenkeel.interference.testimony import witnessed
+from evenkeel.wire import decode_batch, encode
 
 VICTIM, ONE, TWO = a_vm("victim", [0]), a_vm("one", [0]), a_vm("two", [0])
 ELSEWHERE, IDLE = a_vm("elsewhere", [1]), a_vm("idle", [0])
@@ -149,3 +153,30 @@ def test_loss_inside_a_guest_that_resources_do_not_explain():
     assert np.isnan(left[1])
     loss[:, 0, 0] = 0.6
     assert unexplained(inside, loss, np.full(2, 0.5))[0] == 0.0
+
+
+def test_what_travels_names_witnesses_and_suspects():
+    vms = VMS
+    calm = [a_tick(5.0 * i, vms, [0.6, 0.05, 0.05, 0.05, 0.0]) for i in range(24)]
+    inside = np.array([0.7, np.nan, np.nan, np.nan, np.nan])
+    loud = [
+        replace(
+            a_tick(120.0 + 5 * i, vms, [0.6, 0.9, 0.05, 0, 0], [0.4, 0.4, 0.1, 0, 0]),
+            inside_loss=inside,
+        )
+        for i in range(6)
+    ]
+    window = a_window(calm + loud)
+    worst = witnessed(score_host(window, a_host(), 7.5), window, ())[0]
+    assert (worst.victim, worst.resource) == (VICTIM.id, Resource.CPU)
+    assert worst.suspects[0].who == ONE.id
+    assert sum(s.attributed_loss for s in worst.suspects) <= worst.measured_loss + 1e-3
+    seen = worst.witnesses
+    assert (seen.cpu, seen.inside, seen.unexplained) == (0.4, 0.7, pytest.approx(0.5, abs=1e-3))
+    assert decode_batch(encode(a_batch(evidence=(worst,)))).evidence == (worst,)
+
+
+def test_a_batch_of_an_agent_that_knows_no_evidence_is_read():
+    raw = json.loads(encode(a_batch()))
+    del raw["evidence"]
+    assert decode_batch(json.dumps(raw).encode()).evidence == ()
