@@ -123,6 +123,17 @@ def lost_to_siblings(busy: F64, vcpus: Ints, c: F64) -> F64:
     return np.asarray((pmf * lost_at(k, 1.0, c)).sum(axis=0), dtype=np.float64)
 
 
+def conserved(lost_share: F64, wanted: F64, lacking: F64) -> F64:
+    """(n, M) the same, so that all together lose the (M,) cores that are lacking, no more or less.
+
+    A core is never idle while somebody waits. With weights apart, the rate of one vCPU takes its
+    rivals for alike, and lets light ones lose what heavy ones, capped at a core each, leave them.
+    """
+    total = (wanted * lost_share).sum(axis=0)
+    factor = np.divide(lacking, total, out=np.ones_like(total), where=total > 1e-9)
+    return np.asarray(np.minimum(lost_share * factor, 1.0), dtype=np.float64)
+
+
 def lost_in_crowd(everybody: F64, busy: F64, k_mean: F64, ratio: F64, c: F64) -> F64:
     """(n, M) lost share with the number of rivals taken as normal, less what siblings take.
 
@@ -130,11 +141,16 @@ def lost_in_crowd(everybody: F64, busy: F64, k_mean: F64, ratio: F64, c: F64) ->
     """
     variance = everybody * (1.0 - busy)
     of_one = busy * (1.0 - busy)
+    spread_all = np.sqrt(np.maximum(variance.sum(axis=0), 0.0))
     spread = np.sqrt(np.maximum(variance.sum(axis=0) - of_one, 0.0))
     own_spread = np.sqrt(np.maximum(variance - of_one, 0.0))
-    lost_share = np.zeros_like(everybody)
+    wanted = everybody.sum(axis=0)
+    lost_share, to_siblings = np.zeros_like(everybody), np.zeros_like(everybody)
+    lacking = np.zeros_like(wanted)
     for node, p in zip(_NODES, _WEIGHTS, strict=True):
         k = np.maximum(k_mean + node * spread, 0.0)
         own = np.maximum(everybody - busy + node * own_spread, 0.0)
-        lost_share += p * (lost_at(k, ratio, c) - lost_at(own, 1.0, c))
-    return lost_share
+        lost_share += p * lost_at(k, ratio, c)
+        to_siblings += p * lost_at(own, 1.0, c)
+        lacking += p * np.maximum(wanted + node * spread_all - c, 0.0)
+    return np.asarray(conserved(lost_share, everybody, lacking) - to_siblings, dtype=np.float64)

@@ -26,6 +26,7 @@ import numpy as np
 from evenkeel.domain.arrays import F64, Bools, Ints
 from evenkeel.interference.cores import Atoms, cut, spread_all
 from evenkeel.interference.crowd import (
+    conserved,
     lost_in_crowd,
     lost_to_rivals,
     lost_to_siblings,
@@ -183,7 +184,11 @@ def _exact(busy: F64, vcpus: Ints, ratio: F64, c: F64) -> F64:
 
     Less what its own sibling vCPUs would take from it on an otherwise empty atom.
     """
-    lost_share = lost_to_rivals(runnable(busy, vcpus), busy, ratio, c)
+    pmf = runnable(busy, vcpus)
+    lacking = np.maximum(np.arange(len(pmf))[:, None] - c, 0.0)
+    lost_share = conserved(
+        lost_to_rivals(pmf, busy, ratio, c), busy * vcpus, (pmf * lacking).sum(axis=0)
+    )
     vm, row = np.nonzero(vcpus > c)
     if len(vm):
         lost_share[vm, row] -= lost_to_siblings(busy[vm, row], vcpus[vm, row], c[row])
