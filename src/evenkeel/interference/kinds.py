@@ -22,7 +22,7 @@ from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import N_RESOURCES
 from evenkeel.domain.rollup import kind_of
 from evenkeel.domain.vm import Vm
-from evenkeel.interference.traits import FARTHEST, PRIOR_SPREAD, Belief
+from evenkeel.interference.traits import FARTHEST, MOOD, PRIOR_SPREAD, Belief
 
 FORMAT: Final = 1
 MOST_KEPT: Final = 2000
@@ -30,12 +30,14 @@ MOST_KEPT: Final = 2000
 WITHIN: Final = 0.7
 """How much of a stranger's spread is left among the VMs of one kind."""
 _SHAPE: Final = (2, N_RESOURCES)
-_STRANGER: Final = np.broadcast_to(PRIOR_SPREAD[:, None] ** 2, _SHAPE)
+_STRANGER: Final = np.broadcast_to(PRIOR_SPREAD[:MOOD, None] ** 2, _SHAPE)
+
+_CALM: Final = np.stack([np.zeros(N_RESOURCES), np.full(N_RESOURCES, PRIOR_SPREAD[MOOD] ** 2)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learnt:
-    """`mean` and `variance` (2, R) of the logs of one VM's or kind's traits."""
+    """`mean` and `variance` (2, R) of the logs of one VM's or kind's lasting traits."""
 
     kind: str
     mean: F64
@@ -63,24 +65,32 @@ class Priors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TraitMemory:
-    """What was learnt of each VM, those seen last at the end. Immutable."""
+    """What was learnt of each VM, those seen last at the end. Immutable.
+
+    `moods` (2, R), mean and variance, are of the VMs of the last tick alone, and are not saved.
+    """
 
     kept: Mapping[VmId, Learnt] = field(default_factory=lambda: MappingProxyType({}))
+    moods: Mapping[VmId, F64] = field(default_factory=lambda: MappingProxyType({}))
 
     def belief(self, vms: Sequence[Vm], priors: Priors) -> Belief:
         """Of the VMs in their order: what was learnt, or what their kind says."""
         known = [self.kept.get(vm.id) or priors.of(kind_of(vm)) for vm in vms]
-        return _stacked(known)
+        return _stacked(known, [self.moods.get(vm.id, _CALM) for vm in vms])
 
     def with_(self, vms: Sequence[Vm], belief: Belief) -> TraitMemory:
         """The same with what is believed of `vms` now."""
         kept = dict(self.kept)
         for i, vm in enumerate(vms):
             kept.pop(vm.id, None)
-            kept[vm.id] = Learnt(kind_of(vm), belief.mean[:, i], belief.variance[:, i])
+            kept[vm.id] = Learnt(kind_of(vm), belief.mean[:MOOD, i], belief.variance[:MOOD, i])
         for _, oldest in zip(range(len(kept) - MOST_KEPT), list(kept), strict=False):
             del kept[oldest]
-        return TraitMemory(MappingProxyType(kept))
+        moods = {
+            vm.id: np.stack([belief.mean[MOOD, i], belief.variance[MOOD, i]])
+            for i, vm in enumerate(vms)
+        }
+        return TraitMemory(MappingProxyType(kept), MappingProxyType(moods))
 
     def save(self) -> bytes:
         return _save("memory", self.kept)
@@ -94,14 +104,16 @@ class TraitMemory:
 
 def expected(vms: Sequence[Vm], priors: Priors) -> Belief:
     """What the VMs' kinds say of them."""
-    return _stacked([priors.of(kind_of(vm)) for vm in vms])
+    return _stacked([priors.of(kind_of(vm)) for vm in vms], [_CALM] * len(vms))
 
 
-def _stacked(known: Sequence[Learnt]) -> Belief:
+def _stacked(known: Sequence[Learnt], moods: Sequence[F64]) -> Belief:
     if not known:
         return Belief.nobody_knows(0)
+    mood = np.stack(moods, axis=1)[:, None]
     mean = np.stack([one.mean for one in known], axis=1)
-    return Belief(mean, np.stack([one.variance for one in known], axis=1))
+    variance = np.stack([one.variance for one in known], axis=1)
+    return Belief(np.concatenate([mean, mood[0]]), np.concatenate([variance, mood[1]]))
 
 
 def pool(learnt: Iterable[Learnt]) -> Priors:

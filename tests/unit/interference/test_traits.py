@@ -10,13 +10,15 @@ from evenkeel.domain.bundle import pack, unpack
 from evenkeel.domain.errors import ModelCorrupt
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import CPU_AXIS, N_RESOURCES
-from evenkeel.domain.sample import Flaw
+from evenkeel.domain.sample import Flaw, HostTick
 from evenkeel.interference.contention import host_loads, score_host
 from evenkeel.interference.hazards import Traits
 from evenkeel.interference.kinds import MOST_KEPT, Learnt, Priors, TraitMemory, expected, pool
 from evenkeel.interference.rows import present
 from evenkeel.interference.traits import (
-    MEMORY_S,
+    LASTING_S,
+    MOOD,
+    MOOD_S,
     PRESSURE,
     SENSITIVITY,
     Belief,
@@ -24,8 +26,7 @@ from evenkeel.interference.traits import (
     evidence,
     learn,
 )
-
-NOTHING = Evidence(np.full(1, np.nan), np.ones(1), np.zeros((1, 1)), np.zeros(1))
+from evenkeel.interference.window import Window
 
 
 def world(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +94,7 @@ def test_one_wild_number_moves_little_and_many_true_ones_win() -> None:
 def test_what_is_not_seen_again_is_forgotten() -> None:
     s, p = world(5, np.random.default_rng(4))
     belief, prior = learnt(200, s, p, 5), Belief.nobody_knows(5)
-    later = learn(belief, prior, [], 6 * MEMORY_S)
+    later = learn(belief, prior, [], 6 * LASTING_S)
     assert np.abs(later.mean).max() < 0.01
     assert later.variance == pytest.approx(prior.variance, rel=0.01)
 
@@ -114,7 +115,7 @@ VICTIM, NOISY, CALM = a_vm("victim", [0]), a_vm("noisy", [0]), a_vm("calm", [1])
 VMS = [VICTIM, NOISY, CALM]
 
 
-def collision(loss: float, flaws: frozenset[Flaw] = frozenset()):
+def collision(loss: float, flaws: frozenset[Flaw] = frozenset()) -> tuple[Window, HostTick]:
     """Both want 60 % of one core: physics says .3; what is measured is `loss`."""
     ticks = [a_tick(5.0 * i, VMS, [0.6, 0.6, 0.3], [loss, loss, 0], flaws=flaws) for i in range(8)]
     return a_window(ticks), ticks[-1]
@@ -152,6 +153,21 @@ def test_traits_close_the_gap_between_physics_and_what_is_measured() -> None:
     assert (belief.mean[:, 2] == 0).all(), "the calm one had no part in it"
 
 
+def test_a_mood_is_followed_within_a_minute_and_gone_in_the_next() -> None:
+    seen = Evidence(
+        np.array([np.log(0.4), np.nan]), np.full(2, 0.01), np.array([[0, 0.2], [0, 0]]), np.zeros(2)
+    )
+    known = Belief.nobody_knows(2)
+    known.variance[:MOOD] = 0.01
+    belief = known
+    for _ in range(12):
+        belief = learn(belief, Belief.nobody_knows(2), [seen], 5.0)
+    now = belief.traits()
+    assert now.sensitivity[0, 0] * now.pressure[1, 0] == pytest.approx(2.0, rel=0.15)
+    later = belief.traits(ahead_s=3 * MOOD_S)
+    assert later.sensitivity[0, 0] * later.pressure[1, 0] < 1.5
+
+
 def test_traits_of_one_change_nothing() -> None:
     window, _ = collision(0.4)
     ones = Traits(np.ones((3, N_RESOURCES)), np.ones((3, N_RESOURCES)))
@@ -163,7 +179,10 @@ def test_what_was_learnt_of_a_vm_outlives_its_absence() -> None:
     belief = learnt(100, *world(3, np.random.default_rng(1)), 2)
     memory = TraitMemory().with_(VMS, belief)
     away = memory.with_(VMS[:1], memory.belief(VMS[:1], Priors()))
-    np.testing.assert_array_equal(away.belief(VMS, Priors()).mean, belief.mean)
+    back = away.belief(VMS, Priors())
+    np.testing.assert_array_equal(back.mean[:MOOD], belief.mean[:MOOD])
+    assert (back.mean[MOOD, 1:] == 0).all(), "moods pass"
+    assert (back.mean[MOOD, 0] == belief.mean[MOOD, 0]).all()
 
 
 def test_memory_is_bounded_and_forgets_those_not_seen_for_longest() -> None:
@@ -213,7 +232,7 @@ def test_memory_and_priors_survive_as_bytes() -> None:
     again = TraitMemory.load(memory.save())
     assert list(again.kept) == list(memory.kept)
     np.testing.assert_array_equal(
-        again.belief(VMS, Priors()).mean, memory.belief(VMS, Priors()).mean
+        again.belief(VMS, Priors()).mean[:MOOD], memory.belief(VMS, Priors()).mean[:MOOD]
     )
     priors = pool(memory.kept.values())
     assert Priors.load(priors.save()).save() == priors.save()
