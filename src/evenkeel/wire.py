@@ -19,9 +19,10 @@ from evenkeel.domain.events import Event
 from evenkeel.domain.host import Host, Mode
 from evenkeel.domain.plan import Advice, Mitigation
 from evenkeel.domain.policy import Policy
+from evenkeel.domain.reliability import Tally, flaw_of
 from evenkeel.domain.resources import N_RESOURCES
 from evenkeel.domain.sample import Flaw, HostTick
-from evenkeel.domain.score import Deviation, PairScore
+from evenkeel.domain.score import Deviation, PairDeviation, PairScore
 from evenkeel.domain.vm import Vm
 
 WIRE_VERSION = 1
@@ -61,6 +62,8 @@ class Batch(msgspec.Struct, frozen=True):
 
     `epoch` is new at every agent start and grows with time; `seq` counts from 1 inside it.
     `mitigations` holds all that are open and those closed since the last acknowledged batch.
+    `reliability` is what the minute counted that ended with this tick, and `pair_deviations` what
+    deviates now.
     """
 
     v: int
@@ -76,6 +79,8 @@ class Batch(msgspec.Struct, frozen=True):
     mitigations: tuple[Mitigation, ...] = ()
     events: tuple[Event, ...] = ()
     health: Health = Health()
+    reliability: tuple[Tally, ...] = ()
+    pair_deviations: tuple[PairDeviation, ...] = ()
 
 
 class ServingModel(msgspec.Struct, frozen=True):
@@ -127,6 +132,9 @@ def decode_batch(raw: bytes) -> Batch:
         raise BatchInvalid(f"seq {batch.seq} is not positive")
     if batch.tick is not None:
         _check_tick(batch.tick)
+    for tally in batch.reliability:
+        if flaw := flaw_of(tally):
+            raise BatchInvalid(f"reliability of {tally.resource.value}: {flaw}")
     return batch
 
 

@@ -24,13 +24,13 @@ from evenkeel.domain.resources import (
     SPECS,
     Resource,
 )
-from evenkeel.domain.score import PairScore
+from evenkeel.domain.score import PRESENT_S, PairScore
 from evenkeel.domain.vm import CpuTuning, Vm
 from evenkeel.interference.attribution import blame
 from evenkeel.interference.physics import CpuLoss, cpu_loss, cpu_shape, fluid_loss
 from evenkeel.interference.window import Window
 
-HORIZON_S: Final = 5.0
+HORIZON_S: Final = PRESENT_S
 ENOUGH_ROWS: Final = 3.0
 """Effective number of rows from which on coverage no longer limits confidence."""
 DEFAULT_SHARES: Final = 1024.0
@@ -55,6 +55,7 @@ class ContentionMap:
     confidence: F64
     window_s: float
     n_rows: int
+    horizon_s: float = HORIZON_S
 
     def pairs(self, min_score: float = MIN_SCORE) -> tuple[PairScore, ...]:
         """Pairs (and host -> VM) at or above `min_score`, worst first; ties by id."""
@@ -71,7 +72,7 @@ class ContentionMap:
                 confidence=round(float(self.confidence[r, i]), 3),
                 window_s=self.window_s,
                 n_samples=self.n_rows,
-                horizon_s=HORIZON_S,
+                horizon_s=self.horizon_s,
             )
             for r, i, j in found
         ]
