@@ -88,9 +88,7 @@ def _shape() -> tuple[int, int, int]:
     return N_RESOURCES, N_VMS, N_VMS + 2
 
 
-def _losses(
-    noise: Noise, predicted: F64, minutes: int, rng: np.random.Generator
-) -> Iterator[F64]:
+def _losses(noise: Noise, predicted: F64, minutes: int, rng: np.random.Generator) -> Iterator[F64]:
     """(TICKS, R, N, N + 2) measured losses, minute by minute."""
     state = np.zeros(predicted.shape)
     width = noise.sd * np.sqrt(1 - noise.phi**2)
@@ -173,7 +171,7 @@ class _Ours:
         before = self.watch.alarm
         known = np.ones(mean.shape, dtype=np.bool_)
         self.watch = self.watch.judged(predicted, mean, known, 0.0)
-        return (self.watch.alarm != 0) & (before == 0)
+        return np.asarray((self.watch.alarm != 0) & (before == 0))
 
 
 class _Limit:
@@ -190,7 +188,7 @@ class _Limit:
         self.mean = (1 - self.weight) * self.mean + self.weight * gap
         limit = 3 * np.sqrt(self.square * self.weight / (2 - self.weight))
         over = (np.abs(self.mean) > limit) & (np.abs(self.mean) >= MIN_GAP)
-        told = over & (self.rest <= 0)
+        told = np.asarray(over & (self.rest <= 0))
         self.rest = np.where(told, REST_MINUTES, self.rest - 1)
         self.square = 0.98 * self.square + 0.02 * np.minimum(gap**2, 9 * self.square)
         return told

@@ -17,6 +17,10 @@ N_BINS: Final = len(EDGES)
 GRID: Final = 1
 """Names the bins; other bins get another number, and no controller adds one to the other."""
 UNIT: Final = 1e-5
+MIN_SAMPLES: Final = 30
+"""A bin with fewer says nothing yet."""
+CLOSE_POINTS: Final = 2.0
+"""Predicted and measured loss should agree this closely, in points, in every populated bin."""
 
 
 @dataclass(frozen=True, slots=True)

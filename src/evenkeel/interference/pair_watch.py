@@ -256,9 +256,9 @@ class PairWatch:
 
 
 def step(sums: Sums, score: F64, allowance: F64, known: Bools) -> Sums:
-    """Page's step with standardised gaps; unknown ones change nothing. Sums stop at twice THRESHOLD.
+    """Page's step with standardised gaps; unknown ones change nothing.
 
-    The bound keeps a long deviation from taking as long to be forgotten.
+    Sums stop at twice THRESHOLD, so that a long deviation does not take as long to be forgotten.
     """
     clipped = np.clip(score, -CLIP, CLIP)
     moved = sums.page + np.stack([clipped, -clipped]) - allowance

@@ -16,17 +16,21 @@ import numpy as np
 
 from evenkeel.domain.arrays import F64, Bools, positions
 from evenkeel.domain.ids import VmId
-from evenkeel.domain.reliability import EDGES, N_BINS, UNIT, BinSums, Tally
+from evenkeel.domain.reliability import (
+    CLOSE_POINTS,
+    EDGES,
+    MIN_SAMPLES,
+    N_BINS,
+    UNIT,
+    BinSums,
+    Tally,
+)
 from evenkeel.domain.resources import AXIS, N_RESOURCES, SPECS
 from evenkeel.domain.sample import HostTick
 from evenkeel.interference.contention import ContentionMap
 
 KNOWN_SHARE: Final = 0.8
 """Less of the horizon than this measured: the prediction is not judged."""
-MIN_SAMPLES: Final = 30
-"""A bin with fewer says nothing yet."""
-CLOSE_POINTS: Final = 2.0
-"""Predicted and measured loss should agree this closely, in points, in every populated bin."""
 SHARDS: Final = np.array([SPECS[resource].shard for resource in AXIS])
 _BOUNDS: Final = np.array(EDGES[1:])
 
@@ -99,7 +103,7 @@ class Foretold:
             np.bincount(where[counted], each[counted], minlength=N_RESOURCES * N_BINS)
             for each in columns
         ]
-        return np.asarray(flat).reshape(4, N_RESOURCES, N_BINS)
+        return np.asarray(flat, dtype=np.float64).reshape(4, N_RESOURCES, N_BINS)
 
 
 def tallies(counts: F64, horizon_s: float) -> tuple[Tally, ...]:

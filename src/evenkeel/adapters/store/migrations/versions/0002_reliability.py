@@ -20,8 +20,10 @@ SUMS = (
     "n_error",
     "n_n",
 )
-PAIR_VALUES = ("score", "probability", "severity", "confidence", "window_s", "n_samples", "at_s")
-PAIR_KEYS = ("host", "victim", "aggressor", "resource", "horizon_s")
+PAIR = (
+    *("host", "victim", "aggressor", "resource", "horizon_s"),
+    *("score", "probability", "severity", "confidence", "window_s", "n_samples", "at_s"),
+)
 
 
 def upgrade() -> None:
@@ -43,9 +45,9 @@ def _key_pairs_by_horizon() -> None:
 
     Indices have names of their own and come last, when those of the old table are gone.
     """
-    columns = ", ".join((*PAIR_KEYS, *PAIR_VALUES))
     _create_pairs("pair_by_horizon")
-    op.execute(f"INSERT INTO pair_by_horizon ({columns}) SELECT {columns} FROM pair")
+    old, new = (sa.table(name, *map(sa.column, PAIR)) for name in ("pair", "pair_by_horizon"))
+    op.execute(new.insert().from_select(PAIR, sa.select(*old.c)))
     op.drop_table("pair")
     op.rename_table("pair_by_horizon", "pair")
     op.create_index("pair_by_score", "pair", ["score"])
