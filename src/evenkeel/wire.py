@@ -21,9 +21,10 @@ from evenkeel.domain.host import Host, Mode
 from evenkeel.domain.plan import Advice, Mitigation
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.quantiles import N_QUANTILES
+from evenkeel.domain.reliability import Tally, flaw_of
 from evenkeel.domain.resources import N_RESOURCES
 from evenkeel.domain.sample import Flaw, HostTick, NearSlots
-from evenkeel.domain.score import Deviation, PairScore
+from evenkeel.domain.score import Deviation, PairDeviation, PairScore
 from evenkeel.domain.vm import Vm
 
 WIRE_VERSION = 1
@@ -63,6 +64,8 @@ class Batch(msgspec.Struct, frozen=True):
 
     `epoch` is new at every agent start and grows with time; `seq` counts from 1 inside it.
     `mitigations` holds all that are open and those closed since the last acknowledged batch.
+    `reliability` is what the minute counted that ended with this tick, and `pair_deviations` what
+    deviates now.
     """
 
     v: int
@@ -80,6 +83,8 @@ class Batch(msgspec.Struct, frozen=True):
     health: Health = Health()
     slots_origin_s: float = 0.0
     """Origin of the slots ahead that the agent has; 0: none."""
+    reliability: tuple[Tally, ...] = ()
+    pair_deviations: tuple[PairDeviation, ...] = ()
 
 
 class ServingModel(msgspec.Struct, frozen=True):
@@ -165,6 +170,9 @@ def decode_batch(raw: bytes) -> Batch:
         raise BatchInvalid(f"seq {batch.seq} is not positive")
     if batch.tick is not None:
         _check_tick(batch.tick)
+    for tally in batch.reliability:
+        if flaw := flaw_of(tally):
+            raise BatchInvalid(f"reliability of {tally.resource.value}: {flaw}")
     return batch
 
 

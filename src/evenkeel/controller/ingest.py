@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from evenkeel.controller.inventory import update_inventory
 from evenkeel.controller.modes import policy_for
+from evenkeel.controller.reliability import count_reliability
 from evenkeel.controller.strays import strays
 from evenkeel.domain.errors import EvenkeelError, StoreUnavailable
 from evenkeel.domain.events import Event
@@ -113,6 +114,7 @@ class Ingest:
         _merge_mitigations(session, batch)
         if not duplicate:
             session.history.add(source, now_s, batch.tick, batch.deviations)
+            count_reliability(session, batch, now_s)
             update_inventory(session, batch, now_s)
         policy = policy_for(batch.host.id, session.access.modes(), self._base_policy)
         return BatchReply(
