@@ -1,43 +1,53 @@
 """The host's contention maps, now and a minute ahead, by traits that are learnt on the way.
 
-All of it belongs to the tick's thread. A prediction is always made before what it predicts is
-learnt from. What was learnt is kept on disk; where that is damaged, all traits are 1 again, and
-that is said.
+The tick's thread observes, learns and scores; the reporter's thread brings what the controller
+pooled from all hosts, for VMs that are new here. A prediction is always made before what it
+predicts is learnt from. What was learnt is kept on disk; where that is damaged, all traits are 1
+again, and that is said.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from evenkeel.agent.foresight import News
-from evenkeel.domain.errors import EvenkeelError
+from evenkeel.domain.errors import EvenkeelError, ModelCorrupt
 from evenkeel.domain.events import Severity
 from evenkeel.domain.sample import Ahead, HostTick
 from evenkeel.interference.contention import ContentionMap, host_loads, score_ahead, score_loads
-from evenkeel.interference.kinds import TraitMemory, expected, pool
+from evenkeel.interference.kinds import Priors, TraitMemory, expected, pool, said_by
 from evenkeel.interference.rows import present
 from evenkeel.interference.traits import evidence, learn
 from evenkeel.interference.window import Window
 from evenkeel.ports import TraitKeeper
+from evenkeel.wire import MAX_KIND, MAX_KINDS, KindTraits, ServingModel
 
 log = logging.getLogger(__name__)
 
 POOL_EVERY_S: Final = 60.0
 SAVE_EVERY_S: Final = 300.0
+REPLIES_TO_WAIT: Final = 12
+"""After a model could not be had, so many replies go by before it is asked for again."""
 
 
 class Contending:
-    """`observe` once a tick. Nothing in it raises."""
+    """`follow` belongs to the reporter's thread, all else to the tick's. Nothing in it raises."""
 
     def __init__(self, keeper: TraitKeeper, half_life_s: float) -> None:
         self._keeper = keeper
         self._half_life_s = half_life_s
         self._news: deque[News] = deque(maxlen=10)
         self._memory = self._recalled()
-        self._priors = pool(self._memory.kept.values())
+        self._said = said_by(self._memory.kept.values())
+        self._own_priors = pool(self._said)
+        self._served: Priors | None = None
+        self._served_sha256 = self._refused_sha256 = ""
+        self._replies_to_wait = 0
+        self._is_news_to_tell = False
         self._unpooled_s = self._unsaved_s = 0.0
         self._fails_to_save = False
 
@@ -50,8 +60,9 @@ class Contending:
         """
         rows = present(window, self._half_life_s)
         loads = host_loads(rows, tick.host)
-        prior = expected(tick.vms, self._priors)
-        belief = self._memory.belief(tick.vms, self._priors)
+        priors = self._served or self._own_priors
+        prior = expected(tick.vms, priors)
+        belief = self._memory.belief(tick.vms, priors)
         belief = learn(belief, prior, evidence(loads, tick), tick.interval_s)
         self._memory = self._memory.with_(tick.vms, belief)
         self._keep_up(tick.interval_s)
@@ -66,6 +77,38 @@ class Contending:
             belief.traits(horizon_s),
         )
         return now, soon
+
+    def report(self) -> tuple[KindTraits, ...]:
+        """What the host has learnt, by kind; empty between two poolings."""
+        if not self._is_news_to_tell:
+            return ()
+        self._is_news_to_tell = False
+        return tuple(
+            KindTraits(one.kind[:MAX_KIND], one.weight.tolist(), one.total.tolist())
+            for one in self._said[:MAX_KINDS]
+        )
+
+    def follow(self, serving: ServingModel | None, fetch: Callable[[str], bytes]) -> None:
+        """Have what the controller pooled; `fetch` is `ControllerLink.model`."""
+        self._replies_to_wait = max(0, self._replies_to_wait - 1)
+        if serving is None or self._replies_to_wait:
+            return
+        if serving.sha256 in (self._served_sha256, self._refused_sha256):
+            return
+        try:
+            blob = fetch(serving.id)
+            if hashlib.sha256(blob).hexdigest() != serving.sha256:
+                raise ModelCorrupt(f"{serving.id} came with a wrong checksum")
+        except Exception as error:  # batches go on, whatever it is
+            log.warning("contention model %s could not be had: %s", serving.id, error)
+            self._replies_to_wait = REPLIES_TO_WAIT
+            return
+        try:
+            self._served = Priors.load(blob)
+            self._served_sha256 = serving.sha256
+        except ModelCorrupt as error:
+            self._refused_sha256 = serving.sha256
+            self._tell("contention_model_refused", f"{serving.id}: {error.message}")
 
     def save(self) -> None:
         """Put what was learnt on disk; said once when it cannot be."""
@@ -89,7 +132,9 @@ class Contending:
         self._unsaved_s += passed_s
         if self._unpooled_s >= POOL_EVERY_S:
             self._unpooled_s = 0.0
-            self._priors = pool(self._memory.kept.values())
+            self._said = said_by(self._memory.kept.values())
+            self._own_priors = pool(self._said)
+            self._is_news_to_tell = True
         if self._unsaved_s >= SAVE_EVERY_S:
             self.save()
 

@@ -291,6 +291,7 @@ class Agent:
             events=events,
             health=health,
             slots_origin_s=self._foresight.slots_origin_s,
+            traits=self._contending.report(),
             reliability=observed.tallies,
             pair_deviations=self._watch.standing[:MOST_STANDING],
         )

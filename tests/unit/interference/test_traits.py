@@ -13,7 +13,15 @@ from evenkeel.domain.resources import CPU_AXIS, N_RESOURCES
 from evenkeel.domain.sample import Flaw, HostTick
 from evenkeel.interference.contention import host_loads, score_host
 from evenkeel.interference.hazards import Traits
-from evenkeel.interference.kinds import MOST_KEPT, Learnt, Priors, TraitMemory, expected, pool
+from evenkeel.interference.kinds import (
+    MOST_KEPT,
+    Learnt,
+    Priors,
+    TraitMemory,
+    expected,
+    pool,
+    said_by,
+)
 from evenkeel.interference.rows import present
 from evenkeel.interference.traits import (
     LASTING_S,
@@ -208,7 +216,7 @@ def test_a_vm_without_history_takes_after_its_kind() -> None:
     rude.mean[PRESSURE] = 1.0 + rng.normal(0, 0.05, (8, N_RESOURCES))
     rude.variance[:] = 0.01
     vms = [a_vm(f"r{i}", tenant="rude") for i in range(8)]
-    kinds = pool(TraitMemory().with_(vms, rude).kept.values())
+    kinds = pool(said_by(TraitMemory().with_(vms, rude).kept.values()))
     newcomer, stranger = a_vm("new", tenant="rude"), a_vm("new", tenant="unheard")
     belief = expected([newcomer, stranger], kinds)
     alike, other = belief.mean[PRESSURE, :, 0]
@@ -223,8 +231,23 @@ def test_vms_that_nothing_was_learnt_of_say_nothing_of_their_kind() -> None:
     vms = [a_vm(f"r{i}") for i in range(50)]
     shifted = Belief.nobody_knows(50)
     shifted.mean[:] = 0.7
-    kinds = pool(TraitMemory().with_(vms, shifted).kept.values())
+    kinds = pool(said_by(TraitMemory().with_(vms, shifted).kept.values()))
     assert (expected(vms[:1], kinds).mean == 0).all()
+
+
+def test_what_hosts_say_adds_up() -> None:
+    """Pooled over two hosts is pooled over all their VMs."""
+    rng = np.random.default_rng(3)
+    vms = [a_vm(f"v{i}", tenant=f"t{i % 3}") for i in range(9)]
+    belief = learnt(100, *world(9, rng), 4)
+    kept = TraitMemory().with_(vms, belief).kept
+    learnt_of = [kept[vm.id] for vm in vms]
+    together = pool(said_by(learnt_of))
+    apart = pool([*said_by(learnt_of[:4]), *said_by(learnt_of[4:])])
+    assert list(apart.by_kind) == list(together.by_kind)
+    for kind, prior in together.by_kind.items():
+        np.testing.assert_allclose(apart.by_kind[kind].mean, prior.mean)
+        np.testing.assert_allclose(apart.by_kind[kind].variance, prior.variance)
 
 
 def test_memory_and_priors_survive_as_bytes() -> None:
@@ -234,7 +257,7 @@ def test_memory_and_priors_survive_as_bytes() -> None:
     np.testing.assert_array_equal(
         again.belief(VMS, Priors()).mean[:MOOD], memory.belief(VMS, Priors()).mean[:MOOD]
     )
-    priors = pool(memory.kept.values())
+    priors = pool(said_by(memory.kept.values()))
     assert Priors.load(priors.save()).save() == priors.save()
     assert not TraitMemory.load(TraitMemory().save()).kept
 
