@@ -28,8 +28,8 @@ def _host(h: int, rng: np.random.Generator) -> tuple[Host, tuple[Vm, ...]]:
         n_cpus,
         id=HostId(f"h{h}"),
         memory_mib=float(rng.choice([0.0, 1500.0])),
-        net_mbit_s=rng.choice([None, 150.0]),
-        iops=rng.choice([None, 400.0]),
+        net_mbit_s=[None, 150.0][rng.integers(2)],
+        iops=[None, 400.0][rng.integers(2)],
     )
     vms = []
     for v in range(int(rng.integers(1, 9))):

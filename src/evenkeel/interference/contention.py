@@ -24,7 +24,7 @@ from evenkeel.domain.resources import (
     SPECS,
     Resource,
 )
-from evenkeel.domain.score import PairScore
+from evenkeel.domain.score import PRESENT_S, PairScore
 from evenkeel.domain.vm import CpuTuning, Vm
 from evenkeel.interference.cores import cut
 from evenkeel.interference.hazards import Load, Traits, compose, cpu_load, fluid_load
@@ -32,7 +32,7 @@ from evenkeel.interference.physics import Cores, CpuLoss, cpu_loss, cpu_shape
 from evenkeel.interference.rows import Rows, ahead, present
 from evenkeel.interference.window import Window
 
-HORIZON_S: Final = 5.0
+HORIZON_S: Final = PRESENT_S
 ENOUGH_ROWS: Final = 3.0
 """Effective number of rows from which on coverage no longer limits confidence."""
 DEFAULT_SHARES: Final = 1024.0
