@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from reliability_fake import CPU_NOW, fake_sums
 
 from evenkeel.api.reliability import reliability_out
 from evenkeel.domain.resources import Resource
 from evenkeel.web.diagram import BARS, SIDE, Diagram, band, build_diagram, ticks
-from reliability_fake import CPU_NOW, fake_sums
 
 
 @pytest.fixture
