@@ -19,8 +19,8 @@ def test_a_diagram_a_table_and_a_verdict_for_each_horizon(page):
     html = page.get("/reliability").text
     assert html.count('<svg class="diagram"') == 2
     text = text_of(html)
-    assert "For the next 5 s ● within 2 points in every populated bin" in text
-    assert "For the next 1 min ▲ -6.8 points in the worst populated bin" in text
+    assert "For the next 5 s ● within 2 points in every populated bin (10 of 11)" in text
+    assert "For the next 1 min ▲ -6.8 points in the worst populated bin (7 of 8 judged)" in text
     assert re.search(r"30–40.* 900 35\.2 % 36\.1 % \+0\.9 1\.2", text)
     assert html.count('class="mark') == len(re.findall(r"data-tip=\"Predicted", html))
     assert 'class="mark far"' in html
