@@ -22,6 +22,7 @@ from evenkeel.interference.contention import ContentionMap, host_loads, score_ah
 from evenkeel.interference.kinds import Priors, TraitMemory, expected, pool, said_by
 from evenkeel.interference.rows import present
 from evenkeel.interference.traits import evidence, learn
+from evenkeel.interference.weighing import Findings
 from evenkeel.interference.window import Window
 from evenkeel.ports import TraitKeeper
 from evenkeel.wire import MAX_KIND, MAX_KINDS, KindTraits, ServingModel
@@ -52,11 +53,15 @@ class Contending:
         self._fails_to_save = False
 
     def observe(
-        self, window: Window, tick: HostTick, ahead: Ahead
+        self,
+        window: Window,
+        tick: HostTick,
+        ahead: Ahead,
+        findings: Findings | None = None,
     ) -> tuple[ContentionMap, ContentionMap]:
         """The map as it stands, and as it will at the farthest of the horizons of `ahead`.
 
-        `window` ends with `tick`, and `ahead` was forecast from it.
+        `window` ends with `tick`, and `ahead` was forecast from it; `findings` of experiments.
         """
         rows = present(window, self._half_life_s)
         loads = host_loads(rows, tick.host)
@@ -66,7 +71,15 @@ class Contending:
         belief = learn(belief, prior, evidence(loads, tick), tick.interval_s)
         self._memory = self._memory.with_(tick.vms, belief)
         self._keep_up(tick.interval_s)
-        now = score_loads(rows, loads, window, tick.host, self._half_life_s, belief.traits())
+        now = score_loads(
+            rows,
+            loads,
+            window,
+            tick.host,
+            self._half_life_s,
+            belief.traits(),
+            findings=findings,
+        )
         horizon_s = ahead.horizons_s[-1]
         soon = score_ahead(
             ahead.quantiles[:, :, -1],
@@ -75,6 +88,7 @@ class Contending:
             now,
             self._half_life_s,
             belief.traits(horizon_s),
+            findings,
         )
         return now, soon
 

@@ -38,11 +38,13 @@ def pressing(
     capacity: F64,
     idle_below: float,
     n_vms: F64,
+    host_norm: F64 | None = None,
 ) -> Pressing:
     """The weights that blame is shared out by.
 
-    demand (B, T, N), background (B, T), norm (B, N) with NaN for "not known yet", weight (B, N),
-    capacity and n_vms (B,); capacity and `idle_below` are in the resource's unit.
+    demand (B, T, N), background (B, T), norm (B, N) and host_norm (B,), the usual background, with
+    NaN for "not known yet", weight (B, N), capacity and n_vms (B,); capacity and `idle_below` are
+    in the resource's unit.
     """
     awake = demand >= idle_below
     norm = norm[:, None]
@@ -51,34 +53,19 @@ def pressing(
     fair = (capacity / np.maximum(of_awake, 1e-9))[:, None] * weight
     excess = np.maximum(demand - fair[:, None], 0.0)
     host_fair = (capacity / (n_vms + 1))[:, None]
-    host = np.maximum(background - host_fair, 0.0) + TRACE * background * (background >= idle_below)
+    host = np.maximum(background - host_fair, 0.0) + TRACE * background
+    if host_norm is not None:
+        host = host + np.maximum(np.nan_to_num(background - host_norm[:, None]), 0.0)
+    host = host * (background >= idle_below)
     return Pressing(vms=surge + excess + TRACE * demand * awake, host=host, own=surge)
 
 
-def blame(
-    demand: F64,
-    background: F64,
-    norm: F64,
-    weight: F64,
-    meeting: F64,
-    capacity: float,
-    idle_below: float,
-) -> F64:
+def blame(told: Pressing, meeting: F64) -> F64:
     """(T, N, N + 2) blame [row, victim, who] on one host; who = N is the host, N + 1 the victim.
 
-    demand (T, N), background (T,), norm (N,), weight (N,), meeting (N, N). A row of a victim that
-    nobody can be blamed for holds zeros.
+    told of one host, meeting (N, N). A row of a victim that nobody can be blamed for holds zeros.
     """
-    n_rows, n_vms = demand.shape
-    told = pressing(
-        demand[None],
-        background[None],
-        norm[None],
-        weight[None],
-        np.array([capacity]),
-        idle_below,
-        np.array([float(n_vms)]),
-    )
+    _, n_rows, n_vms = told.vms.shape
     out = np.zeros((n_rows, n_vms, n_vms + 2))
     out[:, :, :n_vms] = meeting[None] * told.vms[0, :, None, :]
     out[:, :, n_vms] = told.host[0, :, None]

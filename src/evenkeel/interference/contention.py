@@ -27,14 +27,20 @@ from evenkeel.domain.resources import (
 from evenkeel.domain.score import PRESENT_S, PairScore
 from evenkeel.domain.vm import CpuTuning, Vm
 from evenkeel.interference.cores import cut
+from evenkeel.interference.evidence import Evidence
 from evenkeel.interference.hazards import Load, Traits, compose, cpu_load, fluid_load
 from evenkeel.interference.physics import Cores, CpuLoss, cpu_loss, cpu_shape
 from evenkeel.interference.rows import Rows, ahead, present
+from evenkeel.interference.weighing import (
+    ENOUGH_ROWS,
+    Findings,
+    after_experiments,
+    host_evidence,
+    odds_of,
+)
 from evenkeel.interference.window import Window
 
 HORIZON_S: Final = PRESENT_S
-ENOUGH_ROWS: Final = 3.0
-"""Effective number of rows from which on coverage no longer limits confidence."""
 DEFAULT_SHARES: Final = 1024.0
 MIN_SCORE: Final = 1.0
 
@@ -58,6 +64,8 @@ class ContentionMap:
     window_s: float
     n_rows: int
     horizon_s: float = HORIZON_S
+    evidence: Evidence | None = None
+    """None for a map ahead, of which nothing was measured."""
 
     def pairs(self, min_score: float = MIN_SCORE) -> tuple[PairScore, ...]:
         """Pairs (and host -> VM) at or above `min_score`, worst first; ties by id."""
@@ -71,7 +79,7 @@ class ContentionMap:
                 score=round(float(self.score[r, i, j]), 2),
                 probability=round(float(self.probability[r, i]), 4),
                 severity=round(float(self.score[r, i, j] / 100 / self.probability[r, i]), 4),
-                confidence=round(float(self.confidence[r, i]), 3),
+                confidence=round(self.confidence_in(r, i, j), 3),
                 window_s=self.window_s,
                 n_samples=self.n_rows,
                 horizon_s=self.horizon_s,
@@ -80,13 +88,24 @@ class ContentionMap:
         ]
         return tuple(sorted(out, key=lambda p: (-p.score, p.victim, p.aggressor, p.resource)))
 
+    def confidence_in(self, resource: int, victim: int, who: int) -> float:
+        """Probability that `who` does most of the victim's loss; all three are positions."""
+        if self.evidence is None:
+            return float(self.confidence[resource, victim])
+        return float(self.evidence.culprit[resource, victim, who])
+
 
 def score_host(
-    window: Window, host: Host, half_life_s: float, traits: Traits | None = None
+    window: Window,
+    host: Host,
+    half_life_s: float,
+    traits: Traits | None = None,
+    findings: Findings | None = None,
 ) -> ContentionMap:
     """Score all pairs on a host from its window. Never raises; an empty window scores nothing."""
     rows = present(window, half_life_s)
-    return score_loads(rows, host_loads(rows, host), window, host, half_life_s, traits)
+    loads = host_loads(rows, host)
+    return score_loads(rows, loads, window, host, half_life_s, traits, findings=findings)
 
 
 def score_ahead(
@@ -96,6 +115,7 @@ def score_ahead(
     now: ContentionMap,
     half_life_s: float,
     traits: Traits | None = None,
+    findings: Findings | None = None,
 ) -> ContentionMap:
     """Score all pairs of a host as they will stand `horizon_s` from `now`, from forecast demand.
 
@@ -105,7 +125,7 @@ def score_ahead(
     """
     rows = ahead(quantiles, window, half_life_s)
     loads = host_loads(rows, now.host)
-    scored = score_loads(rows, loads, window, now.host, half_life_s, traits, now)
+    scored = score_loads(rows, loads, window, now.host, half_life_s, traits, now, findings)
     return replace(scored, horizon_s=horizon_s)
 
 
@@ -117,18 +137,21 @@ def score_loads(
     half_life_s: float,
     traits: Traits | None,
     now: ContentionMap | None = None,
+    findings: Findings | None = None,
 ) -> ContentionMap:
     """The map that rows and their physics (`host_loads`) give. `window` says what was measured.
 
-    Trust in it comes from the map itself, or from that of `now`.
+    How sure it is comes from evidence, or, of a map ahead, from how well that of `now` agrees with
+    what was measured. `findings` of experiments move the blame.
     """
     n = len(rows.vms)
     score = np.zeros((N_RESOURCES, n, n + 2))
     probability, predicted = np.zeros((N_RESOURCES, n)), np.zeros((N_RESOURCES, n))
     measured, confidence = np.zeros((N_RESOURCES, n)), np.zeros((N_RESOURCES, n))
     recency = window.weights(half_life_s)
-    coverage = min(1.0, 1.0 / float((recency**2).sum()) / ENOUGH_ROWS) if len(recency) else 0.0
-    for r, load in enumerate(loads):
+    log_odds = odds_of(window, findings) if findings else None
+    moved = [after_experiments(load, log_odds) for load in loads]
+    for r, load in enumerate(moved):
         s = None if traits is None else traits.sensitivity[None, :, r]
         p = None if traits is None else traits.pressure[None, :, r]
         found = compose(load, rows.weights[None], s, p)
@@ -139,10 +162,16 @@ def score_loads(
             found.host[0],
             found.own[0],
         )
-        confidence[r] = coverage
-        if probability[r].any():
-            said = predicted[r] if now is None else now.predicted[r]
-            confidence[r] = coverage * _agreement(said, measured[r]) * _distinct(score[r])
+    evidence = None
+    if now is not None:
+        confidence = _trust(now, score, recency)
+    elif loads:
+        background = np.nan_to_num(rows.background)
+        evidence = host_evidence(
+            loads, background, window, recency, len(host.cpus), score, measured, log_odds
+        )
+        first = score.argmax(axis=2)[..., None]
+        confidence = np.take_along_axis(evidence.culprit, first, axis=2)[..., 0]
     return ContentionMap(
         host=host,
         at_s=float(window.at_s[-1]) if len(window.at_s) else 0.0,
@@ -154,6 +183,7 @@ def score_loads(
         confidence=confidence,
         window_s=window.window_s,
         n_rows=len(window.at_s),
+        evidence=evidence,
     )
 
 
@@ -207,12 +237,21 @@ def host_loads(rows: Rows, host: Host) -> tuple[Load, ...]:
     out = []
     for r, resource in enumerate(AXIS):
         shard, norm = SPECS[resource].shard, rows.norm[None, :, r]
+        host_norm = rows.host_norm[None, r]
         if r == CPU_AXIS:
             pressed = wanted[..., r] - np.nan_to_num(rows.held[None, ..., r])
             floor = None if host.cpus else seen_loss[..., r]
             cores = _cores(host, rows.vms)
             load = cpu_load(
-                pressed, background[..., r], cores, row_weights, norm, n_vms, shard, floor
+                pressed,
+                background[..., r],
+                cores,
+                row_weights,
+                norm,
+                n_vms,
+                shard,
+                floor,
+                host_norm,
             )
         else:
             load = fluid_load(
@@ -224,6 +263,7 @@ def host_loads(rows: Rows, host: Host) -> tuple[Load, ...]:
                 n_vms,
                 shard,
                 seen_loss[..., r],
+                host_norm,
             )
         out.append(load)
     return tuple(out)
@@ -269,14 +309,13 @@ def _measured(window: Window, axis: int, shard: float, row_weights: F64) -> F64:
     return np.asarray((material * loss * row_weights[:, None]).sum(axis=0), dtype=np.float64)
 
 
-def _agreement(predicted: F64, measured: F64) -> F64:
-    """(N,) 1 where prediction and measurement agree, towards 0 where they do not."""
-    gap = np.abs(predicted - measured)
-    return np.asarray(1.0 - gap / np.maximum(np.maximum(predicted, measured), 0.05))
-
-
-def _distinct(score: F64) -> F64:
-    """(N,) 1 with a single culprit, towards .5 with many alike (Herfindahl index of blame)."""
-    total = score.sum(axis=1)
-    share = np.divide(score, total[:, None], out=np.zeros_like(score), where=total[:, None] > 0)
-    return np.asarray(0.5 + 0.5 * (share**2).sum(axis=1))
+def _trust(now: ContentionMap, score: F64, recency: F64) -> F64:
+    """(R, N) how far a map ahead can be trusted, 0 to 1: by how much was seen, how well the present
+    map agrees with what was measured, and how clear it is who does it (Herfindahl index)."""
+    coverage = min(1.0, 1.0 / float((recency**2).sum()) / ENOUGH_ROWS) if len(recency) else 0.0
+    gap = np.abs(now.predicted - now.measured)
+    agreement = 1.0 - gap / np.maximum(np.maximum(now.predicted, now.measured), 0.05)
+    total = score.sum(axis=2, keepdims=True)
+    share = np.divide(score, total, out=np.zeros_like(score), where=total > 0)
+    distinct = 0.5 + 0.5 * (share**2).sum(axis=2)
+    return np.asarray(coverage * agreement * np.where(total[..., 0] > 0, distinct, 1.0))

@@ -31,6 +31,7 @@ class Load:
     `demand` and `lost` (B, T, N): what physics says of it, in the resource's unit. `floor`
     (B, T, N): loss that is expected to go on whatever physics says, None: none. `meeting`
     (B, N, N): how much j meets i, None: all meet all. `shard`: what makes a loss material.
+    `weight` (B, N) by which it is shared out; `reach` (B, N), of the CPU: on how many cores.
     """
 
     demand: F64
@@ -39,6 +40,8 @@ class Load:
     pressing: Pressing
     meeting: F64 | None
     shard: float
+    weight: F64
+    reach: F64 | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,13 +73,15 @@ def cpu_load(
     n_vms: F64,
     shard: float,
     floor: F64 | None = None,
+    host_norm: F64 | None = None,
 ) -> Load:
     """CPU: demand (B, T, N), background (B, T), row_weights (B, T), norm (B, N), n_vms (B,)."""
     lost, share = lost_cores(demand, background, cores, row_weights)
     capacity = cores.sizes.sum(axis=1)
-    pressed = pressing(demand, background, norm, cores.weight, capacity, shard, n_vms)
+    pressed = pressing(demand, background, norm, cores.weight, capacity, shard, n_vms, host_norm)
     met = None if cores.sizes.shape[1] == 1 else meeting(share)
-    return Load(demand, lost, floor, pressed, met, shard)
+    reach = np.einsum("bna,ba->bn", share > 1e-3, cores.sizes)
+    return Load(demand, lost, floor, pressed, met, shard, cores.weight, reach)
 
 
 def fluid_load(
@@ -88,6 +93,7 @@ def fluid_load(
     n_vms: F64,
     shard: float,
     floor: F64 | None,
+    host_norm: F64 | None = None,
 ) -> Load:
     """A fluid of `capacity` (B,), 0 where nobody knows it; weight (B, N), the rest as for CPU."""
     n_hosts, n_rows, n = demand.shape
@@ -96,8 +102,8 @@ def fluid_load(
     weights = np.broadcast_to(weight[:, None], demand.shape)
     lost = fluid_loss(demand.reshape(-1, n), weights.reshape(-1, n), left.reshape(-1))
     total = np.where(capacity > 0, capacity, demand.sum(axis=2).max(axis=1, initial=0.0))
-    pressed = pressing(demand, background, norm, weight, total, shard, n_vms)
-    return Load(demand, lost.reshape(n_hosts, n_rows, n), floor, pressed, None, shard)
+    pressed = pressing(demand, background, norm, weight, total, shard, n_vms, host_norm)
+    return Load(demand, lost.reshape(n_hosts, n_rows, n), floor, pressed, None, shard, weight)
 
 
 def compose(
