@@ -153,6 +153,18 @@ class ModelMemory(Protocol):
         ...
 
 
+class TraitKeeper(Protocol):
+    """Keeps what an agent learnt of its VMs' traits over restarts, in one blob."""
+
+    def load(self) -> bytes | None:
+        """The one saved last; None when there is none. Raises ModelCorrupt: it cannot be read."""
+        ...
+
+    def save(self, blob: bytes) -> None:
+        """Replace it, whole or not at all. Raises ModelsUnavailable."""
+        ...
+
+
 class ControllerLink(Protocol):
     def model(self, model_id: str) -> bytes:
         """What a model that serves learnt, as it came. Retry: yes.

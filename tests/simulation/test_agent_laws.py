@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from evenkeel.agent.contending import Contending
 from evenkeel.agent.foresight import Foresight
 from evenkeel.agent.service import Agent
 from evenkeel.domain.host import Mode
@@ -21,7 +22,7 @@ from evenkeel.domain.vm import CpuTuning
 from evenkeel.sim.churn import ChurnRates, plan_churn
 from evenkeel.sim.faults import FaultKind, Faults
 from evenkeel.sim.hypervisor import SimHypervisor
-from evenkeel.sim.memory import MemoryJournal, MemoryModels, MemoryPolicy, MemorySpool
+from evenkeel.sim.memory import MemoryJournal, MemoryModels, MemoryPolicy, MemorySpool, MemoryTraits
 from evenkeel.sim.scenarios import Scenario, noisy_neighbour, quiet
 from evenkeel.wire import decode_batch
 
@@ -91,7 +92,7 @@ class World:
             clock=self.scenario.fleet.clock,
             epoch=f"{self.starts:04}",
             window_s=60.0,
-            half_life_s=7.5,
+            contending=Contending(MemoryTraits(), 7.5),
             foresight=Foresight(MemoryModels(), self.scenario.fleet.clock, 5.0),
         )
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from evenkeel import __version__
+from evenkeel.agent.contending import Contending
 from evenkeel.agent.foresight import Foresight
 from evenkeel.agent.watching import MOST_STANDING, Observed, Watch
 from evenkeel.control.check import check
@@ -29,7 +30,7 @@ from evenkeel.domain.policy import Policy
 from evenkeel.domain.sample import HostCounters, HostTick
 from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import VmState
-from evenkeel.interference.contention import ContentionMap, score_host
+from evenkeel.interference.contention import ContentionMap
 from evenkeel.interference.window import Window
 from evenkeel.ports import Clock, Hypervisor, Journal, PolicyMemory, Snapshot, Spool
 from evenkeel.runtime.executor import Executor
@@ -56,7 +57,7 @@ class Agent:
         clock: Clock,
         epoch: str,
         window_s: float,
-        half_life_s: float,
+        contending: Contending,
         foresight: Foresight,
         on_batch: Callable[[], None] = lambda: None,
     ) -> None:
@@ -67,7 +68,7 @@ class Agent:
         self._policies = policies
         self._clock = clock
         self._epoch = epoch
-        self._half_life_s = half_life_s
+        self._contending = contending
         self._window_s = window_s
         self._foresight = foresight
         self._on_batch = on_batch
@@ -142,13 +143,13 @@ class Agent:
             self._before = counters
         if tick is not None:
             self._window = self._window.append(tick)
-            self._contention = score_host(self._window, tick.host, self._half_life_s)
-            scores = self._contention.pairs()
-            observed = self._watch.observe(tick, self._contention)
+            ahead = self._foresight.observe(tick)
+            self._contention, soon = self._contending.observe(self._window, tick, ahead)
+            scores = (*self._contention.pairs(), *soon.pairs())
+            observed = self._watch.observe(tick, self._contention, (soon,))
             self._events.extend(observed.events)
             plan = self._act(tick, self._contention)
-            ahead = self._foresight.observe(tick)
-        for kind, message, severity in self._foresight.news():
+        for kind, message, severity in (*self._foresight.news(), *self._contending.news()):
             self._say(kind, message, severity)
         tick_ms = (self._clock.monotonic_s() - began_s) * 1e3
         health = Health(
@@ -186,6 +187,7 @@ class Agent:
             self._events.extend(events)
         except JournalUnavailable as error:
             log.error("cannot undo at stop: %s", error)
+        self._contending.save()
         self._say("agent_stopped", "agent stopped")
         nothing = Observed()
         self._report(None, (), nothing, (), self._open(), Health(agent_version=__version__))
@@ -288,6 +290,8 @@ class Agent:
             mitigations=(*open_now, *closed),
             events=events,
             health=health,
+            slots_origin_s=self._foresight.slots_origin_s,
+            traits=self._contending.report(),
             reliability=observed.tallies,
             pair_deviations=self._watch.standing[:MOST_STANDING],
         )

@@ -130,13 +130,14 @@ def test_scores_ticks_and_the_agent_itself(serve: Callable[..., int]) -> None:
         background=np.zeros(4),
         flaws=(frozenset(),),
     )
-    score = PairScore(vm.id, HOST_ITSELF, Resource.CPU, 42.0, 0.8, 0.5, 0.9, 60.0, 12, 60.0)
+    score = PairScore(vm.id, HOST_ITSELF, Resource.CPU, 42.0, 0.8, 0.5, 0.9, 60.0, 12, 5.0)
+    ahead_of = replace(score, score=51.0, horizon_s=60.0)
     quantiles = np.arange(1 * 4 * 2 * 9, dtype=np.float32).reshape(1, 4, 2, 9)
     quantiles[0, 1] = NAN
     shown = Snapshot(
         mode=Mode.ACT,
         tick=tick,
-        scores=(score,),
+        scores=(score, ahead_of),
         mitigations=(  # type: ignore[arg-type]
             Mitigated(ActionKind.PIN_APART, MitigationState.ACTIVE),
             Mitigated(ActionKind.PIN_APART, MitigationState.ROLLED_BACK),
@@ -160,6 +161,7 @@ def test_scores_ticks_and_the_agent_itself(serve: Callable[..., int]) -> None:
     assert of(samples, "evenkeel_vm_demand_ahead", **named, quantile="0.95") == 9 + 7
     assert of(samples, "evenkeel_agent_short_model_info", resource="cpu", model="cpu-short") == 1
     assert of(samples, "evenkeel_pair_score", victim=vm.id, aggressor="host", resource="cpu") == 42
+    assert of(samples, "evenkeel_pair_score_ahead", victim=vm.id, horizon_s="60") == 51
     assert of(samples, "evenkeel_mitigations_open", kind="pin_apart") == 1
     assert of(samples, "evenkeel_mitigations_open", kind="quota") == 0
     assert of(samples, "evenkeel_agent_tick_seconds") == 0.0125

@@ -20,6 +20,7 @@ from evenkeel.domain.quantiles import QUANTILES
 from evenkeel.domain.reliability import EDGES
 from evenkeel.domain.resources import AXIS
 from evenkeel.domain.sample import Ahead, HostCounters, HostTick, VmCounters
+from evenkeel.domain.score import PRESENT_S
 from evenkeel.domain.vm import VmState
 from evenkeel.ports import Snapshot
 
@@ -211,9 +212,19 @@ def _of_scores(snapshot: Snapshot) -> Iterator[Metric]:
         "Contention score (0-100) of victim from aggressor",
         labels=("victim", "aggressor", "resource"),
     )
+    ahead = GaugeMetricFamily(
+        "evenkeel_pair_score_ahead",
+        "Contention score (0-100) of victim from aggressor, so many seconds from now",
+        labels=("victim", "aggressor", "resource", "horizon_s"),
+    )
     for pair in snapshot.scores:
-        scores.add_metric((pair.victim, pair.aggressor, pair.resource.value), pair.score)
+        names = (pair.victim, pair.aggressor, pair.resource.value)
+        if pair.horizon_s == PRESENT_S:
+            scores.add_metric(names, pair.score)
+        else:
+            ahead.add_metric((*names, f"{pair.horizon_s:g}"), pair.score)
     yield scores
+    yield ahead
     n_open = Counter(m.kind for m in snapshot.mitigations if m.state in OPEN_STATES)
     mitigations = GaugeMetricFamily(
         "evenkeel_mitigations_open", "Mitigations in force", labels=("kind",)
