@@ -10,6 +10,7 @@ import math
 
 from fleet_facts import ADMIN, HOSTILE, INFRA, OTHER, PAIRS, SHOP, TICK_S, USUAL, VMS
 from forecast_fake import FAKE_PROFILE, fake_demands
+from reliability_fake import fake_sums
 
 from evenkeel.api.reader import DEFAULT_LIMIT, Principal, Role
 from evenkeel.api.reliability import ReliabilityOut, reliability_out
@@ -41,7 +42,6 @@ from evenkeel.domain.plan import OPEN_STATES, ActionKind, MitigationState
 from evenkeel.domain.rdv import DemandVector
 from evenkeel.domain.resources import AXIS, SPECS, Resource
 from evenkeel.domain.vm import VmState
-from reliability_fake import fake_sums
 
 __all__ = ["ADMIN", "HOSTILE", "INFRA", "SHOP", "FleetFake", "vm_id"]
 

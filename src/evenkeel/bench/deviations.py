@@ -8,6 +8,7 @@ an exponential mean, and Page's test on single ticks.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,12 +20,13 @@ from evenkeel.domain.arrays import F64, Bools
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import N_RESOURCES
 from evenkeel.envelope import Result
-from evenkeel.interference.pair_watch import CLIP, MIN_GAP, PairWatch
+from evenkeel.interference.page import CLIP
+from evenkeel.interference.pair_watch import MIN_GAP, PairWatch
 
 TICKS: Final = 12
 """Per minute, at 5 s each."""
 LAG_TICKS: Final = 2
-N_VMS: Final = 24
+N_VMS: Final = 20
 REST_MINUTES: Final = 10
 SHIFTS: Final = (0.15, 0.25, 0.40)
 SHIFTED_HOURS: Final = 2
@@ -73,7 +75,7 @@ def bench_deviations(hours: float, seed: int, report: Callable[[str], None]) -> 
             found[name][f"delay_min.p50.{shift:g}"] = delay
             found[name][f"missed.{shift:g}"] = missed
     ours = found.pop("ours")
-    pairs = _shape()[0] * _shape()[1] * _shape()[2]
+    pairs = math.prod(_shape())
     cost_ms = _cost_ms(seed)
     return Result(
         name="deviations",
@@ -165,13 +167,15 @@ def _delays(noise: Noise, shift: float, seed: int) -> dict[str, tuple[float, flo
 class _Ours:
     def __init__(self) -> None:
         vms = tuple(VmId(f"vm{i}") for i in range(N_VMS))
-        self.watch = PairWatch.for_vms(vms)
+        everyone = np.arange(math.prod(_shape()))
+        self.watch = PairWatch.for_vms(vms).joined(everyone)
 
     def __call__(self, ticks: F64, predicted: F64, mean: F64) -> Bools:
         before = self.watch.alarm
-        known = np.ones(mean.shape, dtype=np.bool_)
-        self.watch = self.watch.judged(predicted, mean, known, 0.0)
-        return np.asarray((self.watch.alarm != 0) & (before == 0))
+        known = np.ones(mean.size, dtype=np.bool_)
+        self.watch = self.watch.judged(predicted.ravel(), mean.ravel(), known, 0.0)
+        fresh: Bools = (self.watch.alarm != 0) & (before == 0)
+        return fresh.reshape(mean.shape)
 
 
 class _Limit:

@@ -99,7 +99,7 @@ def contention(
 @bench_app.command()
 @friendly_errors
 def deviations(
-    hours: Annotated[float, typer.Option(min=1, help="Hours of 2496 pairs, per noise.")] = 40.0,
+    hours: Annotated[float, typer.Option(min=1, help="Hours of 1760 pairs, per noise.")] = 40.0,
     seed: Annotated[int, typer.Option(help="Decides the losses that are made up.")] = 1,
     json_out: JsonOut = None,
 ) -> None:

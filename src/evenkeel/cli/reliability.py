@@ -136,9 +136,10 @@ def _verdict(curve: Json) -> Text:
     if curve["is_close"] is None:
         return Text("  no bin has enough predictions to judge yet", style="dim")
     yes = curve["is_close"]
+    n_judged = sum(each["populated"] for each in curve["bins"])
     return Text.assemble(
         f"  within {CLOSE_POINTS:g} points in every populated bin: ",
         ("yes" if yes else "no", "bold green" if yes else "bold yellow"),
         f"   worst {curve['worst_gap_points']:+.1f} points   "
-        f"mean squared error {curve['brier']:.4f}",
+        f"mean squared error {curve['brier']:.4f}   {n_judged} of {len(curve['bins'])} bins judged",
     )

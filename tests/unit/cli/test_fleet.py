@@ -254,6 +254,7 @@ def test_reliability_draws_bars_with_the_diagonal_and_a_verdict(run):
     now, ahead = shown.split("predicted for the next 60 s")
     assert "predicted for the next 5 s   163553 predictions" in now
     assert "within 2 points in every populated bin: yes   worst +1.5 points" in now
+    assert "10 of 11 bins judged" in now
     assert "within 2 points in every populated bin: no   worst -6.8 points" in ahead
     (row,) = [line for line in now.splitlines() if line.startswith("30-40 %")]
     bar = row.split()[2]

@@ -7,7 +7,8 @@ from builders import a_host, a_tick, a_vm
 from evenkeel.domain.ids import HOST_ITSELF, NOBODY, VmId
 from evenkeel.domain.resources import CPU_AXIS, N_RESOURCES, Resource
 from evenkeel.interference.contention import ContentionMap
-from evenkeel.interference.pair_watch import CALM_MINUTES, PairWatch, attributed
+from evenkeel.interference.pair_losses import attributed
+from evenkeel.interference.pair_watch import CALM_MINUTES, MOST_WATCHED, PairWatch
 
 A, B, C = a_vm("a", [0]), a_vm("b", [0]), a_vm("c", [1])
 VMS = (A, B, C)
@@ -43,10 +44,10 @@ def watch() -> PairWatch:
 def test_loss_is_put_down_in_the_proportions_of_the_scores():
     contention = a_map({(0, 1): 30.0, (0, 3): 10.0, (0, 4): 10.0})
     tick = a_tick(5, VMS, [1, 1, 1], [0.8, 0.2, 0])
-    predicted, measured = attributed(contention, tick, contention)
-    assert predicted[CPU_AXIS, 0].tolist() == pytest.approx([0, 0.3, 0, 0.1, 0])
-    assert measured[CPU_AXIS, 0].tolist() == pytest.approx([0, 0.48, 0, 0.16, 0])
-    assert measured[CPU_AXIS, 1].tolist() == pytest.approx([0, 0, 0, 0, 0.2])  # nobody's
+    predicted, measured = list(attributed(contention, tick, contention))[CPU_AXIS]
+    assert predicted[0].tolist() == pytest.approx([0, 0.3, 0, 0.1, 0])
+    assert measured[0].tolist() == pytest.approx([0, 0.48, 0, 0.16, 0])
+    assert measured[1].tolist() == pytest.approx([0, 0, 0, 0, 0.2])  # nobody's
 
 
 def test_a_pair_that_costs_more_than_predicted_is_told_within_minutes(watch):
@@ -125,14 +126,38 @@ def test_vms_that_come_and_go_leave_the_others_as_they_were(watch):
     assert empty.vms == ()
 
 
+def test_pairs_that_cost_nothing_are_not_kept(watch):
+    watch = watched(watch, 3, {(0, 1): 20.0}, [0.2, 0, 0])
+    assert len(watch.code) == 1
+    watch = watched(watch, 1.5, {}, [0, 0, 0], began_s=180)
+    assert len(watch.code) == 0
+
+
+def test_a_pair_that_comes_in_the_middle_of_a_minute_had_cost_nothing_before(watch):
+    watch = watched(watch, 1, {}, lambda k: [0.9 if k == 11 else 0.0, 0, 0])
+    late = watched(watch, 1, {}, lambda k: [0.9 if k < 1 else 0.0, 0, 0], began_s=60)
+    for state in (watch, late):
+        assert state.sums.measured.max(initial=0.0) <= 2 * 0.9 / 12 + 1e-9
+
+
+def test_a_host_never_keeps_more_than_its_share_of_pairs():
+    n = 60
+    vms = tuple(a_vm(f"v{i}", [0]) for i in range(n))
+    everyone = {(i, j): 5.0 for i in range(n) for j in range(n) if i != j}
+    watch = watched(PairWatch.for_vms(tuple(v.id for v in vms)), 2, everyone, [0.5] * n, vms)
+    assert len(everyone) > MOST_WATCHED
+    assert len(watch.code) == MOST_WATCHED
+    assert (np.diff(watch.code) > 0).all()
+
+
 def test_false_alarms_stay_below_the_stated_rate():
     """One in 1000 pair-hours, with errors of neighbouring ticks as alike as .7."""
     rng = np.random.default_rng(11)
-    vms = tuple(VmId(f"vm{i}") for i in range(24))
-    watch = PairWatch.for_vms(vms)
+    vms = tuple(VmId(f"vm{i}") for i in range(20))
+    watch = PairWatch.for_vms(vms).joined(np.arange(N_RESOURCES * 20 * 22))
     shape = watch.alarm.shape
     predicted = 0.3 + 0.4 * rng.random(shape)
-    state, n_alarms, hours = np.zeros(shape), 0, 6
+    state, n_alarms, hours = np.zeros(shape), 0, 9
     for _ in range(60 * hours):
         total = np.zeros(shape)
         for _ in range(12):
