@@ -19,6 +19,8 @@ from evenkeel.api.schemas import (
     AdviceOut,
     DeviationOut,
     EventOut,
+    EvidenceOut,
+    FindingOut,
     HostOut,
     MapCell,
     MapOut,
@@ -31,6 +33,7 @@ from evenkeel.api.schemas import (
     RejectionOut,
     SeriesOut,
     StatusOut,
+    SuspicionOut,
     VmOut,
     WhyOut,
 )
@@ -252,6 +255,46 @@ class FleetFake:
             pair_deviations=self._pair_deviations(who, VMS[name][0], vm_id(name)),
             advice=advice,
             mitigations=self._mitigations(who, vm=vm_id(name)),
+            evidence=self._evidence(who) if name == "web1" else None,
+        )
+
+    def _evidence(self, who: Principal) -> EvidenceOut:
+        aggressor, aggressor_name = self._shown(who, "batch7")
+        return EvidenceOut(
+            resource=Resource.CPU,
+            measured_loss=0.42,
+            predicted_loss=0.36,
+            witnesses={"cpu": 0.42, "memory": 0.0, "inside": 0.5, "unexplained": 0.14, "net": None},
+            suspects=[
+                SuspicionOut(
+                    who=aggressor,
+                    name=aggressor_name,
+                    attributed_loss=0.35,
+                    probability=0.93,
+                    loss_without=0.04,
+                ),
+                SuspicionOut(
+                    who="",
+                    name="nobody known",
+                    attributed_loss=0.07,
+                    probability=0.02,
+                    loss_without=None,
+                ),
+            ],
+            findings=[
+                FindingOut(
+                    suspect=aggressor,
+                    suspect_name=aggressor_name,
+                    verdict="confirmed",
+                    at_s=self.now_s - 60,
+                    expected_drop=0.09,
+                    loss_free=0.41,
+                    loss_throttled=0.3,
+                    n_free=12,
+                    n_throttled=6,
+                    reason="",
+                )
+            ],
         )
 
     def _pair_deviations(self, who, host, vm=None) -> list[PairDeviationOut]:

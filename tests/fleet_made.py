@@ -79,6 +79,9 @@ def made_rows(
                 slot_weight=np.zeros_like(usual),
                 slot_age_s=0.0,
                 window_s=60.0,
+                inside_loss=np.full((n_rows, here), np.nan),
+                host_slots=np.empty((0, N_RESOURCES)),
+                host_sum=np.zeros(N_RESOURCES),
             )
         )
     return each, FleetRows(demand, background, norm, loss)

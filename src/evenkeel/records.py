@@ -12,6 +12,7 @@ import numpy as np
 
 from evenkeel.domain.arrays import F64, Bools
 from evenkeel.domain.events import Event
+from evenkeel.domain.evidence import VictimEvidence
 from evenkeel.domain.host import Host, Mode
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.plan import Advice, Mitigation
@@ -43,6 +44,7 @@ class HostRecord:
     tick_seq: int = 0
     tick_seen_s: float | None = None
     pair_deviations: tuple[PairDeviation, ...] = ()
+    evidence: tuple[VictimEvidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

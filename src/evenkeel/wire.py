@@ -17,6 +17,7 @@ import numpy as np
 from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.errors import BatchInvalid
 from evenkeel.domain.events import Event
+from evenkeel.domain.evidence import VictimEvidence
 from evenkeel.domain.host import Host, Mode
 from evenkeel.domain.plan import Advice, Mitigation
 from evenkeel.domain.policy import Policy
@@ -101,6 +102,7 @@ class Batch(msgspec.Struct, frozen=True):
     pair_deviations: tuple[PairDeviation, ...] = ()
     traits: tuple[KindTraits, ...] = ()
     """Once a minute, all that the host has learnt; empty in between."""
+    evidence: tuple[VictimEvidence, ...] = ()
 
 
 class ServingModel(msgspec.Struct, frozen=True):

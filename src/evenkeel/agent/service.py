@@ -15,6 +15,7 @@ from typing import Final
 
 from evenkeel import __version__
 from evenkeel.agent.contending import Contending
+from evenkeel.agent.experiments import Experiments
 from evenkeel.agent.foresight import Foresight
 from evenkeel.agent.watching import MOST_STANDING, Observed, Watch
 from evenkeel.control.check import check
@@ -23,14 +24,16 @@ from evenkeel.control.measure import Baselines, derive
 from evenkeel.control.mitigate import Patience, View, decide
 from evenkeel.domain.errors import EvenkeelError, HypervisorError, JournalUnavailable
 from evenkeel.domain.events import Event, Severity
+from evenkeel.domain.evidence import VictimEvidence
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import VmId
-from evenkeel.domain.plan import Advice, Apply, Mitigation, MitigationState, Plan
+from evenkeel.domain.plan import Advice, Apply, Mitigation, MitigationState, Plan, is_probe
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.sample import HostCounters, HostTick
 from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import VmState
 from evenkeel.interference.contention import ContentionMap
+from evenkeel.interference.testimony import witnessed
 from evenkeel.interference.window import Window
 from evenkeel.ports import Clock, Hypervisor, Journal, PolicyMemory, Snapshot, Spool
 from evenkeel.runtime.executor import Executor
@@ -80,6 +83,7 @@ class Agent:
         self._contention: ContentionMap | None = None
         self._patience = Patience()
         self._watch = Watch()
+        self._experiments = Experiments(clock)
         self._events: deque[Event] = deque(maxlen=MAX_PENDING_EVENTS)
         self._carried: dict[int, tuple[Mitigation, ...]] = {}
         self._carried_lock = threading.Lock()
@@ -136,6 +140,7 @@ class Agent:
         tick, ahead, plan = None, None, Plan()
         scores: tuple[PairScore, ...] = ()
         observed = Observed()
+        evidence: tuple[VictimEvidence, ...] = ()
         if counters is not None:
             self._host = counters.host
             self._follow(counters)
@@ -144,11 +149,15 @@ class Agent:
         if tick is not None:
             self._window = self._window.append(tick)
             ahead = self._foresight.observe(tick)
-            self._contention, soon = self._contending.observe(self._window, tick, ahead)
+            self._contention, soon = self._contending.observe(
+                self._window, tick, ahead, self._experiments.log_odds()
+            )
             scores = (*self._contention.pairs(), *soon.pairs())
             observed = self._watch.observe(tick, self._contention, (soon,))
             self._events.extend(observed.events)
             plan = self._act(tick, self._contention)
+            findings = self._experiments.findings
+            evidence = witnessed(self._contention, self._window, findings)
         for kind, message, severity in (*self._foresight.news(), *self._contending.news()):
             self._say(kind, message, severity)
         tick_ms = (self._clock.monotonic_s() - began_s) * 1e3
@@ -172,7 +181,7 @@ class Agent:
             self._watch.standing,
             self._watch.reliability.copied_totals(),
         )
-        self._report(tick, scores, observed, plan.advice, open_now, health)
+        self._report(tick, scores, observed, plan.advice, open_now, health, evidence)
 
     def failed(self, error: Exception) -> None:
         """A bug ended a tick: say so, since a host that only falls silent helps nobody."""
@@ -246,15 +255,19 @@ class Agent:
             open_now = self._journal.open_mitigations()
             view = View(now_s, tick, self._window, contention, open_now, self._policy)
             plan, self._patience = decide(view, self._patience, f"{self._epoch}-{self._seq + 1}")
-            refused = check(plan, tick, open_now, self._policy, now_s)
+            plan, told = self._experiments.plan(view, plan, f"{self._epoch}-{self._seq + 1}")
+            self._events.extend(told)
+            probes = self._experiments.record()
+            refused = check(plan, tick, open_now, self._policy, now_s, probes)
             for i, step in enumerate(plan.steps):
                 if i in refused:
                     self._say("step_refused", refused[i], Severity.ERROR)
                     continue
+                self._experiments.note(step)
                 events = self._executor.execute(step, now_s)
                 self._events.extend(events)
                 failed = any(e.kind in ("mitigation_refused", "mitigation_failed") for e in events)
-                if failed and isinstance(step, Apply):
+                if failed and isinstance(step, Apply) and not is_probe(step):
                     until_s = now_s + self._policy.cooldown_s
                     self._patience = self._patience.leaving_alone(step.mitigation.victim, until_s)
         except JournalUnavailable as error:
@@ -271,6 +284,7 @@ class Agent:
         advice: tuple[Advice, ...],
         open_now: tuple[Mitigation, ...],
         health: Health,
+        evidence: tuple[VictimEvidence, ...] = (),
     ) -> None:
         """Spool the batch; the reporter's thread takes it from there."""
         closed = self._unreported()
@@ -294,6 +308,7 @@ class Agent:
             traits=self._contending.report(),
             reliability=observed.tallies,
             pair_deviations=self._watch.standing[:MOST_STANDING],
+            evidence=evidence,
         )
         with self._carried_lock:
             ticket = self._spool.put(encode(batch))

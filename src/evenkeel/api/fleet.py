@@ -11,6 +11,7 @@ from evenkeel.api import cursor as cursors
 from evenkeel.api import render, words
 from evenkeel.api.reader import DEFAULT_LIMIT, MAX_LIMIT, Principal
 from evenkeel.api.reliability import RELIABILITY_HOURS, ReliabilityOut, reliability_out
+from evenkeel.api.render_evidence import evidence_out
 from evenkeel.api.render_forecast import forecast_out, profile_out
 from evenkeel.api.schemas import (
     EventOut,
@@ -208,6 +209,7 @@ class StoreReader:
                 pair_deviations=pair_deviations_out(view, host, vm_id),
                 advice=[render.advice_out(one, view.viewer) for one in advice],
                 mitigations=mitigations_out(view, mitigations),
+                evidence=evidence_out(host, vm_id, view.viewer),
             )
 
     def _forecast_vm(self, who: Principal, vm: str) -> tuple[ForecastService, VmRecord, str | None]:

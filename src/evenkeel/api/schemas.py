@@ -181,6 +181,45 @@ class PairDeviationOut(Body):
     horizon_s: float
 
 
+class SuspicionOut(Body):
+    """One who may have caused a loss; the parts add up to the measured loss."""
+
+    who: str = Field(description='VM id, "host", the victim\'s own id, or empty: nobody known.')
+    name: str
+    attributed_loss: float
+    probability: float = Field(description="That it did most of the loss.")
+    loss_without: float | None = Field(description="What physics expects had it not pressed.")
+
+
+class FindingOut(Body):
+    """What an experiment found: a suspect was throttled a little for seconds."""
+
+    suspect: str
+    suspect_name: str
+    verdict: str = Field(description="confirmed, cleared or inconclusive.")
+    at_s: float
+    expected_drop: float
+    loss_free: float | None
+    loss_throttled: float | None
+    n_free: int
+    n_throttled: int
+    reason: str
+
+
+class EvidenceOut(Body):
+    """Why somebody is suspected of this VM's loss. Losses are shares of what it wants."""
+
+    resource: Resource
+    measured_loss: float
+    predicted_loss: float
+    witnesses: dict[str, float | None] = Field(
+        description="cpu, memory, net, iops: by counters; inside: by the guest's own profiler; "
+        "unexplained: what of that no counter explains. Null: it does not speak."
+    )
+    suspects: list[SuspicionOut]
+    findings: list[FindingOut]
+
+
 class WhyOut(Body):
     """Who hurts this VM, with what evidence, and what would help."""
 
@@ -194,6 +233,7 @@ class WhyOut(Body):
     )
     advice: list[AdviceOut]
     mitigations: list[MitigationOut]
+    evidence: EvidenceOut | None = None
 
 
 class SeriesOut(Body):

@@ -114,6 +114,24 @@ def deviations(
     show(result, json_out)
 
 
+@bench_app.command()
+@friendly_errors
+def attribution(
+    seeds: Annotated[int, typer.Option(min=1, help="Worlds of each kind of collision.")] = 40,
+    seed: Annotated[int, typer.Option(help="The first of them.")] = 1,
+    json_out: JsonOut = None,
+) -> None:
+    """Is the right culprit named, and is a confidence of 80 % right four times out of five?
+
+    Example: evenkeel bench attribution --seeds 60 --json attribution.json
+    """
+    from evenkeel.bench.attribution import bench_attribution
+
+    with err.status("starting") as progress:
+        result = bench_attribution(seeds, seed, progress.update)
+    show(result, json_out)
+
+
 def show(result: Result, json_out: Path | None) -> None:
     """A table of our metrics beside each baseline's, and the envelope where it was asked for."""
     result.write(json_out)

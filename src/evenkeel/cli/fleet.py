@@ -11,6 +11,7 @@ from rich.text import Text
 
 from evenkeel.cli import show
 from evenkeel.cli.client import ApiClient, Json, TokenFileOption, UrlOption, connect, segment
+from evenkeel.cli.evidence_view import print_evidence
 from evenkeel.cli.map_view import print_map
 from evenkeel.cli.output import JsonFlag, err, friendly_errors, out, print_json
 from evenkeel.domain.errors import Forbidden, InvalidRequest
@@ -185,6 +186,7 @@ def why(
         out.print(show.predicted_table(answer["deviations"]))
     for pair in answer["hurts"]:
         out.print(Text.assemble(("also: ", "dim"), show.pair_sentence(pair)))
+    print_evidence(answer["evidence"])
     for advice in answer["advice"]:
         _print_advice(advice)
     if answer["mitigations"]:

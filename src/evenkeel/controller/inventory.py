@@ -53,6 +53,7 @@ def _next_host(
             mode=batch.mode,
             health=batch.health,
             advice=batch.advice,
+            evidence=batch.evidence,
             skewed=skewed,
             pair_deviations=batch.pair_deviations,
             tick=before.tick if before else None,

@@ -23,6 +23,7 @@ ACTION_WORDS: Final = {
     ActionKind.PIN_APART: "pin apart",
     ActionKind.BOOST: "priority boost",
     ActionKind.QUOTA: "CPU quota",
+    ActionKind.PROBE: "probe",
 }
 STATE_WORDS: Final = {
     MitigationState.ADVISED: "advised, not done",

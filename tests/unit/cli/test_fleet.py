@@ -138,6 +138,9 @@ def test_why_gives_evidence_and_help_and_the_roads_not_taken(run):
         "predicted loss afterwards 3 %",
         "not quota of batch7: would take half of what it wants",
         "ineffective: loss stayed",
+        "CPU loss 42 % measured, 36 % by physics",
+        "seen by run-queue delay 42 %, memory reclaim 0 %, the guest itself 50 %",
+        "confirmed, loss 41 % free, 30 % while it was throttled (12 and 6 ticks)",
     ):
         assert words in shown
 
