@@ -115,7 +115,7 @@ def test_boost_or_quota_where_pinning_is_impossible():
 
 def test_a_culprit_that_is_not_sure_is_not_made_to_lose_but_may_be_pinned_apart():
     no_pins = a_host(capabilities=EVERYTHING - {Capability.PIN})
-    shy = replace(ACT, min_confidence=1.0)
+    shy = replace(ACT, min_confidence=1.1)
     assert settle(view(4, host=no_pins))[0].steps != ()
     plan, _ = settle(view(4, host=no_pins, policy=shy))
     assert plan.steps == ()
