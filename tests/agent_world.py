@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from evenkeel.agent.contending import Contending
 from evenkeel.agent.foresight import Foresight
 from evenkeel.agent.service import Agent
 from evenkeel.domain.host import Mode
@@ -18,7 +19,7 @@ from evenkeel.domain.policy import Policy
 from evenkeel.domain.vm import CpuTuning
 from evenkeel.sim.faults import FaultKind, Faults
 from evenkeel.sim.hypervisor import SimHypervisor
-from evenkeel.sim.memory import MemoryJournal, MemoryModels, MemoryPolicy, MemorySpool
+from evenkeel.sim.memory import MemoryJournal, MemoryModels, MemoryPolicy, MemorySpool, MemoryTraits
 from evenkeel.sim.scenarios import Scenario
 from evenkeel.wire import decode_batch
 
@@ -91,7 +92,7 @@ class World:
             clock=self.scenario.fleet.clock,
             epoch=f"{self.starts:04}",
             window_s=60.0,
-            half_life_s=7.5,
+            contending=Contending(MemoryTraits(), 7.5),
             foresight=Foresight(MemoryModels(), self.scenario.fleet.clock, 5.0),
         )
 

@@ -103,6 +103,10 @@ class ControllerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     history_hours: Annotated[
         float, Meta(gt=0, description="Per-tick history is kept this long.")
     ] = 24.0
+    reliability_days: Annotated[
+        float,
+        Meta(gt=0, description="Predicted against measured loss, by hour, is kept this long."),
+    ] = 30.0
     max_body_mib: Annotated[
         float, Meta(gt=0, description="A larger request body is refused (413).")
     ] = 8.0

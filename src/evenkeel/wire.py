@@ -9,23 +9,31 @@ understand one another. Arrays are (vm, resource) lists in `AXIS` order; null st
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
-from evenkeel.domain.arrays import F64
+from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.errors import BatchInvalid
 from evenkeel.domain.events import Event
 from evenkeel.domain.evidence import VictimEvidence
 from evenkeel.domain.host import Host, Mode
 from evenkeel.domain.plan import Advice, Mitigation
 from evenkeel.domain.policy import Policy
+from evenkeel.domain.quantiles import N_QUANTILES
+from evenkeel.domain.reliability import Tally, flaw_of
 from evenkeel.domain.resources import N_RESOURCES
-from evenkeel.domain.sample import Flaw, HostTick
-from evenkeel.domain.score import Deviation, PairScore
+from evenkeel.domain.sample import Flaw, HostTick, NearSlots
+from evenkeel.domain.score import Deviation, PairDeviation, PairScore
 from evenkeel.domain.vm import Vm
 
 WIRE_VERSION = 1
+MAX_KINDS = 2000
+MAX_KIND = 500
+MAX_WEIGHT = 1e6
+MAX_TRAIT = 3.0
+"""Logs of traits are nearer to 0 than this."""
 
 Matrix = list[list[float | None]]
 
@@ -57,11 +65,22 @@ class Health(msgspec.Struct, frozen=True):
     """Stable code of what is wrong now, or empty."""
 
 
+class KindTraits(msgspec.Struct, frozen=True):
+    """What a host's VMs of one kind say of its traits: rows are sensitivity and pressure, columns
+    resources; sums of weights, and of weighted logs of traits."""
+
+    kind: str
+    weight: list[list[float]]
+    total: list[list[float]]
+
+
 class Batch(msgspec.Struct, frozen=True):
     """One tick of one host. (host.id, epoch, seq) names it: replaying it changes nothing.
 
     `epoch` is new at every agent start and grows with time; `seq` counts from 1 inside it.
     `mitigations` holds all that are open and those closed since the last acknowledged batch.
+    `reliability` is what the minute counted that ended with this tick, and `pair_deviations` what
+    deviates now.
     """
 
     v: int
@@ -77,6 +96,12 @@ class Batch(msgspec.Struct, frozen=True):
     mitigations: tuple[Mitigation, ...] = ()
     events: tuple[Event, ...] = ()
     health: Health = Health()
+    slots_origin_s: float = 0.0
+    """Origin of the slots ahead that the agent has; 0: none."""
+    reliability: tuple[Tally, ...] = ()
+    pair_deviations: tuple[PairDeviation, ...] = ()
+    traits: tuple[KindTraits, ...] = ()
+    """Once a minute, all that the host has learnt; empty in between."""
     evidence: tuple[VictimEvidence, ...] = ()
 
 
@@ -91,12 +116,45 @@ class ServingModel(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class SlotsAhead(msgspec.Struct, frozen=True):
+    """The controller's forecast of a host's VMs, slot by slot from `origin_s` (wall clock) on.
+
+    `values[vm][resource]` are quantiles of the mean demand in the first slots, slot after slot in
+    one list (`QUANTILES` in their order); an empty list: not forecast.
+    """
+
+    origin_s: float
+    step_s: float
+    vms: tuple[str, ...]
+    values: list[list[list[float]]]
+
+    @classmethod
+    def of(cls, origin_s: float, step_s: float, vms: Sequence[str], values: F64) -> SlotsAhead:
+        """`values` (N, R, K, Q); a resource with a NaN is left out."""
+        flat = np.round(values.reshape(*values.shape[:2], -1), 4)
+        lists = [[[] if np.isnan(row).any() else row.tolist() for row in vm] for vm in flat]
+        return cls(origin_s, step_s, tuple(vms), lists)
+
+    def near(self) -> NearSlots:
+        """As arrays. Raises BatchInvalid when they are no quantiles."""
+        if not (np.isfinite(self.origin_s) and np.isfinite(self.step_s) and self.step_s > 0):
+            raise BatchInvalid("slots ahead without an origin or a length")
+        if len(self.values) != len(self.vms):
+            raise BatchInvalid("slots ahead of other VMs than they name")
+        return NearSlots(
+            self.origin_s,
+            self.step_s,
+            {vm: _slots_of(lists) for vm, lists in zip(self.vms, self.values, strict=True)},
+        )
+
+
 class BatchReply(msgspec.Struct, frozen=True):
     """Sent only after the batch is durable. `policy` is the one the agent should follow now.
 
     `take_over` are changes that VMs brought along from other hosts: the agent should undo them.
     `short_models` are all that serve (the built-in rule where none is named); None: the controller
-    does not say, and what the agent has stays.
+    does not say, and what the agent has stays. `slots_ahead` comes when the batch names an older
+    origin than the newest.
     """
 
     accepted: bool
@@ -105,6 +163,9 @@ class BatchReply(msgspec.Struct, frozen=True):
     server_time_s: float
     take_over: tuple[Mitigation, ...] = ()
     short_models: tuple[ServingModel, ...] | None = None
+    slots_ahead: SlotsAhead | None = None
+    contention_model: ServingModel | None = None
+    """Traits of kinds, pooled from all hosts; None: the controller has none to give."""
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")
@@ -129,6 +190,10 @@ def decode_batch(raw: bytes) -> Batch:
         raise BatchInvalid(f"seq {batch.seq} is not positive")
     if batch.tick is not None:
         _check_tick(batch.tick)
+    _check_traits(batch.traits)
+    for tally in batch.reliability:
+        if flaw := flaw_of(tally):
+            raise BatchInvalid(f"reliability of {tally.resource.value}: {flaw}")
     return batch
 
 
@@ -155,6 +220,21 @@ def _check_tick(tick: TickBody) -> None:
             raise BatchInvalid(f"{name} holds a negative number")
     if any(value is not None and value > 1 for row in tick.loss for value in row):
         raise BatchInvalid("loss holds a share above 1")
+
+
+def _check_traits(traits: tuple[KindTraits, ...]) -> None:
+    if len(traits) > MAX_KINDS:
+        raise BatchInvalid(f"traits of more than {MAX_KINDS} kinds")
+    for one in traits:
+        if len(one.kind) > MAX_KIND or "\n" in one.kind:
+            raise BatchInvalid(f"a kind of more than {MAX_KIND} characters, or of several lines")
+        for matrix in (one.weight, one.total):
+            if len(matrix) != 2 or any(len(row) != N_RESOURCES for row in matrix):
+                raise BatchInvalid(f"traits are not 2 x {N_RESOURCES} matrices")
+        for weights, totals in zip(one.weight, one.total, strict=True):
+            for weight, total in zip(weights, totals, strict=True):
+                if not 0 <= weight <= MAX_WEIGHT or abs(total) > weight * MAX_TRAIT + 1e-6:
+                    raise BatchInvalid(f"traits of {one.kind!r} cannot be")
 
 
 def tick_to_body(tick: HostTick) -> TickBody:
@@ -202,3 +282,18 @@ def _to_lists(matrix: F64) -> Matrix:
 def _to_array(matrix: Matrix) -> F64:
     rows = [[np.nan if x is None else x for x in row] for row in matrix]
     return np.array(rows, dtype=np.float64).reshape(len(matrix), N_RESOURCES)
+
+
+def _slots_of(lists: list[list[float]]) -> F32:
+    """(R, K, Q); NaN for a resource that is not forecast."""
+    if len(lists) != N_RESOURCES:
+        raise BatchInvalid("slots ahead of another number of resources")
+    size = max(len(flat) for flat in lists)
+    if size % N_QUANTILES or any(len(flat) not in (0, size) for flat in lists):
+        raise BatchInvalid("slots ahead with a quantile too few")
+    rows: F32 = np.array([flat or [np.nan] * size for flat in lists], dtype=np.float32)
+    out = rows.reshape(N_RESOURCES, -1, N_QUANTILES)
+    known = ~np.isnan(out).any(axis=(1, 2))
+    if np.isinf(out).any() or (out[known] < 0).any() or (np.diff(out[known], axis=-1) < 0).any():
+        raise BatchInvalid("slots ahead that are no quantiles of a demand")
+    return out

@@ -14,9 +14,10 @@ from dataclasses import replace
 from typing import Final
 
 from evenkeel import __version__
-from evenkeel.agent.deviations import DeviationLog
+from evenkeel.agent.contending import Contending
 from evenkeel.agent.experiments import Experiments
 from evenkeel.agent.foresight import Foresight
+from evenkeel.agent.watching import MOST_STANDING, Observed, Watch
 from evenkeel.control.check import check
 from evenkeel.control.knobs import fit
 from evenkeel.control.measure import Baselines, derive
@@ -29,9 +30,9 @@ from evenkeel.domain.ids import VmId
 from evenkeel.domain.plan import Advice, Apply, Mitigation, MitigationState, Plan, is_probe
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.sample import HostCounters, HostTick
-from evenkeel.domain.score import Deviation, PairScore
+from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import VmState
-from evenkeel.interference.contention import ContentionMap, score_host
+from evenkeel.interference.contention import ContentionMap
 from evenkeel.interference.testimony import witnessed
 from evenkeel.interference.window import Window
 from evenkeel.ports import Clock, Hypervisor, Journal, PolicyMemory, Snapshot, Spool
@@ -59,7 +60,7 @@ class Agent:
         clock: Clock,
         epoch: str,
         window_s: float,
-        half_life_s: float,
+        contending: Contending,
         foresight: Foresight,
         on_batch: Callable[[], None] = lambda: None,
     ) -> None:
@@ -70,7 +71,7 @@ class Agent:
         self._policies = policies
         self._clock = clock
         self._epoch = epoch
-        self._half_life_s = half_life_s
+        self._contending = contending
         self._window_s = window_s
         self._foresight = foresight
         self._on_batch = on_batch
@@ -81,8 +82,8 @@ class Agent:
         self._window = Window.empty(window_s)
         self._contention: ContentionMap | None = None
         self._patience = Patience()
+        self._watch = Watch()
         self._experiments = Experiments(clock)
-        self._deviations = DeviationLog()
         self._events: deque[Event] = deque(maxlen=MAX_PENDING_EVENTS)
         self._carried: dict[int, tuple[Mitigation, ...]] = {}
         self._carried_lock = threading.Lock()
@@ -138,25 +139,26 @@ class Agent:
         counters = self._observe()
         tick, ahead, plan = None, None, Plan()
         scores: tuple[PairScore, ...] = ()
+        observed = Observed()
         evidence: tuple[VictimEvidence, ...] = ()
-        deviations: tuple[Deviation, ...] = ()
         if counters is not None:
             self._host = counters.host
             self._follow(counters)
             tick, self._baselines = derive(self._before, counters, self._baselines)
             self._before = counters
         if tick is not None:
-            deviations = self._deviations.observe(self._contention, tick)
             self._window = self._window.append(tick)
-            self._contention = score_host(
-                self._window, tick.host, self._half_life_s, self._experiments.log_odds()
+            ahead = self._foresight.observe(tick)
+            self._contention, soon = self._contending.observe(
+                self._window, tick, ahead, self._experiments.log_odds()
             )
-            scores = self._contention.pairs()
+            scores = (*self._contention.pairs(), *soon.pairs())
+            observed = self._watch.observe(tick, self._contention, (soon,))
+            self._events.extend(observed.events)
             plan = self._act(tick, self._contention)
             findings = self._experiments.findings
             evidence = witnessed(self._contention, self._window, findings)
-            ahead = self._foresight.observe(tick)
-        for kind, message, severity in self._foresight.news():
+        for kind, message, severity in (*self._foresight.news(), *self._contending.news()):
             self._say(kind, message, severity)
         tick_ms = (self._clock.monotonic_s() - began_s) * 1e3
         health = Health(
@@ -168,14 +170,24 @@ class Agent:
             problem=next(iter(self._problems.values()), ""),
         )
         open_now = self._open()
-        self.snapshot = Snapshot(self._policy.mode, counters, tick, scores, open_now, health, ahead)
-        self._report(tick, scores, deviations, plan.advice, open_now, health, evidence)
+        self.snapshot = Snapshot(
+            self._policy.mode,
+            counters,
+            tick,
+            scores,
+            open_now,
+            health,
+            ahead,
+            self._watch.standing,
+            self._watch.reliability.copied_totals(),
+        )
+        self._report(tick, scores, observed, plan.advice, open_now, health, evidence)
 
     def failed(self, error: Exception) -> None:
         """A bug ended a tick: say so, since a host that only falls silent helps nobody."""
         self._say("tick_failed", f"{type(error).__name__}: {error}", Severity.ERROR)
         health = Health(agent_version=__version__, problem="internal")
-        self._report(None, (), (), (), self._open(), health)
+        self._report(None, (), Observed(), (), self._open(), health)
 
     def stop(self) -> None:
         """Put the host back as it was: nobody would undo at expiry while the agent is away."""
@@ -184,8 +196,10 @@ class Agent:
             self._events.extend(events)
         except JournalUnavailable as error:
             log.error("cannot undo at stop: %s", error)
+        self._contending.save()
         self._say("agent_stopped", "agent stopped")
-        self._report(None, (), (), (), self._open(), Health(agent_version=__version__))
+        nothing = Observed()
+        self._report(None, (), nothing, (), self._open(), Health(agent_version=__version__))
 
     # --- steps of a tick ------------------------------------------------------------------------
 
@@ -218,6 +232,7 @@ class Agent:
         if abs(drift_s) > CLOCK_JUMP_S:
             # Rows dated by the old clock would lie about their age.
             self._window = Window.empty(self._window_s)
+            self._watch.forget()
             self._say("clock_jumped", f"the wall clock jumped {drift_s:+.1f} s", Severity.WARNING)
         old = {c.vm.id: c for c in before.vms}
         for counters in now.vms:
@@ -265,7 +280,7 @@ class Agent:
         self,
         tick: HostTick | None,
         scores: tuple[PairScore, ...],
-        deviations: tuple[Deviation, ...],
+        observed: Observed,
         advice: tuple[Advice, ...],
         open_now: tuple[Mitigation, ...],
         health: Health,
@@ -284,11 +299,15 @@ class Agent:
             mode=self._policy.mode,
             tick=tick_to_body(tick) if tick is not None else None,
             scores=scores,
-            deviations=deviations,
+            deviations=observed.deviations,
             advice=advice,
             mitigations=(*open_now, *closed),
             events=events,
             health=health,
+            slots_origin_s=self._foresight.slots_origin_s,
+            traits=self._contending.report(),
+            reliability=observed.tallies,
+            pair_deviations=self._watch.standing[:MOST_STANDING],
             evidence=evidence,
         )
         with self._carried_lock:

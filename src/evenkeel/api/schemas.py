@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evenkeel.domain.host import Mode
 from evenkeel.domain.plan import ActionKind, MitigationState
 from evenkeel.domain.resources import Resource
+from evenkeel.domain.score import PRESENT_S
 from evenkeel.domain.vm import VmState
 
 T = TypeVar("T")
@@ -164,6 +165,22 @@ class DeviationOut(Body):
     at_s: float
 
 
+class PairDeviationOut(Body):
+    """A pair whose loss has not been as predicted since `since_s`; it still stands."""
+
+    host: str
+    victim: str
+    victim_name: str
+    aggressor: str = Field(description='VM id, "host", or "nobody": no culprit can be named.')
+    aggressor_name: str
+    resource: Resource
+    predicted_loss: float = Field(description="Mean since then, as the score said.")
+    measured_loss: float = Field(description="Mean since then of what is put down to the pair.")
+    since_s: float
+    n_minutes: int
+    horizon_s: float
+
+
 class SuspicionOut(Body):
     """One who may have caused a loss; the parts add up to the measured loss."""
 
@@ -211,6 +228,9 @@ class WhyOut(Body):
     hurt_by: list[PairOut]
     hurts: list[PairOut]
     deviations: list[DeviationOut]
+    pair_deviations: list[PairDeviationOut] = Field(
+        default=[], description="With this VM as the victim or the aggressor."
+    )
     advice: list[AdviceOut]
     mitigations: list[MitigationOut]
     evidence: EvidenceOut | None = None
@@ -246,6 +266,8 @@ class MapOut(Body):
     vms: list[str]
     names: list[str]
     cells: list[MapCell]
+    horizon_s: float = PRESENT_S
+    deviations: list[PairDeviationOut] = []
 
 
 class EventOut(Body):

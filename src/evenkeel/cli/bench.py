@@ -79,6 +79,43 @@ def short(
 
 @bench_app.command()
 @friendly_errors
+def contention(
+    hosts: Annotated[int, typer.Option(min=10, help="How many hosts.")] = 10_000,
+    vms: Annotated[int, typer.Option(min=2, help="VMs on each, with 4 resources.")] = 20,
+    seed: Annotated[int, typer.Option(help="Decides the fleet that is made up.")] = 1,
+    json_out: JsonOut = None,
+) -> None:
+    """Time and memory to score all pairs of a fleet, and to ask about one VM on all its hosts.
+
+    Example: evenkeel bench contention --hosts 1000
+    """
+    from evenkeel.bench.contention import bench_contention
+
+    with err.status("starting") as progress:
+        result = bench_contention(hosts, vms, seed, progress.update)
+    show(result, json_out)
+
+
+@bench_app.command()
+@friendly_errors
+def deviations(
+    hours: Annotated[float, typer.Option(min=1, help="Hours of 1760 pairs, per noise.")] = 40.0,
+    seed: Annotated[int, typer.Option(help="Decides the losses that are made up.")] = 1,
+    json_out: JsonOut = None,
+) -> None:
+    """False alarms on pairs that behave as predicted, and how soon those that do not are told.
+
+    Example: evenkeel bench deviations --hours 20 --json deviations.json
+    """
+    from evenkeel.bench.deviations import bench_deviations
+
+    with err.status("starting") as progress:
+        result = bench_deviations(hours, seed, progress.update)
+    show(result, json_out)
+
+
+@bench_app.command()
+@friendly_errors
 def attribution(
     seeds: Annotated[int, typer.Option(min=1, help="Worlds of each kind of collision.")] = 40,
     seed: Annotated[int, typer.Option(help="The first of them.")] = 1,

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from evenkeel.controller.contention_model import ContentionModel
 from evenkeel.controller.inventory import update_inventory
 from evenkeel.controller.modes import policy_for
+from evenkeel.controller.reliability import count_reliability
 from evenkeel.controller.strays import strays
 from evenkeel.domain.errors import EvenkeelError, StoreUnavailable
 from evenkeel.domain.events import Event
 from evenkeel.domain.plan import OPEN_STATES, MitigationState
 from evenkeel.domain.policy import Policy
+from evenkeel.domain.vm import Vm
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Session, Store
 from evenkeel.records import BatchSource, MitigationRecord
-from evenkeel.wire import Batch, BatchReply, ServingModel
+from evenkeel.wire import Batch, BatchReply, ServingModel, SlotsAhead
 
 
 @dataclass(slots=True)
@@ -50,7 +53,9 @@ class Ingest:
         clock: Clock,
         base_policy: Policy | None = None,
         short_models: Callable[[], tuple[ServingModel, ...] | None] = lambda: None,
+        slots_ahead: Callable[[Sequence[Vm], float], SlotsAhead | None] = lambda _vms, _s: None,
     ) -> None:
+        self._slots_ahead = slots_ahead
         self._short_models = short_models
         self._store = store
         self._clock = clock
@@ -60,6 +65,8 @@ class Ingest:
         self._waiting: list[_Ticket] = []
         self.counts: Counter[str] = Counter()
         """accepted, duplicate and commits since start, for /metrics."""
+        self.contention_model = ContentionModel(clock)
+        """Fed by the batches, served with the replies."""
 
     def accept(self, batch: Batch) -> BatchReply:
         """Store a checked batch; when this returns, it is durable. Retry: yes.
@@ -110,7 +117,9 @@ class Ingest:
         _merge_mitigations(session, batch)
         if not duplicate:
             session.history.add(source, now_s, batch.tick, batch.deviations)
+            count_reliability(session, batch, now_s)
             update_inventory(session, batch, now_s)
+        self.contention_model.hear(batch)
         policy = policy_for(batch.host.id, session.access.modes(), self._base_policy)
         return BatchReply(
             accepted=not duplicate,
@@ -119,6 +128,10 @@ class Ingest:
             server_time_s=now_s,
             take_over=strays(session, batch),
             short_models=self._short_models(),
+            slots_ahead=(
+                self._slots_ahead(batch.tick.vms, batch.slots_origin_s) if batch.tick else None
+            ),
+            contention_model=self.contention_model.serving(),
         )
 
 

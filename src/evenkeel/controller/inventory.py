@@ -55,6 +55,7 @@ def _next_host(
             advice=batch.advice,
             evidence=batch.evidence,
             skewed=skewed,
+            pair_deviations=batch.pair_deviations,
             tick=before.tick if before else None,
             tick_epoch=before.tick_epoch if before else "",
             tick_seq=before.tick_seq if before else 0,

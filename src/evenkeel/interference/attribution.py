@@ -25,7 +25,8 @@ class Pressing:
     """What presses on a pool beyond what is usual and fair, in the resource's unit.
 
     `vms` (T, N): surge + excess + trace, 0 for the idle; `host` (T,) the same of load outside all
-    VMs; `surge` (T, N) demand above the VM's own norm, 0 where that is not known yet.
+    VMs; `surge` (T, N) demand above the VM's own norm, 0 where that is not known yet. Of B hosts
+    together, each with one axis (B) more in front.
     """
 
     vms: F64
@@ -43,14 +44,43 @@ def pressing(
     host_norm: float = np.nan,
 ) -> Pressing:
     """Arguments as in `blame`; `host_norm` is the usual background, NaN: not known."""
+    told = pressing_on(
+        demand[None],
+        background[None],
+        norm[None],
+        weight[None],
+        np.array([capacity]),
+        idle_below,
+        np.array([float(demand.shape[1])]),
+        np.array([host_norm]),
+    )
+    return Pressing(told.vms[0], told.host[0], told.surge[0])
+
+
+def pressing_on(
+    demand: F64,
+    background: F64,
+    norm: F64,
+    weight: F64,
+    capacity: F64,
+    idle_below: float,
+    n_vms: F64,
+    host_norm: F64,
+) -> Pressing:
+    """The same on B hosts padded to N VMs.
+
+    demand (B, T, N), background (B, T), norm and weight (B, N), capacity, n_vms, host_norm (B,).
+    """
     awake = demand >= idle_below
+    norm = norm[:, None]
     surge = np.where(np.isnan(norm), 0.0, np.maximum(demand - np.nan_to_num(norm), 0.0)) * awake
-    fair = capacity * weight / max(float(weight[awake.any(axis=0)].sum()), 1e-9)
-    excess = np.maximum(demand - fair, 0.0)
-    host_fair = capacity / (demand.shape[1] + 1)
-    host_surge = 0.0 if np.isnan(host_norm) else np.maximum(background - host_norm, 0.0)
-    host = np.maximum(background - host_fair, 0.0) + TRACE * background + host_surge
-    host = host * (background >= idle_below)
+    of_awake = (weight * awake.any(axis=1)).sum(axis=1)
+    fair = (capacity / np.maximum(of_awake, 1e-9))[:, None] * weight
+    excess = np.maximum(demand - fair[:, None], 0.0)
+    host_fair = (capacity / (n_vms + 1))[:, None]
+    usual = np.where(np.isnan(host_norm), np.inf, host_norm)[:, None]
+    host = np.maximum(background - host_fair, 0.0) + TRACE * background
+    host = (host + np.maximum(background - usual, 0.0)) * (background >= idle_below)
     return Pressing(surge + excess + TRACE * demand * awake, host, surge)
 
 
@@ -82,17 +112,3 @@ def blame_of(presses: Pressing, meeting: F64) -> F64:
     out[:, :, n_vms + 1] = presses.surge
     total = out.sum(axis=2, keepdims=True)
     return np.asarray(np.divide(out, total, out=np.zeros_like(out), where=total > 0))
-
-
-def with_findings(share: F64, odds: F64) -> F64:
-    """Blame after experiments: `odds` (N, N) multiply j's part in i's blame; sums stay as they are.
-
-    A suspect that an experiment cleared (odds near 0) hands its part to the others; where nobody
-    else is left, it stays.
-    """
-    n_vms = share.shape[1]
-    out = share.copy()
-    out[:, :, :n_vms] *= odds
-    before, after = share.sum(axis=2, keepdims=True), out.sum(axis=2, keepdims=True)
-    scaled = np.divide(out * before, after, out=share.copy(), where=after > 0)
-    return np.asarray(scaled)

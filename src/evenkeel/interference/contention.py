@@ -3,18 +3,18 @@
 score = 100 * probability * severity: over the window's rows, weighted by recency, the
 probability that the victim's loss is material (at least one shard) and the mean share of its demand
 that it then loses because of the aggressor. The next `horizon_s` is forecast to be like the
-recency-weighted window; demand forecasts will take that place.
+recency-weighted window, or, for scores ahead, to bring the demand that is forecast.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F64
+from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import HOST_ITSELF, VmId
 from evenkeel.domain.resources import (
@@ -24,21 +24,32 @@ from evenkeel.domain.resources import (
     SPECS,
     Resource,
 )
-from evenkeel.domain.score import PairScore
+from evenkeel.domain.score import PRESENT_S, PairScore
 from evenkeel.domain.vm import CpuTuning, Vm
-from evenkeel.interference.attribution import blame_of, pressing, with_findings
-from evenkeel.interference.counterfactual import Cores
+from evenkeel.interference.attribution import Pressing, blame_of
+from evenkeel.interference.cores import cut
+from evenkeel.interference.counterfactual import Cores as CoresAlone
 from evenkeel.interference.evidence import Evidence, unexplained, weigh
 from evenkeel.interference.evidence import Pool as EvidencePool
-from evenkeel.interference.physics import CpuLoss, cpu_loss, cpu_shape, fluid_loss
+from evenkeel.interference.hazards import (
+    Composed,
+    Load,
+    Traits,
+    compose,
+    cpu_load,
+    fluid_load,
+    met_by,
+    with_findings,
+)
+from evenkeel.interference.physics import Cores, CpuLoss, cpu_loss, cpu_shape
+from evenkeel.interference.rows import Rows, ahead, present
 from evenkeel.interference.window import Window
 
-HORIZON_S: Final = 5.0
+HORIZON_S: Final = PRESENT_S
 ENOUGH_ROWS: Final = 3.0
 """Effective number of rows from which on coverage no longer limits confidence."""
 DEFAULT_SHARES: Final = 1024.0
 MIN_SCORE: Final = 1.0
-TINY: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,8 +70,9 @@ class ContentionMap:
     confidence: F64
     window_s: float
     n_rows: int
+    horizon_s: float = HORIZON_S
     evidence: Evidence | None = None
-    """None where nothing was measured yet."""
+    """None where nothing was measured yet, and of maps ahead."""
 
     def pairs(self, min_score: float = MIN_SCORE) -> tuple[PairScore, ...]:
         """Pairs (and host -> VM) at or above `min_score`, worst first; ties by id."""
@@ -77,7 +89,7 @@ class ContentionMap:
                 confidence=round(self.confidence_in(r, i, j), 3),
                 window_s=self.window_s,
                 n_samples=self.n_rows,
-                horizon_s=HORIZON_S,
+                horizon_s=self.horizon_s,
             )
             for r, i, j in found
         ]
@@ -95,72 +107,151 @@ Findings = Mapping[tuple[VmId, VmId], float]
 
 
 def score_host(
-    window: Window, host: Host, half_life_s: float, findings: Findings | None = None
+    window: Window,
+    host: Host,
+    half_life_s: float,
+    traits: Traits | None = None,
+    findings: Findings | None = None,
 ) -> ContentionMap:
     """Score all pairs on a host from its window. Never raises; an empty window scores nothing."""
-    n = len(window.vms)
-    score = np.zeros((N_RESOURCES, n, n + 2))
-    probability, predicted = np.zeros((N_RESOURCES, n)), np.zeros((N_RESOURCES, n))
-    measured, confidence = np.zeros((N_RESOURCES, n)), np.zeros((N_RESOURCES, n))
-    row_weights = window.weights(half_life_s)
-    evidence = None
-    if n and len(row_weights):
-        norm, host_norm = window.norm(), window.host_norm()
-        odds = _odds(window, findings) if findings else None
-        culprit, attributed = np.zeros((2, N_RESOURCES, n, n + 3))
-        without = np.zeros((N_RESOURCES, n, n + 2))
-        for r, resource in enumerate(AXIS):
-            demand, lost, meeting, weight, capacity, reach = _pool(
-                resource, window, host, row_weights
-            )
-            shard = SPECS[resource].shard
-            loss = np.divide(lost, demand, out=np.zeros_like(lost), where=demand > TINY)
-            material = (lost >= shard) * row_weights[:, None]
-            probability[r] = material.sum(axis=0)
-            predicted[r] = (material * loss).sum(axis=0)
-            measured[r] = _measured(window, r, demand, shard, row_weights)
-            if not probability[r].any() and not measured[r].any():
-                continue
-            background = np.nan_to_num(window.background[:, r])
-            presses = pressing(
-                demand, background, norm[:, r], weight, capacity, shard, host_norm[r]
-            )
-            share = blame_of(presses, meeting)
-            if odds is not None:
-                share = with_findings(share, np.exp(odds))
-            score[r] = 100.0 * np.einsum("tn,tnj->nj", material * loss, share)
-            cores = None
-            if reach is not None:
-                n_vcpus = np.array([float(max(1, vm.n_vcpus)) for vm in window.vms])
-                cores = Cores(demand, background, meeting, weight, n_vcpus, reach, len(host.cpus))
-            pool = EvidencePool(
-                loss=loss,
-                measured=window.loss[:, :, r],
-                share=share,
-                blamed=score[r] / 100.0,
-                presses=presses,
-                floor=_floor(demand, row_weights, shard),
-                known_norm=~np.isnan(norm[:, r]),
-                cores=cores,
-            )
-            split = weigh(pool, row_weights, measured[r], odds)
-            attributed[r], culprit[r], without[r] = split
-            culprit[r] *= _coverage(window.loss[:, :, r], row_weights)[:, None]
-            confidence[r] = np.take_along_axis(culprit[r], score[r].argmax(1)[:, None], 1)[:, 0]
-        inside = unexplained(window.inside_loss, window.loss, row_weights)
-        evidence = Evidence(attributed, culprit, without, inside)
+    rows = present(window, half_life_s)
+    loads = host_loads(rows, host)
+    return score_loads(rows, loads, window, host, half_life_s, traits, findings)
+
+
+def score_ahead(
+    quantiles: F32 | F64,
+    horizon_s: float,
+    window: Window,
+    host: Host,
+    half_life_s: float,
+    traits: Traits | None = None,
+    findings: Findings | None = None,
+) -> ContentionMap:
+    """Score all pairs of a host as they will stand `horizon_s` from now, from forecast demand.
+
+    quantiles (N, R, Q) of each of the window's VMs at that time, from the host's own forecasts or
+    the controller's slots; NaN where there is none, and demand is expected to stay. Of what has not
+    happened there is no evidence: confidence is that of the window, less where many are alike.
+    """
+    rows = ahead(quantiles, window, half_life_s)
+    recency = window.weights(half_life_s)
+    n = len(rows.vms)
+    out = _empty(host, window, n, horizon_s)
+    odds = _odds(window, findings) if findings else None
+    for r, load in enumerate(host_loads(rows, host)):
+        _fill(out, r, _composed(load, r, rows, traits, odds)[1])
+        out.measured[r] = _measured(window, r, load.shard, recency)
+        coverage = _coverage(window.loss[:, :, r], recency)
+        out.confidence[r] = coverage * _distinct(out.score[r])
+    return out
+
+
+def score_loads(
+    rows: Rows,
+    loads: Sequence[Load],
+    window: Window,
+    host: Host,
+    half_life_s: float,
+    traits: Traits | None = None,
+    findings: Findings | None = None,
+) -> ContentionMap:
+    """The map that present rows and their physics (`host_loads`) give, with the evidence."""
+    n = len(rows.vms)
+    out = _empty(host, window, n, HORIZON_S)
+    if not loads:
+        return out
+    recency = window.weights(half_life_s)
+    odds = _odds(window, findings) if findings else None
+    culprit, attributed = np.zeros((2, N_RESOURCES, n, n + 3))
+    without = np.zeros((N_RESOURCES, n, n + 2))
+    for r, raw in enumerate(loads):
+        load, found = _composed(raw, r, rows, traits, odds)
+        _fill(out, r, found)
+        out.measured[r] = _measured(window, r, load.shard, recency)
+        if not out.probability[r].any() and not out.measured[r].any():
+            continue
+        share = _shares(load, r, traits)
+        pool = _pool(raw, found, share, r, rows, host, window, out.score[r])
+        attributed[r], culprit[r], without[r] = weigh(pool, recency, out.measured[r], odds)
+        culprit[r] *= _coverage(window.loss[:, :, r], recency)[:, None]
+        worst = out.score[r].argmax(1)[:, None]
+        out.confidence[r] = np.take_along_axis(culprit[r], worst, 1)[:, 0]
+    inside = unexplained(window.inside_loss, window.loss, recency)
+    return replace(out, evidence=Evidence(attributed, culprit, without, inside))
+
+
+def _empty(host: Host, window: Window, n: int, horizon_s: float) -> ContentionMap:
     return ContentionMap(
         host=host,
         at_s=float(window.at_s[-1]) if len(window.at_s) else 0.0,
         vms=window.vms,
-        score=score,
-        probability=probability,
-        predicted=predicted,
-        measured=measured,
-        confidence=confidence,
+        score=np.zeros((N_RESOURCES, n, n + 2)),
+        probability=np.zeros((N_RESOURCES, n)),
+        predicted=np.zeros((N_RESOURCES, n)),
+        measured=np.zeros((N_RESOURCES, n)),
+        confidence=np.zeros((N_RESOURCES, n)),
         window_s=window.window_s,
         n_rows=len(window.at_s),
-        evidence=evidence,
+        horizon_s=horizon_s,
+    )
+
+
+def _composed(
+    load: Load, r: int, rows: Rows, traits: Traits | None, odds: F64 | None
+) -> tuple[Load, Composed]:
+    """A resource's load after experiments, and what it comes to."""
+    if odds is not None:
+        load = with_findings(load, np.exp(odds))
+    if traits is None:
+        return load, compose(load, rows.weights[None])
+    s, p = traits.sensitivity[None, :, r], traits.pressure[None, :, r]
+    return load, compose(load, rows.weights[None], s, p)
+
+
+def _fill(out: ContentionMap, r: int, found: Composed) -> None:
+    n = len(out.vms)
+    out.probability[r], out.predicted[r] = found.probability[0], found.predicted[0]
+    out.score[r, :, :n] = found.score[0]
+    out.score[r, :, n], out.score[r, :, n + 1] = found.host[0], found.own[0]
+
+
+def _shares(load: Load, r: int, traits: Traits | None) -> F64:
+    """(T, N, N + 2) blame, row by row."""
+    vms = load.pressing.vms[0]
+    if traits is not None:
+        vms = vms * traits.pressure[:, r]
+    presses = Pressing(vms, load.pressing.host[0], load.pressing.surge[0])
+    return blame_of(presses, met_by(load)[0])
+
+
+def _pool(
+    load: Load,
+    found: Composed,
+    share: F64,
+    r: int,
+    rows: Rows,
+    host: Host,
+    window: Window,
+    score: F64,
+) -> EvidencePool:
+    """What the evidence of one resource is weighed by."""
+    demand, background = load.demand[0], np.nan_to_num(rows.background[:, r])
+    presses = Pressing(load.pressing.vms[0], load.pressing.host[0], load.pressing.surge[0])
+    cores = None
+    if load.reach is not None and host.cpus:
+        n_vcpus = np.array([float(max(1, vm.n_vcpus)) for vm in rows.vms])
+        weight, met = cpu_weight(rows.vms), met_by(load)[0]
+        cores = CoresAlone(demand, background, met, weight, n_vcpus, load.reach[0], len(host.cpus))
+    return EvidencePool(
+        loss=found.loss[0],
+        measured=window.loss[:, :, r],
+        share=share,
+        blamed=score / 100.0,
+        presses=presses,
+        floor=_floor(demand, rows.weights, load.shard),
+        known_norm=~np.isnan(rows.norm[:, r]),
+        cores=cores,
     )
 
 
@@ -224,49 +315,88 @@ def cpu_loss_with(
     return cpu_loss(demand, background, shape, row_weights), demand
 
 
-Pool = tuple[F64, F64, F64, F64, float, F64 | None]
+def host_loads(rows: Rows, host: Host) -> tuple[Load, ...]:
+    """The physics of each resource, in the order of `AXIS`; none where there are no VMs or rows.
+
+    Where a capacity is not known, or hides behind caches, loss that was measured is expected to
+    go on: persistence is the physics of an unknown pool.
+    """
+    n = len(rows.vms)
+    if not n or not len(rows.weights):
+        return ()
+    row_weights, n_vms = rows.weights[None], np.array([float(n)])
+    background = np.nan_to_num(rows.background)[None]
+    seen_loss = np.nan_to_num(rows.loss)[None]
+    wanted = np.nan_to_num(rows.demand)[None]
+    out = []
+    for r, resource in enumerate(AXIS):
+        shard, norm = SPECS[resource].shard, rows.norm[None, :, r]
+        usual = rows.host_norm[None, r]
+        if r == CPU_AXIS:
+            pressed = wanted[..., r] - np.nan_to_num(rows.held[None, ..., r])
+            floor = None if host.cpus else seen_loss[..., r]
+            cores = _cores(host, rows.vms)
+            load = cpu_load(
+                pressed, background[..., r], cores, row_weights, norm, n_vms, usual, shard, floor
+            )
+        else:
+            load = fluid_load(
+                wanted[..., r],
+                background[..., r],
+                fluid_weight(resource, rows.vms)[None],
+                np.array([capacity_of(resource, host)]),
+                norm,
+                n_vms,
+                usual,
+                shard,
+                seen_loss[..., r],
+            )
+        out.append(load)
+    return tuple(out)
 
 
-def _pool(resource: Resource, window: Window, host: Host, row_weights: F64) -> Pool:
-    """Demand (T, N), lost (T, N), meeting (N, N), weight (N,) and capacity of one resource; of the
-    CPU also on how many cores each VM runs, (N,)."""
-    n = len(window.vms)
-    if resource is Resource.CPU:
-        result, demand = cpu_loss_with(window, host, row_weights, {})
-        weight = np.array([float(vm.tuning.shares or DEFAULT_SHARES) for vm in window.vms])
-        reach = (result.share > 1e-3) @ result.atoms.sizes
-        return demand, result.lost, result.meeting, weight, float(len(host.cpus)), reach
-    return _fluid_pools[resource](window, host, 1.0 - np.eye(n))
+def capacity_of(resource: Resource, host: Host) -> float:
+    """What a host has to share out of a fluid, in its unit; 0: nobody knows."""
+    if resource is Resource.MEMORY:
+        return host.memory_mib
+    return (host.net_mbit_s if resource is Resource.NET else host.iops) or 0.0
 
 
-def _fluid_pool(resource: Resource) -> Callable[[Window, Host, F64], Pool]:
-    axis = AXIS.index(resource)
-
-    def pool(window: Window, host: Host, meeting: F64) -> Pool:
-        demand = np.nan_to_num(window.demand[:, :, axis])
-        weight = np.ones(len(window.vms))
-        capacity = host.net_mbit_s if resource is Resource.NET else host.iops
-        if resource is Resource.MEMORY:
-            weight = np.array([max(vm.memory_mib, 1.0) for vm in window.vms])
-            capacity = host.memory_mib
-        # Where the capacity is not known, or hides behind caches, loss that was measured is
-        # expected to go on: persistence is the physics of an unknown pool.
-        lost = np.nan_to_num(window.loss[:, :, axis]) * demand
-        if capacity:
-            background = np.nan_to_num(window.background[:, axis])
-            left = np.maximum(capacity - background, 0.0)
-            lost = np.maximum(lost, fluid_loss(demand, weight, left))
-        total = float(capacity or demand.sum(axis=1).max(initial=0.0))
-        return demand, lost, meeting, weight, total, None
-
-    return pool
+def fluid_weight(resource: Resource, vms: Sequence[Vm]) -> F64:
+    """(N,) weights that a fluid is shared out by: memory by size, the rest alike."""
+    if resource is Resource.MEMORY:
+        return np.array([max(vm.memory_mib, 1.0) for vm in vms])
+    return np.ones(len(vms))
 
 
-_fluid_pools = {r: _fluid_pool(r) for r in AXIS if r is not Resource.CPU}
+def cpu_weight(vms: Sequence[Vm]) -> F64:
+    """(N,) scheduler weights."""
+    return np.array([max(float(vm.tuning.shares or DEFAULT_SHARES), 1.0) for vm in vms])
 
 
-def _measured(window: Window, axis: int, demand: F64, shard: float, row_weights: F64) -> F64:
+def _cores(host: Host, vms: Sequence[Vm]) -> Cores:
+    atoms = cut(host.cpus, [vm.tuning.cpuset for vm in vms])
+    return Cores(
+        weight=cpu_weight(vms)[None],
+        n_vcpus=np.array([[max(float(vm.n_vcpus), 1.0) for vm in vms]]),
+        quota_cores=np.array([[vm.tuning.quota_cores for vm in vms]]),
+        allowed=atoms.allowed[None],
+        sizes=atoms.sizes[None],
+    )
+
+
+def _measured(window: Window, axis: int, shard: float, row_weights: F64) -> F64:
     """(N,) measured loss in material rows, weighted as the prediction is; NaN counts as none."""
     loss = np.nan_to_num(window.loss[:, :, axis])
+    demand = np.nan_to_num(window.demand[:, :, axis])
+    if axis == CPU_AXIS:
+        demand = cpu_demand(window)
     material = loss * demand >= shard
     return np.asarray((material * loss * row_weights[:, None]).sum(axis=0), dtype=np.float64)
+
+
+def _distinct(score: F64) -> F64:
+    """(N,) 1 with a single culprit, towards .5 with many alike (Herfindahl index of blame)."""
+    total = score.sum(axis=1)
+    share = np.divide(score, total[:, None], out=np.zeros_like(score), where=total[:, None] > 0)
+    return np.asarray(0.5 + 0.5 * (share**2).sum(axis=1))

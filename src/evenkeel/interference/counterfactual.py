@@ -14,7 +14,7 @@ import numpy as np
 
 from evenkeel.domain.arrays import F64, Ints
 from evenkeel.interference.attribution import Pressing
-from evenkeel.interference.physics import lost_at
+from evenkeel.interference.crowd import lost_at
 
 MOST_VCPUS: Final = 160
 """Beyond that many threads on a victim's cores, `effects` gives up: it would cost too much."""

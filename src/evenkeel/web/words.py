@@ -48,6 +48,11 @@ def percent(share: float | None) -> str:
     return f"{100 * share:.0f}\u202f%"
 
 
+def percent_point(share: float) -> str:
+    """With a digit behind the point: "4.3 %"."""
+    return f"{100 * share:.1f}\u202f%"
+
+
 def amount(value: float | None, unit: str = "") -> str:
     """Three significant digits and the unit."""
     if value is None:
@@ -127,6 +132,7 @@ def prose(text: str) -> Markup:
 FILTERS: Final = {
     "prose": prose,
     "percent": percent,
+    "percent_point": percent_point,
     "amount": amount,
     "memory": memory,
     "duration": duration,

@@ -82,11 +82,18 @@ def assemble(
         reader=StoreReader(
             store, clock, key, settings.host_silent_s, policy.alarm_score, forecasts
         ),
-        ingest=Ingest(store, clock, policy, models.for_agents if models else lambda: None),
+        ingest=Ingest(
+            store,
+            clock,
+            policy,
+            models.for_agents if models else lambda: None,
+            forecasts.near if forecasts else lambda _vms, _s: None,
+        ),
         modes=ModeService(store, clock),
         tokens=tokens,
         gate=Gate(tokens, clock, key),
         history_hours=settings.history_hours,
+        reliability_days=settings.reliability_days,
         max_body_bytes=int(settings.max_body_mib * 2**20),
         host_silent_s=settings.host_silent_s,
         alarm_score=policy.alarm_score,

@@ -27,7 +27,7 @@ def scored(loud, loss, findings=None, n=6, vms=VMS, background=0.0):
     """Two calm minutes, then `n` ticks in which the VMs want `loud` and lose `loss`."""
     calm = [a_tick(5.0 * i, vms, [0.6, 0.05, 0.05, 0.05, 0.0]) for i in range(24)]
     ticks = [a_tick(120.0 + 5.0 * i, vms, loud, loss, background=background) for i in range(n)]
-    return score_host(a_window(calm + ticks), a_host(), 7.5, findings)
+    return score_host(a_window(calm + ticks), a_host(), 7.5, findings=findings)
 
 
 def culprits(found, victim="victim"):
