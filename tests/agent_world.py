@@ -92,8 +92,8 @@ class World:
             clock=self.scenario.fleet.clock,
             epoch=f"{self.starts:04}",
             window_s=60.0,
-            foresight=Foresight(MemoryModels(), self.scenario.fleet.clock, 5.0),
             contending=Contending(MemoryTraits(), 7.5),
+            foresight=Foresight(MemoryModels(), self.scenario.fleet.clock, 5.0),
         )
 
     def run(self, seconds: float) -> None:

@@ -18,11 +18,16 @@ from evenkeel.agent.foresight import News
 from evenkeel.domain.errors import EvenkeelError, ModelCorrupt
 from evenkeel.domain.events import Severity
 from evenkeel.domain.sample import Ahead, HostTick
-from evenkeel.interference.contention import ContentionMap, host_loads, score_ahead, score_loads
+from evenkeel.interference.contention import (
+    ContentionMap,
+    Findings,
+    host_loads,
+    score_ahead,
+    score_loads,
+)
 from evenkeel.interference.kinds import Priors, TraitMemory, expected, pool, said_by
 from evenkeel.interference.rows import present
 from evenkeel.interference.traits import evidence, learn
-from evenkeel.interference.weighing import Findings
 from evenkeel.interference.window import Window
 from evenkeel.ports import TraitKeeper
 from evenkeel.wire import MAX_KIND, MAX_KINDS, KindTraits, ServingModel
@@ -53,15 +58,12 @@ class Contending:
         self._fails_to_save = False
 
     def observe(
-        self,
-        window: Window,
-        tick: HostTick,
-        ahead: Ahead,
-        findings: Findings | None = None,
+        self, window: Window, tick: HostTick, ahead: Ahead, findings: Findings | None = None
     ) -> tuple[ContentionMap, ContentionMap]:
         """The map as it stands, and as it will at the farthest of the horizons of `ahead`.
 
-        `window` ends with `tick`, and `ahead` was forecast from it; `findings` of experiments.
+        `window` ends with `tick`, `ahead` was forecast from it, and `findings` are what
+        experiments on the host's VMs found.
         """
         rows = present(window, self._half_life_s)
         loads = host_loads(rows, tick.host)
@@ -71,22 +73,15 @@ class Contending:
         belief = learn(belief, prior, evidence(loads, tick), tick.interval_s)
         self._memory = self._memory.with_(tick.vms, belief)
         self._keep_up(tick.interval_s)
-        now = score_loads(
-            rows,
-            loads,
-            window,
-            tick.host,
-            self._half_life_s,
-            belief.traits(),
-            findings=findings,
-        )
+        half_life_s = self._half_life_s
+        now = score_loads(rows, loads, window, tick.host, half_life_s, belief.traits(), findings)
         horizon_s = ahead.horizons_s[-1]
         soon = score_ahead(
             ahead.quantiles[:, :, -1],
             horizon_s,
             window,
-            now,
-            self._half_life_s,
+            tick.host,
+            half_life_s,
             belief.traits(horizon_s),
             findings,
         )

@@ -156,7 +156,8 @@ class Agent:
             observed = self._watch.observe(tick, self._contention, (soon,))
             self._events.extend(observed.events)
             plan = self._act(tick, self._contention)
-            evidence = witnessed(self._contention, self._window, self._experiments.findings)
+            findings = self._experiments.findings
+            evidence = witnessed(self._contention, self._window, findings)
         for kind, message, severity in (*self._foresight.news(), *self._contending.news()):
             self._say(kind, message, severity)
         tick_ms = (self._clock.monotonic_s() - began_s) * 1e3

@@ -189,6 +189,7 @@ def _window(fleet: MadeFleet, rows: FleetRows, h: int) -> Window:
         slots=np.broadcast_to(rows.norm[h].astype(np.float64), (4, *rows.norm[h].shape)),
         slot_sum=nothing[0],
         slot_weight=nothing[0],
+        inside_loss=np.full(demand.shape[:2], np.nan),
     )
 
 

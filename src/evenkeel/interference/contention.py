@@ -8,7 +8,7 @@ recency-weighted window, or, for scores ahead, to bring the demand that is forec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -26,21 +26,28 @@ from evenkeel.domain.resources import (
 )
 from evenkeel.domain.score import PRESENT_S, PairScore
 from evenkeel.domain.vm import CpuTuning, Vm
+from evenkeel.interference.attribution import Pressing, blame_of
 from evenkeel.interference.cores import cut
-from evenkeel.interference.evidence import Evidence
-from evenkeel.interference.hazards import Load, Traits, compose, cpu_load, fluid_load
+from evenkeel.interference.counterfactual import Cores as CoresAlone
+from evenkeel.interference.evidence import Evidence, unexplained, weigh
+from evenkeel.interference.evidence import Pool as EvidencePool
+from evenkeel.interference.hazards import (
+    Composed,
+    Load,
+    Traits,
+    compose,
+    cpu_load,
+    fluid_load,
+    met_by,
+    with_findings,
+)
 from evenkeel.interference.physics import Cores, CpuLoss, cpu_loss, cpu_shape
 from evenkeel.interference.rows import Rows, ahead, present
-from evenkeel.interference.weighing import (
-    ENOUGH_ROWS,
-    Findings,
-    after_experiments,
-    host_evidence,
-    odds_of,
-)
 from evenkeel.interference.window import Window
 
 HORIZON_S: Final = PRESENT_S
+ENOUGH_ROWS: Final = 3.0
+"""Effective number of rows from which on coverage no longer limits confidence."""
 DEFAULT_SHARES: Final = 1024.0
 MIN_SCORE: Final = 1.0
 
@@ -65,7 +72,7 @@ class ContentionMap:
     n_rows: int
     horizon_s: float = HORIZON_S
     evidence: Evidence | None = None
-    """None for a map ahead, of which nothing was measured."""
+    """None where nothing was measured yet, and of maps ahead."""
 
     def pairs(self, min_score: float = MIN_SCORE) -> tuple[PairScore, ...]:
         """Pairs (and host -> VM) at or above `min_score`, worst first; ties by id."""
@@ -95,6 +102,10 @@ class ContentionMap:
         return float(self.evidence.culprit[resource, victim, who])
 
 
+Findings = Mapping[tuple[VmId, VmId], float]
+"""Log odds that experiments gave (victim, suspect) pairs: > 0 confirmed, < 0 cleared."""
+
+
 def score_host(
     window: Window,
     host: Host,
@@ -105,28 +116,35 @@ def score_host(
     """Score all pairs on a host from its window. Never raises; an empty window scores nothing."""
     rows = present(window, half_life_s)
     loads = host_loads(rows, host)
-    return score_loads(rows, loads, window, host, half_life_s, traits, findings=findings)
+    return score_loads(rows, loads, window, host, half_life_s, traits, findings)
 
 
 def score_ahead(
     quantiles: F32 | F64,
     horizon_s: float,
     window: Window,
-    now: ContentionMap,
+    host: Host,
     half_life_s: float,
     traits: Traits | None = None,
     findings: Findings | None = None,
 ) -> ContentionMap:
-    """Score all pairs of a host as they will stand `horizon_s` from `now`, from forecast demand.
+    """Score all pairs of a host as they will stand `horizon_s` from now, from forecast demand.
 
     quantiles (N, R, Q) of each of the window's VMs at that time, from the host's own forecasts or
-    the controller's slots; NaN where there is none, and demand is expected to stay. How well the
-    map of `now` agrees with what was measured says how far this one can be trusted.
+    the controller's slots; NaN where there is none, and demand is expected to stay. Of what has not
+    happened there is no evidence: confidence is that of the window, less where many are alike.
     """
     rows = ahead(quantiles, window, half_life_s)
-    loads = host_loads(rows, now.host)
-    scored = score_loads(rows, loads, window, now.host, half_life_s, traits, now, findings)
-    return replace(scored, horizon_s=horizon_s)
+    recency = window.weights(half_life_s)
+    n = len(rows.vms)
+    out = _empty(host, window, n, horizon_s)
+    odds = _odds(window, findings) if findings else None
+    for r, load in enumerate(host_loads(rows, host)):
+        _fill(out, r, _composed(load, r, rows, traits, odds)[1])
+        out.measured[r] = _measured(window, r, load.shard, recency)
+        coverage = _coverage(window.loss[:, :, r], recency)
+        out.confidence[r] = coverage * _distinct(out.score[r])
+    return out
 
 
 def score_loads(
@@ -135,56 +153,132 @@ def score_loads(
     window: Window,
     host: Host,
     half_life_s: float,
-    traits: Traits | None,
-    now: ContentionMap | None = None,
+    traits: Traits | None = None,
     findings: Findings | None = None,
 ) -> ContentionMap:
-    """The map that rows and their physics (`host_loads`) give. `window` says what was measured.
-
-    How sure it is comes from evidence, or, of a map ahead, from how well that of `now` agrees with
-    what was measured. `findings` of experiments move the blame.
-    """
+    """The map that present rows and their physics (`host_loads`) give, with the evidence."""
     n = len(rows.vms)
-    score = np.zeros((N_RESOURCES, n, n + 2))
-    probability, predicted = np.zeros((N_RESOURCES, n)), np.zeros((N_RESOURCES, n))
-    measured, confidence = np.zeros((N_RESOURCES, n)), np.zeros((N_RESOURCES, n))
+    out = _empty(host, window, n, HORIZON_S)
+    if not loads:
+        return out
     recency = window.weights(half_life_s)
-    log_odds = odds_of(window, findings) if findings else None
-    moved = [after_experiments(load, log_odds) for load in loads]
-    for r, load in enumerate(moved):
-        s = None if traits is None else traits.sensitivity[None, :, r]
-        p = None if traits is None else traits.pressure[None, :, r]
-        found = compose(load, rows.weights[None], s, p)
-        probability[r], predicted[r] = found.probability[0], found.predicted[0]
-        measured[r] = _measured(window, r, load.shard, recency)
-        score[r, :, :n], score[r, :, n], score[r, :, n + 1] = (
-            found.score[0],
-            found.host[0],
-            found.own[0],
-        )
-    evidence = None
-    if now is not None:
-        confidence = _trust(now, score, recency)
-    elif loads:
-        background = np.nan_to_num(rows.background)
-        evidence = host_evidence(
-            loads, background, window, recency, len(host.cpus), score, measured, log_odds
-        )
-        first = score.argmax(axis=2)[..., None]
-        confidence = np.take_along_axis(evidence.culprit, first, axis=2)[..., 0]
+    odds = _odds(window, findings) if findings else None
+    culprit, attributed = np.zeros((2, N_RESOURCES, n, n + 3))
+    without = np.zeros((N_RESOURCES, n, n + 2))
+    for r, raw in enumerate(loads):
+        load, found = _composed(raw, r, rows, traits, odds)
+        _fill(out, r, found)
+        out.measured[r] = _measured(window, r, load.shard, recency)
+        if not out.probability[r].any() and not out.measured[r].any():
+            continue
+        share = _shares(load, r, traits)
+        pool = _pool(raw, found, share, r, rows, host, window, out.score[r])
+        attributed[r], culprit[r], without[r] = weigh(pool, recency, out.measured[r], odds)
+        culprit[r] *= _coverage(window.loss[:, :, r], recency)[:, None]
+        worst = out.score[r].argmax(1)[:, None]
+        out.confidence[r] = np.take_along_axis(culprit[r], worst, 1)[:, 0]
+    inside = unexplained(window.inside_loss, window.loss, recency)
+    return replace(out, evidence=Evidence(attributed, culprit, without, inside))
+
+
+def _empty(host: Host, window: Window, n: int, horizon_s: float) -> ContentionMap:
     return ContentionMap(
         host=host,
         at_s=float(window.at_s[-1]) if len(window.at_s) else 0.0,
-        vms=rows.vms,
-        score=score,
-        probability=probability,
-        predicted=predicted,
-        measured=measured,
-        confidence=confidence,
+        vms=window.vms,
+        score=np.zeros((N_RESOURCES, n, n + 2)),
+        probability=np.zeros((N_RESOURCES, n)),
+        predicted=np.zeros((N_RESOURCES, n)),
+        measured=np.zeros((N_RESOURCES, n)),
+        confidence=np.zeros((N_RESOURCES, n)),
         window_s=window.window_s,
         n_rows=len(window.at_s),
-        evidence=evidence,
+        horizon_s=horizon_s,
     )
+
+
+def _composed(
+    load: Load, r: int, rows: Rows, traits: Traits | None, odds: F64 | None
+) -> tuple[Load, Composed]:
+    """A resource's load after experiments, and what it comes to."""
+    if odds is not None:
+        load = with_findings(load, np.exp(odds))
+    if traits is None:
+        return load, compose(load, rows.weights[None])
+    s, p = traits.sensitivity[None, :, r], traits.pressure[None, :, r]
+    return load, compose(load, rows.weights[None], s, p)
+
+
+def _fill(out: ContentionMap, r: int, found: Composed) -> None:
+    n = len(out.vms)
+    out.probability[r], out.predicted[r] = found.probability[0], found.predicted[0]
+    out.score[r, :, :n] = found.score[0]
+    out.score[r, :, n], out.score[r, :, n + 1] = found.host[0], found.own[0]
+
+
+def _shares(load: Load, r: int, traits: Traits | None) -> F64:
+    """(T, N, N + 2) blame, row by row."""
+    vms = load.pressing.vms[0]
+    if traits is not None:
+        vms = vms * traits.pressure[:, r]
+    presses = Pressing(vms, load.pressing.host[0], load.pressing.surge[0])
+    return blame_of(presses, met_by(load)[0])
+
+
+def _pool(
+    load: Load,
+    found: Composed,
+    share: F64,
+    r: int,
+    rows: Rows,
+    host: Host,
+    window: Window,
+    score: F64,
+) -> EvidencePool:
+    """What the evidence of one resource is weighed by."""
+    demand, background = load.demand[0], np.nan_to_num(rows.background[:, r])
+    presses = Pressing(load.pressing.vms[0], load.pressing.host[0], load.pressing.surge[0])
+    cores = None
+    if load.reach is not None and host.cpus:
+        n_vcpus = np.array([float(max(1, vm.n_vcpus)) for vm in rows.vms])
+        weight, met = cpu_weight(rows.vms), met_by(load)[0]
+        cores = CoresAlone(demand, background, met, weight, n_vcpus, load.reach[0], len(host.cpus))
+    return EvidencePool(
+        loss=found.loss[0],
+        measured=window.loss[:, :, r],
+        share=share,
+        blamed=score / 100.0,
+        presses=presses,
+        floor=_floor(demand, rows.weights, load.shard),
+        known_norm=~np.isnan(rows.norm[:, r]),
+        cores=cores,
+    )
+
+
+def _odds(window: Window, findings: Findings) -> F64:
+    """(N, N) log odds of [victim, suspect]; 0 where no experiment was made."""
+    where = {vm.id: i for i, vm in enumerate(window.vms)}
+    out = np.zeros((len(where), len(where)))
+    for (victim, suspect), log_odds in findings.items():
+        if victim in where and suspect in where:
+            out[where[victim], where[suspect]] = log_odds
+    return out
+
+
+def _coverage(loss: F64, row_weights: F64) -> F64:
+    """(N,) how far there are enough rows in which a VM's loss was measured, 0 to 1."""
+    weight = row_weights[:, None] * ~np.isnan(loss)
+    squares = (weight**2).sum(axis=0)
+    n_effective = np.divide(
+        weight.sum(axis=0) ** 2, squares, out=np.zeros_like(squares), where=squares > 0
+    )
+    return np.asarray(np.minimum(1.0, n_effective / ENOUGH_ROWS))
+
+
+def _floor(demand: F64, row_weights: F64, shard: float) -> F64:
+    """(N,) a shard as a share of what a VM wants: the least loss that is a harm."""
+    mean = row_weights @ demand
+    return np.asarray(np.minimum(shard / np.maximum(mean, 2.0 * shard), 0.5))
 
 
 def cpu_demand(window: Window) -> F64:
@@ -237,21 +331,13 @@ def host_loads(rows: Rows, host: Host) -> tuple[Load, ...]:
     out = []
     for r, resource in enumerate(AXIS):
         shard, norm = SPECS[resource].shard, rows.norm[None, :, r]
-        host_norm = rows.host_norm[None, r]
+        usual = rows.host_norm[None, r]
         if r == CPU_AXIS:
             pressed = wanted[..., r] - np.nan_to_num(rows.held[None, ..., r])
             floor = None if host.cpus else seen_loss[..., r]
             cores = _cores(host, rows.vms)
             load = cpu_load(
-                pressed,
-                background[..., r],
-                cores,
-                row_weights,
-                norm,
-                n_vms,
-                shard,
-                floor,
-                host_norm,
+                pressed, background[..., r], cores, row_weights, norm, n_vms, usual, shard, floor
             )
         else:
             load = fluid_load(
@@ -261,9 +347,9 @@ def host_loads(rows: Rows, host: Host) -> tuple[Load, ...]:
                 np.array([capacity_of(resource, host)]),
                 norm,
                 n_vms,
+                usual,
                 shard,
                 seen_loss[..., r],
-                host_norm,
             )
         out.append(load)
     return tuple(out)
@@ -309,13 +395,8 @@ def _measured(window: Window, axis: int, shard: float, row_weights: F64) -> F64:
     return np.asarray((material * loss * row_weights[:, None]).sum(axis=0), dtype=np.float64)
 
 
-def _trust(now: ContentionMap, score: F64, recency: F64) -> F64:
-    """(R, N) how far a map ahead can be trusted, 0 to 1: by how much was seen, how well the present
-    map agrees with what was measured, and how clear it is who does it (Herfindahl index)."""
-    coverage = min(1.0, 1.0 / float((recency**2).sum()) / ENOUGH_ROWS) if len(recency) else 0.0
-    gap = np.abs(now.predicted - now.measured)
-    agreement = 1.0 - gap / np.maximum(np.maximum(now.predicted, now.measured), 0.05)
-    total = score.sum(axis=2, keepdims=True)
-    share = np.divide(score, total, out=np.zeros_like(score), where=total > 0)
-    distinct = 0.5 + 0.5 * (share**2).sum(axis=2)
-    return np.asarray(coverage * agreement * np.where(total[..., 0] > 0, distinct, 1.0))
+def _distinct(score: F64) -> F64:
+    """(N,) 1 with a single culprit, towards .5 with many alike (Herfindahl index of blame)."""
+    total = score.sum(axis=1)
+    share = np.divide(score, total[:, None], out=np.zeros_like(score), where=total[:, None] > 0)
+    return np.asarray(0.5 + 0.5 * (share**2).sum(axis=1))

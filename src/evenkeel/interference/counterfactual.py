@@ -22,7 +22,7 @@ MAX_LOSS: Final = 0.98
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SharedCores:
+class Cores:
     """Who wants what on which cores: `demand` (T, N), `background` (T,) cores, `meeting` (N, N),
     `weight` `n_vcpus` `reach` (N,): scheduler weight, vCPUs, CPUs a VM runs on; the host's
     `n_cpus`."""
@@ -41,7 +41,7 @@ def hazard(loss: F64) -> F64:
     return np.asarray(-np.log1p(-np.clip(loss, 0.0, MAX_LOSS)), dtype=np.float64)
 
 
-def effects(cores: SharedCores, presses: Pressing, victim: int, suspects: Ints) -> F64 | None:
+def effects(cores: Cores, presses: Pressing, victim: int, suspects: Ints) -> F64 | None:
     """(T, C + 3) hazard of a victim: as things are, without each suspect's, the host's and its
     own pressing. A loss is that of the demand as it is, also where the victim wants less.
 
@@ -58,9 +58,9 @@ def effects(cores: SharedCores, presses: Pressing, victim: int, suspects: Ints) 
         return None
     less = np.column_stack(
         [
-            presses.own[0, :, victim],
-            presses.vms[0][:, suspects] * cores.meeting[victim, suspects],
-            presses.host[0] * c / cores.n_cpus,
+            presses.surge[:, victim],
+            presses.vms[:, suspects] * cores.meeting[victim, suspects],
+            presses.host * c / cores.n_cpus,
         ]
     )
     weight = np.append(cores.weight[[victim, *suspects]], np.median(cores.weight))

@@ -25,7 +25,7 @@ import numpy as np
 
 from evenkeel.domain.arrays import F64, Bools, Ints
 from evenkeel.interference.attribution import Pressing
-from evenkeel.interference.counterfactual import SharedCores, effects, hazard
+from evenkeel.interference.counterfactual import Cores, effects, hazard
 
 MAX_ROWS: Final = 8
 MAX_SUSPECTS: Final = 5
@@ -81,7 +81,7 @@ class Pool:
     presses: Pressing
     floor: F64
     known_norm: F64
-    cores: SharedCores | None = None
+    cores: Cores | None = None
 
 
 def weigh(
@@ -220,12 +220,12 @@ def _scaled(lessened: F64, whole: F64) -> F64:
     return parts
 
 
-def _condense(cores: SharedCores, presses: Pressing, group: Ints) -> tuple[SharedCores, Pressing]:
+def _condense(cores: Cores, presses: Pressing, group: Ints) -> tuple[Cores, Pressing]:
     def mean(rows: F64) -> F64:
         return _means(rows, group)
 
     return (
-        SharedCores(
+        Cores(
             mean(cores.demand),
             mean(cores.background),
             cores.meeting,
@@ -234,9 +234,7 @@ def _condense(cores: SharedCores, presses: Pressing, group: Ints) -> tuple[Share
             cores.reach,
             cores.n_cpus,
         ),
-        Pressing(
-            mean(presses.vms[0])[None], mean(presses.host[0])[None], mean(presses.own[0])[None]
-        ),
+        Pressing(mean(presses.vms), mean(presses.host), mean(presses.surge)),
     )
 
 

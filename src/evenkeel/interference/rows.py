@@ -24,8 +24,8 @@ U64 = np.ndarray[Any, np.dtype[np.uint64]]
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """`demand` `held` `loss` (T, N, R): wanted, held back by the VM's own limits, share lost;
-    `background` (T, R), `weights` (T,) that add up to 1; usual demand `norm` (N, R), and usual
-    background `host_norm` (R,). NaN: not known."""
+    `background` (T, R), `weights` (T,) that add up to 1, `norm` (N, R) and `host_norm` (R,) what
+    is usual. NaN: not known."""
 
     vms: tuple[Vm, ...]
     demand: F64

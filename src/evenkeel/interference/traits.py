@@ -28,7 +28,7 @@ import numpy as np
 from evenkeel.domain.arrays import F64, Bools, Ints
 from evenkeel.domain.resources import N_RESOURCES
 from evenkeel.domain.sample import Flaw, HostTick
-from evenkeel.interference.hazards import Load, Traits, physical_hazard, pressed_on
+from evenkeel.interference.hazards import Load, Traits, met_by, physical_hazard, pressed_on
 
 SENSITIVITY, PRESSURE, MOOD = 0, 1, 2
 OF_VICTIM: Final = (SENSITIVITY, MOOD)
@@ -92,7 +92,6 @@ def _evidence(load: Load, measured: F64, trusted: Bools) -> Evidence:
     total = pressed_on(load, by_vms)[0, -1]
     known = trusted & (measured >= 0) & (measured < 1) & (lost >= load.shard) & (total > 0)
     scale = np.divide(hazard, total, out=np.zeros_like(hazard), where=total > 0)
-    met = 1.0 - np.eye(len(hazard)) if load.meeting is None else load.meeting[0]
     # Half a shard is the least that can be told from nothing.
     grain = np.minimum(load.shard / np.maximum(demand, load.shard), 0.9)
     share = np.clip(np.where(known, measured, 0.0), grain / 2, 1.0 - 1e-6)
@@ -100,8 +99,8 @@ def _evidence(load: Load, measured: F64, trusted: Bools) -> Evidence:
     return Evidence(
         observed=np.where(known, observed, np.nan),
         noise=NOISE**2 + (grain / 2 / share) ** 2,
-        parts=scale[:, None] * met * by_vms[0, -1],
-        fixed=scale * (load.pressing.host[0, -1] + load.pressing.own[0, -1]),
+        parts=scale[:, None] * met_by(load)[0] * by_vms[0, -1],
+        fixed=scale * (load.pressing.host[0, -1] + load.pressing.surge[0, -1]),
     )
 
 

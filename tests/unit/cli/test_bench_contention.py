@@ -19,5 +19,5 @@ def test_a_small_fleet_is_timed_beside_its_baselines(tmp_path: Path) -> None:
     assert metrics["directed_pairs"] == 20 * 6 * 5 * 4
     assert metrics["pairs_of_score_1"] > 0
     assert metrics["refresh_s"] >= metrics["map_s"] > 0
-    assert list(told["detail"]["by_hosts"]) == ["2", "6", "20"]
+    assert set(told["detail"]["by_hosts"]) == {"2", "6", "20"}
     assert {"correlation", "agent, host by host"} < set(told["baselines"])

@@ -107,6 +107,7 @@ def joined(rows: Rows, vm: Candidate) -> Rows:
         background=rows.background,
         weights=rows.weights,
         norm=np.concatenate([rows.norm, np.full((1, N_RESOURCES), np.nan)]),
+        host_norm=rows.host_norm,
     )
 
 
