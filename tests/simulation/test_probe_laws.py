@@ -184,7 +184,8 @@ def test_an_exempt_suspect_is_never_throttled():
     scenario, ids = twins(1, exempt=True)
     made = World(scenario, 1, policy=PROBING, tick_s=1.0, make_hypervisor=WrongPins)
     made.run(300)
-    assert {i.vm for i in made.hypervisor.applied} == {ids["guilty"]}
+    assert made.hypervisor.applied
+    assert ids["liar"] not in {i.vm for i in made.hypervisor.applied}
 
 
 def test_switching_it_off_ends_the_experiment_at_once():
@@ -199,8 +200,16 @@ def test_switching_it_off_ends_the_experiment_at_once():
     assert told.detail["reason"] == "probes were switched off"
 
 
-def test_a_confirmed_culprit_is_then_acted_upon():
-    made = world(0, replace(PROBING, allowed=frozenset({ActionKind.QUOTA}), min_confidence=0.8))
-    made.run(ONSET_S + 300)
-    done = [m for b in made.batches() for m in b.mitigations if m.kind is ActionKind.QUOTA]
-    assert {m.target for m in done} == {made.ids["guilty"]}
+def test_what_would_take_from_a_suspect_waits_for_the_probe():
+    """Boosting the victim takes from whoever is on its core: first it must be sure who that is."""
+    policy = replace(PROBING, allowed=frozenset({ActionKind.BOOST}), min_confidence=0.8)
+    made = world(0, policy, tick_s=5.0)
+    made.run(ONSET_S + 150)
+    batches = list(made.batches())
+    kinds = [(e.at_s, e.detail.get("kind", e.kind)) for b in batches for e in b.events]
+    found_s = min(at_s for at_s, kind in kinds if kind == "probe_finished")
+    boosts_s = [at_s for at_s, kind in kinds if kind == "boost"]
+    assert boosts_s
+    assert min(boosts_s) >= found_s
+    boosted = [m for b in batches for m in b.mitigations if m.kind is ActionKind.BOOST]
+    assert boosted[0].target == made.ids["victim"]

@@ -9,11 +9,13 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.batches import ManualClock
 
 from evenkeel.adapters.store.store import SqlStore
+from evenkeel.agent.contending import Contending
 from evenkeel.agent.foresight import Foresight
 from evenkeel.agent.service import Agent
 from evenkeel.api.fleet import StoreReader
@@ -25,11 +27,18 @@ from evenkeel.domain.policy import Policy
 from evenkeel.domain.reliability import BinSums, sums_of
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.sample import HostCounters
+from evenkeel.interference.contention import ContentionMap
 from evenkeel.sim.faults import FaultKind, Faults
 from evenkeel.sim.fleet import SimFleet
 from evenkeel.sim.host import HostSpec
 from evenkeel.sim.hypervisor import SimHypervisor
-from evenkeel.sim.memory import MemoryJournal, MemoryModels, MemoryPolicy, MemorySpool
+from evenkeel.sim.memory import (
+    MemoryJournal,
+    MemoryModels,
+    MemoryPolicy,
+    MemorySpool,
+    MemoryTraits,
+)
 from evenkeel.sim.scenarios import noisy_neighbour, quiet
 from evenkeel.sim.vm import VmSpec
 from evenkeel.sim.workload import Steady
@@ -69,6 +78,19 @@ class HiddenContention(SimHypervisor):
         )
 
 
+class WrongPhysics(Contending):
+    """Says `factor` of what it should: no trait that is learnt can make up for it."""
+
+    factor = 1.0
+
+    def observe(self, *told: Any) -> tuple[ContentionMap, ContentionMap]:
+        now, soon = (
+            replace(one, score=one.score * self.factor, predicted=one.predicted * self.factor)
+            for one in super().observe(*told)
+        )
+        return now, soon
+
+
 class World:
     """One host, an agent that only observes, and every batch that it ever sent."""
 
@@ -81,6 +103,7 @@ class World:
     def start(self) -> None:
         """Also after a kill: what was in memory is gone, the spool is not."""
         self.starts += 1
+        self.contending = WrongPhysics(MemoryTraits(), 7.5)
         self.agent = Agent(
             host=self.fleet.hosts[self.host].describe(),
             hypervisor=self.hypervisor,
@@ -90,7 +113,7 @@ class World:
             clock=self.fleet.clock,
             epoch=f"{self.starts:04}",
             window_s=60.0,
-            half_life_s=7.5,
+            contending=self.contending,
             foresight=Foresight(MemoryModels(), self.fleet.clock, TICK_S),
         )
 
@@ -122,34 +145,31 @@ def colliding(pins: tuple[int, int]) -> tuple[World, HiddenContention]:
     return World(fleet, host, hypervisor), hypervisor
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_quiet_fleet_hears_of_nothing_and_counts_all_the_same(seed: int) -> None:
     scenario = quiet(seed)
     host = next(iter(scenario.fleet.hosts))
-    batches = World(scenario.fleet, host, SimHypervisor(scenario.fleet, host)).run(60)
+    batches = World(scenario.fleet, host, SimHypervisor(scenario.fleet, host)).run(30)
     assert told(batches) == []
     n = sum(sum(t.n) for b in batches for t in b.reliability if t.resource is Resource.CPU)
-    assert n > 5 * 60 * 11
+    assert n > 5 * 30 * 11
 
 
 def test_a_pair_whose_physics_is_wrong_is_told_and_told_off_again() -> None:
     world, hidden = colliding((0, 0))
-    assert told(world.run(20)) == []
     hidden.on = True
+    assert "pair_deviates" not in told(world.run(30)[120:])  # it is learnt, ten minutes suffice
+    world.contending.factor = 0.3
     wrong = world.run(15)
-    events = [e for b in wrong for e in b.events if e.kind == "pair_deviates"]
-    assert len(events) == len(told(wrong))
-    # The agent also sees the victim want more than it does, and fears for the aggressor.
-    assert {frozenset((e.detail["victim"], e.detail["aggressor"])) for e in events} == {
-        frozenset(hidden.pair)
-    }
-    (event,) = (e for e in events if e.vm == hidden.pair[0])
+    (event,) = (e for b in wrong for e in b.events if e.kind.startswith("pair"))
+    assert event.kind == "pair_deviates"
+    assert (event.detail["victim"], event.detail["aggressor"]) == hidden.pair
     assert "aggressor costs victim more CPU than predicted" in event.message
-    (standing,) = (d for d in wrong[-1].pair_deviations if d.victim == hidden.pair[0])
-    assert standing.measured_loss - standing.predicted_loss > 0.1
-    hidden.on = False
-    right = world.run(20)
-    assert told(right) == ["pair_deviates_no_more"] * len(events)
+    (standing,) = wrong[-1].pair_deviations
+    assert standing.measured_loss - standing.predicted_loss > 0.2
+    world.contending.factor = 1.0
+    right = world.run(12)
+    assert told(right) == ["pair_deviates_no_more"]
     assert right[-1].pair_deviations == ()
 
 
@@ -168,7 +188,7 @@ def test_counters_that_lie_accuse_nobody() -> None:
     rates = {FaultKind.COUNTER_NEGATIVE: 0.05, FaultKind.COUNTER_NAN: 0.1}
     faults = Faults(lambda: fleet.now_s, seed=3, rates=rates)
     world = World(fleet, host, SimHypervisor(fleet, host, faults))
-    batches = world.run(40)
+    batches = world.run(25)
     assert any(flaws for b in batches if b.tick for flaws in b.tick.flaws), "nothing was faulty"
     assert told(batches) == []
 
@@ -191,7 +211,7 @@ def test_kills_duplicates_and_late_batches_leave_the_counts_right(tmp_path: Path
     expected: dict[int, BinSums] = {}
     for batch in world.batches:
         for tally in batch.reliability:
-            if tally.resource is Resource.CPU:
+            if (tally.resource, tally.horizon_s) == (Resource.CPU, 5.0):
                 for k, sums in sums_of(tally).items():
                     expected[k] = expected.get(k, BinSums()) + sums
     assert max(expected) >= 3, "no collision was predicted"
@@ -200,7 +220,9 @@ def test_kills_duplicates_and_late_batches_leave_the_counts_right(tmp_path: Path
             assert session.reliability.sums(0.0, host)[5.0, Resource.CPU] == expected
 
     reader = StoreReader(store, clock, b"k", host_silent_s=20.0, alarm_score=20.0)
-    (curve,) = reader.reliability(OPERATOR, scenario.host, Resource.CPU).curves
+    curve, ahead = reader.reliability(OPERATOR, scenario.host, Resource.CPU).curves
+    assert (curve.horizon_s, ahead.horizon_s) == (5.0, 60.0)
+    assert ahead.n > 0
     assert curve.n == sum(sums.n for sums in expected.values())
     assert len([each for each in curve.bins if each.populated]) >= 2
     store.close()
