@@ -16,7 +16,7 @@ from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.plan import ActionKind
 from evenkeel.domain.policy import Policy
-from evenkeel.interference.contention import HORIZON_S
+from evenkeel.domain.score import PRESENT_S
 from evenkeel.sim.faults import FaultKind
 from evenkeel.sim.fleet import SimFleet
 from evenkeel.sim.host import HostSpec
@@ -79,11 +79,10 @@ def events(made: World, kind: str):
 
 def confidence(made: World) -> dict[VmId, float]:
     """In each suspect as the victim's culprit, now."""
-    return {
-        pair.aggressor: pair.confidence
-        for pair in made.agent.snapshot.scores
-        if pair.victim == made.ids["victim"] and pair.horizon_s == HORIZON_S
-    }
+    scores = made.agent.snapshot.scores
+    victim = made.ids["victim"]
+    now = [p for p in scores if p.victim == victim and p.horizon_s == PRESENT_S]
+    return {p.aggressor: p.confidence for p in now}
 
 
 @pytest.mark.parametrize("tick_s", [1.0, 5.0])

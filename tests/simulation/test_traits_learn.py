@@ -8,9 +8,9 @@ import pytest
 from evenkeel.control.measure import Baselines, derive
 from evenkeel.domain.arrays import F64
 from evenkeel.domain.resources import CPU_AXIS, SPECS, Resource
-from evenkeel.interference.contention import host_loads
 from evenkeel.interference.hazards import compose
 from evenkeel.interference.kinds import Priors, TraitMemory, expected
+from evenkeel.interference.loads import host_loads
 from evenkeel.interference.rows import present
 from evenkeel.interference.traits import evidence, learn
 from evenkeel.interference.window import Window

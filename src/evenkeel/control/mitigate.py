@@ -33,7 +33,8 @@ from evenkeel.domain.resources import CPU_AXIS, SPECS, Resource
 from evenkeel.domain.sample import Flaw, HostTick
 from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import Vm
-from evenkeel.interference.contention import ContentionMap, cpu_demand
+from evenkeel.interference.contention import ContentionMap
+from evenkeel.interference.loads import cpu_demand
 from evenkeel.interference.window import Window
 
 JUDGE_HALF_LIFE_S: Final = 7.5

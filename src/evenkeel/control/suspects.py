@@ -22,7 +22,7 @@ from evenkeel.domain.plan import (
 from evenkeel.domain.resources import CPU_AXIS, Resource
 from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import CpuTuning, Vm, VmState
-from evenkeel.interference.contention import cpu_demand
+from evenkeel.interference.loads import cpu_demand
 
 MIN_PROBABILITY: Final = 0.1
 MIN_LOSS: Final = 0.05

@@ -18,9 +18,9 @@ from evenkeel.domain.arrays import F32, F64, Ints
 from evenkeel.domain.host import Host
 from evenkeel.domain.resources import AXIS, CPU_AXIS, N_RESOURCES, SPECS
 from evenkeel.domain.vm import Vm
-from evenkeel.interference.contention import capacity_of, cpu_weight, fluid_weight
 from evenkeel.interference.cores import cut
 from evenkeel.interference.hazards import Load, Traits, compose, cpu_load, fluid_load
+from evenkeel.interference.loads import capacity_of, cpu_weight, fluid_weight
 from evenkeel.interference.physics import Cores
 
 BLOCK_ROWS: Final = 512

@@ -11,7 +11,7 @@ from evenkeel.domain.errors import ModelCorrupt
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import CPU_AXIS, N_RESOURCES
 from evenkeel.domain.sample import Flaw, HostTick
-from evenkeel.interference.contention import host_loads, score_host
+from evenkeel.interference.contention import score_host
 from evenkeel.interference.hazards import Traits
 from evenkeel.interference.kinds import (
     MOST_KEPT,
@@ -22,6 +22,7 @@ from evenkeel.interference.kinds import (
     pool,
     said_by,
 )
+from evenkeel.interference.loads import host_loads
 from evenkeel.interference.rows import present
 from evenkeel.interference.traits import (
     LASTING_S,
