@@ -22,6 +22,7 @@ from evenkeel.api import (
     routes_forecast,
     routes_health,
     routes_session,
+    routes_whatif,
 )
 from evenkeel.api.access import require_declared
 from evenkeel.api.errors import install_error_handlers
@@ -68,6 +69,7 @@ def create_app(services: Services, pages: Sequence[APIRouter] = ()) -> FastAPI:
         routes_forecast,
         routes_control,
         routes_session,
+        routes_whatif,
         routes_health,
     ):
         app.include_router(module.router)

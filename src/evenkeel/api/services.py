@@ -13,6 +13,7 @@ from evenkeel.controller.ingest import Ingest
 from evenkeel.controller.models import ModelService
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.tokens import TokenService
+from evenkeel.controller.whatif import WhatIf
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Store
 
@@ -33,6 +34,7 @@ class Services:
     alarm_score: float
     forecasts: ForecastService | None = None
     models: ModelService | None = None
+    whatif: WhatIf | None = None
 
 
 def services_of(request: Request) -> Services:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from evenkeel import __version__
-from evenkeel.cli import doctor, fleet, forecast, reliability
+from evenkeel.cli import doctor, fleet, forecast, reliability, whatif
 from evenkeel.cli.agent import agent
 from evenkeel.cli.backtest import ListsOfWords, backtest
 from evenkeel.cli.bench import bench_app
@@ -34,6 +34,7 @@ app = typer.Typer(
 
 fleet.register(app)
 reliability.register(app)
+whatif.register(app)
 forecast.register(app)
 doctor.register(app)
 lab_app.add_typer(scenario_app, name="scenario")

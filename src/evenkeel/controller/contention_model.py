@@ -55,6 +55,11 @@ class ContentionModel:
                 self._make(now_s)
             return self._serving
 
+    def priors(self) -> Priors:
+        """What is expected of each kind by what hosts said so far."""
+        with self._lock:
+            return self._pooled()
+
     def blob(self, model_id: str) -> bytes:
         """The model that serves, or the one before. Raises ModelNotFound."""
         with self._lock:

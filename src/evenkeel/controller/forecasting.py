@@ -116,7 +116,6 @@ class ForecastService:
         for fleet in shelf.load():
             self._show(fleet)
         self._told: Mapping[Resource, Latest] = dict(self._latest)
-        """The forecasts of the last whole pass."""
 
     # --- what readers ask ---
 
@@ -149,6 +148,10 @@ class ForecastService:
         """The next slots of a host's VMs, if they are newer than those of an origin."""
         n_slots = n_near_slots(self._settings.slot_s, self._settings.grace_s)
         return slots_ahead(self._told, vms, n_slots, newer_than_s)
+
+    def told(self) -> Mapping[Resource, Latest]:
+        """The forecasts of the last whole pass."""
+        return self._told
 
     def latest(self) -> dict[Resource, FleetDemand]:
         return {resource: latest.fleet for resource, latest in self._latest.items()}

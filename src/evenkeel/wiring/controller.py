@@ -19,6 +19,7 @@ from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.ingest import Ingest
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.tokens import TokenService, new_secret
+from evenkeel.controller.whatif import WhatIf
 from evenkeel.domain.policy import Policy
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Store
@@ -76,19 +77,27 @@ def assemble(
     tokens = TokenService(store, clock)
     models = forecasts.watch.models if forecasts and forecasts.watch else None
     policy = policy or Policy()
+    ingest = Ingest(
+        store,
+        clock,
+        policy,
+        models.for_agents if models else lambda: None,
+        forecasts.near if forecasts else lambda _vms, _s: None,
+    )
+    whatif = WhatIf(
+        store,
+        clock,
+        forecasts.told if forecasts else dict,
+        ingest.contention_model.priors,
+        settings.host_silent_s,
+    )
     return Services(
         store=store,
         clock=clock,
         reader=StoreReader(
             store, clock, key, settings.host_silent_s, policy.alarm_score, forecasts
         ),
-        ingest=Ingest(
-            store,
-            clock,
-            policy,
-            models.for_agents if models else lambda: None,
-            forecasts.near if forecasts else lambda _vms, _s: None,
-        ),
+        ingest=ingest,
         modes=ModeService(store, clock),
         tokens=tokens,
         gate=Gate(tokens, clock, key),
@@ -99,4 +108,5 @@ def assemble(
         alarm_score=policy.alarm_score,
         forecasts=forecasts,
         models=models,
+        whatif=whatif,
     )

@@ -1,0 +1,219 @@
+"""Where would a VM fit? The whole fleet's contention ahead, and one more VM against every host.
+
+Nothing is kept current for nobody: the fleet is laid out when somebody asks, from each host's
+newest tick and the latest forecasts, and serves whoever asks within the next seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from evenkeel.controller.near import Latest
+from evenkeel.domain.arrays import F32, F64, Ints
+from evenkeel.domain.errors import InvalidRequest
+from evenkeel.domain.host import Host
+from evenkeel.domain.ids import HostId, TenantId, VmId
+from evenkeel.domain.quantiles import N_QUANTILES, QUANTILES
+from evenkeel.domain.resources import AXIS, N_RESOURCES, Resource
+from evenkeel.domain.vm import CpuTuning, Vm, VmState
+from evenkeel.interference.candidate import Candidate, Standing, candidate, standing
+from evenkeel.interference.fleet import FleetShape
+from evenkeel.interference.fleet_rows import FLEET_ROWS, fleet_rows
+from evenkeel.interference.hazards import Traits
+from evenkeel.interference.kinds import Priors, expected
+from evenkeel.interference.loads import cpu_weight, fluid_weight
+from evenkeel.ports import Clock
+from evenkeel.ports_store import Store
+from evenkeel.records import HostRecord
+from evenkeel.wire import body_to_tick
+
+REFRESH_S: Final = 5.0
+PAGE: Final = 1000
+AHEAD_S: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A VM that does not exist yet: its size and what it would want (None: all that it may), or
+    `like` a VM of the fleet, whose forecast it then has."""
+
+    n_vcpus: int
+    memory_mib: float
+    tenant: TenantId
+    wants: Mapping[Resource, float]
+    like: Vm | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One host's answer, by resource where the host's capacity is known: the newcomer's score
+    there, and by how much, in percent of what they want, the residents would lose more."""
+
+    host: HostId
+    n_vms: int
+    score: Mapping[Resource, float]
+    residents_score: Mapping[Resource, float]
+
+    @property
+    def worst(self) -> float:
+        return max([*self.score.values(), *self.residents_score.values()], default=0.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fleet:
+    made_at_s: float
+    hosts: tuple[tuple[Host, tuple[Vm, ...]], ...]
+    standing: Standing | None
+
+
+class WhatIf:
+    """Thread-safe.
+
+    Parameters
+    ----------
+    latest : the newest forecasts by resource
+    priors : what is believed of the traits of kinds
+    silent_s : hosts not heard from for so long are left out
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        latest: Callable[[], Mapping[Resource, Latest]],
+        priors: Callable[[], Priors],
+        silent_s: float,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._latest = latest
+        self._priors = priors
+        self._silent_s = silent_s
+        self._lock = threading.Lock()
+        self._fleet: _Fleet | None = None
+
+    def ask(self, asked: Asked) -> list[Fit]:
+        """Every host that is heard from, best first. Raises InvalidRequest, StoreUnavailable."""
+        if not 0 < asked.memory_mib < np.inf or any(
+            not 0 <= amount < np.inf for amount in asked.wants.values()
+        ):
+            raise InvalidRequest("a VM has some memory, and wants nothing below 0")
+        with self._lock:
+            now_s = self._clock.monotonic_s()
+            if self._fleet is None or now_s - self._fleet.made_at_s >= REFRESH_S:
+                self._fleet = self._laid_out(now_s)
+            fleet = self._fleet
+        if fleet.standing is None:
+            return []
+        welcome = candidate(fleet.standing, self._candidate(asked))
+        fits = [
+            Fit(
+                host.id,
+                len(vms),
+                _known(welcome.score[h]),
+                _known(welcome.residents_score[h]),
+            )
+            for h, (host, vms) in enumerate(fleet.hosts)
+        ]
+        return sorted(fits, key=lambda fit: (round(fit.worst, 1), fit.host))
+
+    def _candidate(self, asked: Asked) -> Candidate:
+        vm = Vm(
+            id=VmId("asked"),
+            name="asked",
+            n_vcpus=asked.n_vcpus,
+            memory_mib=asked.memory_mib,
+            tenant=asked.tenant,
+            tuning=CpuTuning(vcpu_pins=()),
+        )
+        traits = expected([asked.like or vm], self._priors()).traits()
+        quantiles = np.zeros((N_RESOURCES, N_QUANTILES))
+        if asked.like is not None:
+            quantiles[:] = self._forecast([asked.like])[0]
+        all_it_may = {Resource.CPU: float(asked.n_vcpus), Resource.MEMORY: asked.memory_mib}
+        for r, resource in enumerate(AXIS):
+            if resource in asked.wants:
+                quantiles[r] = asked.wants[resource]
+            elif np.isnan(quantiles[r]).any() or asked.like is None:
+                quantiles[r] = all_it_may.get(resource, 0.0)
+        at = (np.arange(FLEET_ROWS) + 0.5) / FLEET_ROWS
+        demand = np.column_stack([np.interp(at, QUANTILES, row) for row in quantiles])
+        weight = np.array(
+            [
+                cpu_weight([vm])[0] if resource is Resource.CPU else fluid_weight(resource, [vm])[0]
+                for resource in AXIS
+            ]
+        )
+        return Candidate(asked.n_vcpus, demand, weight, traits.sensitivity[0], traits.pressure[0])
+
+    def _laid_out(self, now_s: float) -> _Fleet:
+        records = list(self._heard())
+        hosts = tuple((record.host, _running(record.tick.vms)) for record in records if record.tick)
+        if not hosts:
+            return _Fleet(now_s, (), None)
+        shape = FleetShape.of(hosts)
+        n = shape.n_places
+        quantiles: F32 = np.zeros((shape.n_hosts, n, N_RESOURCES, N_QUANTILES), np.float32)
+        background: F32 = np.zeros((shape.n_hosts, N_RESOURCES), np.float32)
+        everybody = [vm for _, vms in hosts for vm in vms]
+        forecast, row = self._forecast(everybody), 0
+        for h, (record, (_, vms)) in enumerate(zip(records, hosts, strict=True)):
+            assert record.tick is not None
+            tick = body_to_tick(record.host, record.tick)
+            place = {vm.id: i for i, vm in enumerate(tick.vms)}
+            now = tick.demand[[place[vm.id] for vm in vms]] if vms else np.empty((0, N_RESOURCES))
+            ahead = forecast[row : row + len(vms)]
+            stays = np.nan_to_num(now).astype(np.float32)[..., None]
+            quantiles[h, : len(vms)] = np.where(np.isnan(ahead), stays, ahead)
+            background[h] = np.nan_to_num(tick.background)
+            row += len(vms)
+        n_vms = np.array([len(vms) for _, vms in hosts], dtype=np.intp)
+        traits = _padded(expected(everybody, self._priors()).traits(), n_vms, n)
+        return _Fleet(now_s, hosts, standing(shape, fleet_rows(quantiles, background), traits))
+
+    def _heard(self) -> Iterable[HostRecord]:
+        """Hosts with a tick that were heard from lately, by id."""
+        since_s, after = self._clock.wall_s() - self._silent_s, ""
+        while True:
+            with self._store.read() as session:
+                page = session.inventory.hosts(after, PAGE)
+            yield from (r for r in page if r.tick is not None and r.last_seen_s >= since_s)
+            if len(page) < PAGE:
+                return
+            after = page[-1].host.id
+
+    def _forecast(self, vms: Sequence[Vm]) -> F32:
+        """(N, R, Q) demand an hour ahead, NaN where it is not forecast."""
+        out: F32 = np.full((len(vms), N_RESOURCES, N_QUANTILES), np.nan, np.float32)
+        for r, resource in enumerate(AXIS):
+            latest = self._latest().get(resource)
+            if latest is None:
+                continue
+            at = int(np.argmin(np.abs(np.array(latest.fleet.horizons_s) - AHEAD_S)))
+            for i, vm in enumerate(vms):
+                row = latest.row_of.get(vm.id, latest.row_of.get(vm.name))
+                if row is not None:
+                    out[i, r] = latest.fleet.values[row, at]
+        return out
+
+
+def _running(vms: Sequence[Vm]) -> tuple[Vm, ...]:
+    return tuple(vm for vm in vms if vm.state in (VmState.RUNNING, VmState.PAUSED))
+
+
+def _padded(traits: Traits, n_vms: Ints, n: int) -> Traits:
+    """(sum of n_vms, R) traits as (H, n, R), 1 at empty places."""
+    taken = np.arange(n) < n_vms[:, None]
+    sensitivity, pressure = np.ones((2, len(n_vms), n, N_RESOURCES))
+    sensitivity[taken], pressure[taken] = traits.sensitivity, traits.pressure
+    return Traits(sensitivity, pressure)
+
+
+def _known(row: F64) -> dict[Resource, float]:
+    """(R,) by name, without those of which the host's capacity is not known."""
+    return {r: round(float(x), 2) for r, x in zip(AXIS, row, strict=True) if not np.isnan(x)}
