@@ -72,27 +72,25 @@ def bursts(fleet: Fleet, minutes: float, seed: int, report: Report) -> Result:
     rng = np.random.default_rng(seed)
     hosts = [host.name for host in fleet.lab.hosts]
     shift_s = float(rng.integers(0, DAY_S // SLOT_S) * SLOT_S)
-    offsets = {
-        host: [(shift_s + DAY_S / 3 * k + 60.0 * i) % DAY_S for k in range(3)]
-        for i, host in enumerate(hosts)
-    }
-    by_day = {host: day_starts(begin_s, end_s, sorted(offsets[host])) for host in hosts}
-    events = event_starts(begin_s, end_s, [s for starts in by_day.values() for s in starts], rng)
+    offsets = sorted((shift_s + DAY_S / 3 * k) % DAY_S for k in range(3))
+    by_day = day_starts(begin_s, end_s, offsets)
+    events = event_starts(begin_s, end_s, by_day, rng)
     config = _configured(fleet, events)
-    troupes = [_booted(fleet, host, by_day[host], events, report) for host in hosts]
+    troupes = [_booted(fleet, host, by_day, events, report) for host in hosts]
     stopped = threading.Event()
     player = threading.Thread(target=_play, args=(troupes, stopped), daemon=True)
     player.start()
     try:
         state = fleet.state_dir / "controller"
         history = ParquetHistory(state / "history", SLOT_S)
-        report("writing the past of sixty VMs")
-        _append(history, rollups(crowd(begin_s, end_s, events, seed), begin_s, time.time(), seed))
+        actors = [actor for troupe in troupes for actor in troupe.actors]
+        actors += crowd(begin_s, end_s, events, seed)
+        report("writing what was, as the controller would have")
+        so_far_s = time.time() // SLOT_S * SLOT_S
+        _append(history, rollups(actors, begin_s, so_far_s, seed))
         report("learning from it")
         model = _trained(config, state, seed)
-        told = [actor for troupe in troupes for actor in troupe.actors]
-        _append(history, rollups(told, begin_s, time.time(), seed + 1))
-        history.tidy(int(time.time() - 2 * SLOT_S), 0)
+        _append(history, rollups(actors, so_far_s, time.time(), seed + 1))
         fleet.start("observe", report)
         seen = _watched(fleet, troupes, minutes, report)
     finally:

@@ -20,12 +20,14 @@ from evenkeel.domain.rollup import RollUp
 
 SLOT_S: Final = 5
 DAY_S: Final = 288 * SLOT_S
-PAST_DAYS: Final = 8
-BURST_S: Final = 90
-APART_S: Final = 180
+PAST_DAYS: Final = 5
+BURST_S: Final = 60
+APART_S: Final = 150
 """Least time between starts of bursts on one host: each is told apart, and quiet comes between."""
 KIND: Final = "default/1x96MiB"
 NOISE: Final = 0.02
+EVENT_ODDS: Final = 0.04
+"""That an event begins in a slot in which it may."""
 
 
 class Habit(StrEnum):
@@ -62,16 +64,14 @@ def day_starts(begin_s: float, end_s: float, offsets_s: Sequence[float]) -> tupl
 def event_starts(
     begin_s: float, end_s: float, avoid_s: Sequence[float], rng: np.random.Generator
 ) -> tuple[float, ...]:
-    """Irregular events, on whole slots, about five a day, each `APART_S` from all of `avoid_s`."""
+    """Irregular events, on whole slots, each `APART_S` from all of `avoid_s` and the one before."""
     found: list[float] = []
-    at_s = begin_s
-    while True:
-        at_s += APART_S + float(rng.exponential(100.0))
-        at_s = at_s // SLOT_S * SLOT_S
-        if at_s >= end_s:
-            return tuple(found)
-        if all(abs(at_s - other) >= APART_S for other in avoid_s):
-            found.append(at_s)
+    others = np.array(avoid_s)
+    for at_s in np.arange(begin_s // SLOT_S + 1, end_s // SLOT_S) * float(SLOT_S):
+        is_apart = not found or at_s - found[-1] >= APART_S
+        if is_apart and (np.abs(others - at_s) >= APART_S).all() and rng.random() < EVENT_ODDS:
+            found.append(float(at_s))
+    return tuple(found)
 
 
 def crowd(begin_s: float, end_s: float, events: tuple[float, ...], seed: int) -> list[Actor]:
