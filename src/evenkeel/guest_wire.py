@@ -133,4 +133,3 @@ class Inbox:
                 self._last = report  # the VM restarted: what comes next is measured from here
             return
         self._last = self._newest = report
-

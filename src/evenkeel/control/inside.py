@@ -2,8 +2,8 @@
 
 How fast a VM works is one of two speeds, both independent of how much it has to do:
 
-- operations per second spent in operations, where the application times them; when it does more
-  of them than usual, the time they take longer is put down to its own queue as far as the rate rose;
+- operations per second spent in operations, where the application times them; when it does more of
+  them than usual, longer times are put down to its own queue as far as the rate rose;
 - else work per core that it wants (run + delay): assumes that a unit of work costs the same CPU.
 
 `inside_loss` = 1 - speed / quiet speed. The quiet speed is what the VM shows when it is not
@@ -60,7 +60,8 @@ class Quiet:
         """The same after one more `speed`."""
         off = speed - self.mean
         if self.n < ENOUGH:
-            mean = self.mean + off / (self.n + 1)
+            hurts = off < 0 and self.n > 0 and not (is_calm or is_alone)
+            mean = self.mean + (0.0 if hurts else off / (self.n + 1))
             spread = self.spread + (abs(speed - mean) - self.spread) / (self.n + 1)
             return Quiet(mean, spread, self.n + 1)
         band = BAND * max(self.spread, LEAST_SPREAD * self.mean)

@@ -1,8 +1,8 @@
 """The guest's kernel and initial RAM disk, built once and kept in the build directory.
 
 The kernel is the distribution's own, unpacked from its package and not installed; the RAM disk
-holds virtio drivers, busybox, guestd and evenkeel-guest. Files are written aside and renamed, so a build that was
-killed leaves nothing that a later one would take for finished.
+holds virtio drivers, busybox, guestd and evenkeel-guest. Files are written aside and renamed, so a
+build that was killed leaves nothing that a later one would take for finished.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _build(build_dir: Path, image: GuestImage, report: Report) -> None:
         for program, names in PROGRAMS.items():
             sources = [RESOURCES / "guest" / name for name in names]
             flags = ("-static", "-O2", "-s", "-pthread")
-            commands.run("gcc", *flags, "-o", root / "bin" / program, *sources, "-lm")
+            commands.run("gcc", *flags, "-o", root / "bin" / program, *sources)
         _add(Path(commands.tool("busybox") or ""), root / "bin" / "busybox")
         _add(RESOURCES / "guest" / "init", root / "init")
         listing = "\n".join(str(p.relative_to(root)) for p in sorted(root.rglob("*")))

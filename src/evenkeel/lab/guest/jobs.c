@@ -8,8 +8,9 @@
  *   6 mixed    twelve units of arithmetic, one block written, 16 KiB sent
  *   7 pages    32 random pages of the working set: swapping where it is larger than memory
  *
- * A thread works knobs.cpu percent of the time, in slices of wall time: what neighbours take is not
- * made up for, so ticks per second of wall time show the loss. With knobs.burst it works at that
+ * A thread works knobs.cpu percent of the time, in slices of wall time that begin when they are due,
+ * not when it gets a CPU: what neighbours take is not made up for, so ticks per second of wall time
+ * show the loss. With knobs.burst it works at that
  * rate in random spells, half of the time. The background threads yield to the HTTP threads
  * (SCHED_IDLE), so that a question is answered quickly however busy the guest is.
  *
@@ -20,7 +21,6 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <math.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -206,14 +206,14 @@ static int unit(struct worker *w, int job) {
     }
 }
 
-/* Whether this spell is one of rest; spells have exponential lengths of mean knobs.burst. */
+/* Whether this spell is one of rest; spells last .8 to 1.2 times knobs.burst, so that two guests
+ * do not keep step and yet the share of work in some seconds is steady. */
 static int rests(struct worker *w) {
     if (knobs.burst <= 0) return 0;
     double t = now();
     if (t >= w->spell_end) {
-        double u = (below(w, 1 << 20) + 1) / (double)(1 << 20);
         w->resting = !w->resting;
-        w->spell_end = t - knobs.burst / 1e3 * log(u);
+        w->spell_end = t + knobs.burst / 1e3 * (.8 + .4 * below(w, 1 << 20) / (1 << 20));
     }
     return w->resting;
 }
@@ -226,21 +226,24 @@ static void *work(void *arg) {
     w->x = 1 + (unsigned)id;
     if (posix_memalign((void **)&w->block, PAGE, CHUNK)) return NULL;
     memset(w->block, 1, CHUNK);
-    for (;;) {
+    for (double due = 0;;) {
         int pct = knobs.cpu, job = knobs.job;
         if (pct <= 0 || id >= knobs.thr || rests(w)) {
             nap(.005);
+            due = 0;
             continue;
         }
         double start = now(), end;
         int works = 1;
+        if (due <= 0) due = start;
         do {
             works = unit(w, job);
             if (works) w->ticks++;
         } while ((end = now()) - start < SLICE_S && works);
-        w->busy_s += end - start;
-        if (!works) nap(.05);
-        else if (pct < 100) nap((end - start) * (100 - pct) / pct);
+        w->busy_s += end - due;             /* waiting for a CPU is part of the work's time */
+        double idle = works ? (end - due) * (100 - pct) / pct : .05;
+        nap(idle);
+        due = end + idle;
     }
     return NULL;
 }
