@@ -26,7 +26,9 @@ def test_a_report_is_read_as_it_was_meant() -> None:
     assert report.pressure == (0.1, 0.0, 1.0)
 
 
-@pytest.mark.parametrize("changes", [{"t": -1}, {"t": 1e11}, {"work": 1e19}, {"io": 1.01}, {"v": 0}])
+@pytest.mark.parametrize(
+    "changes", [{"t": -1}, {"t": 1e11}, {"work": 1e19}, {"io": 1.01}, {"v": 0}]
+)
 def test_what_cannot_be_is_no_report(changes: dict[str, object]) -> None:
     assert parse(encoded()) is not None
     assert parse(encoded(**changes)) is None

@@ -20,6 +20,7 @@ TICK_S: Final = 1.0
 FIELDS: Final = {
     "cpu_cores": "CPU that the vCPUs want: run + run-queue delay",
     "cpu_cores_p95": "the same, in its busiest second",
+    "cpu_used": "CPU that its vCPUs get",
     "device_cores": "CPU that its QEMU uses beside its vCPUs: the price of its devices",
     "vcpus": "",
     "memory_mib": "in use inside the guest",

@@ -20,14 +20,19 @@ from evenkeel.lab.matrix_plan import BY_NAME
 from evenkeel.lab.matrix_run import Measured
 from evenkeel.lab.matrix_seen import FIELDS, Seen
 
-SEEN: Final = tuple(f.name for f in fields(Seen) if f.name not in FIELDS)
+SEEN: Final = (
+    "cpu_cores",
+    "cpu_used",
+    *(f.name for f in fields(Seen) if f.name not in FIELDS),
+)
+"""What the agent saw of the victim in the co-run."""
 SIDES: Final = ("victim", "partner", "partner_2")
 HEAD: Final = (
     *SIDES,
     "slowdown",
     "control_spread",
     "cell",
-    *(f"seen_{name}" for name in ("cpu_cores", *SEEN)),
+    *(f"seen_{name}" for name in SEEN),
     *(f"{side}_solo_{name}" for side in SIDES for name in FIELDS),
 )
 
@@ -67,7 +72,7 @@ class Table:
             partners = (*row.partners, "", "")[:2]
             cells: list[object] = [row.victim, *partners, _short(row.slowdown)]
             cells += [_short(row.control_spread), row.cell]
-            cells += [_short(getattr(row.seen, name)) for name in ("cpu_cores", *SEEN)]
+            cells += [_short(getattr(row.seen, name)) for name in SEEN]
             for who in (row.victim, *partners):
                 cells += [_short(self.solo[who][f]) if who else "" for f in FIELDS]
             writer.writerow(cells)

@@ -33,7 +33,12 @@ class World:
         self.flaws: list[set[Flaw]] = []
 
     def tick(
-        self, rate: float, cores: float = 0.5, neighbour: float = 0.5, ms: float = 1.0, **loss: float
+        self,
+        rate: float,
+        cores: float = 0.5,
+        neighbour: float = 0.5,
+        ms: float = 1.0,
+        **loss: float,
     ) -> float:
         self.total[0] += rate
         self.total[1] += rate * ms
