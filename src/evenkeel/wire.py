@@ -9,18 +9,20 @@ understand one another. Arrays are (vm, resource) lists in `AXIS` order; null st
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
-from evenkeel.domain.arrays import F64
+from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.errors import BatchInvalid
 from evenkeel.domain.events import Event
 from evenkeel.domain.host import Host, Mode
 from evenkeel.domain.plan import Advice, Mitigation
 from evenkeel.domain.policy import Policy
+from evenkeel.domain.quantiles import N_QUANTILES
 from evenkeel.domain.resources import N_RESOURCES
-from evenkeel.domain.sample import Flaw, HostTick
+from evenkeel.domain.sample import Flaw, HostTick, NearSlots
 from evenkeel.domain.score import Deviation, PairScore
 from evenkeel.domain.vm import Vm
 
@@ -78,6 +80,8 @@ class Batch(msgspec.Struct, frozen=True):
     mitigations: tuple[Mitigation, ...] = ()
     events: tuple[Event, ...] = ()
     health: Health = Health()
+    slots_origin_s: float = 0.0
+    """Origin of the slots ahead that the agent has; 0: none."""
 
 
 class ServingModel(msgspec.Struct, frozen=True):
@@ -91,12 +95,45 @@ class ServingModel(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class SlotsAhead(msgspec.Struct, frozen=True):
+    """The controller's forecast of a host's VMs, slot by slot from `origin_s` (wall clock) on.
+
+    `values[vm][resource]` are quantiles of the mean demand in the first slots, slot after slot in
+    one list (`QUANTILES` in their order); an empty list: not forecast.
+    """
+
+    origin_s: float
+    step_s: float
+    vms: tuple[str, ...]
+    values: list[list[list[float]]]
+
+    @classmethod
+    def of(cls, origin_s: float, step_s: float, vms: Sequence[str], values: F64) -> SlotsAhead:
+        """`values` (N, R, K, Q); a resource with a NaN is left out."""
+        flat = np.round(values.reshape(*values.shape[:2], -1), 4)
+        lists = [[[] if np.isnan(row).any() else row.tolist() for row in vm] for vm in flat]
+        return cls(origin_s, step_s, tuple(vms), lists)
+
+    def near(self) -> NearSlots:
+        """As arrays. Raises BatchInvalid when they are no quantiles."""
+        if not (np.isfinite(self.origin_s) and np.isfinite(self.step_s) and self.step_s > 0):
+            raise BatchInvalid("slots ahead without an origin or a length")
+        if len(self.values) != len(self.vms):
+            raise BatchInvalid("slots ahead of other VMs than they name")
+        return NearSlots(
+            self.origin_s,
+            self.step_s,
+            {vm: _slots_of(lists) for vm, lists in zip(self.vms, self.values, strict=True)},
+        )
+
+
 class BatchReply(msgspec.Struct, frozen=True):
     """Sent only after the batch is durable. `policy` is the one the agent should follow now.
 
     `take_over` are changes that VMs brought along from other hosts: the agent should undo them.
     `short_models` are all that serve (the built-in rule where none is named); None: the controller
-    does not say, and what the agent has stays.
+    does not say, and what the agent has stays. `slots_ahead` comes when the batch names an older
+    origin than the newest.
     """
 
     accepted: bool
@@ -105,6 +142,7 @@ class BatchReply(msgspec.Struct, frozen=True):
     server_time_s: float
     take_over: tuple[Mitigation, ...] = ()
     short_models: tuple[ServingModel, ...] | None = None
+    slots_ahead: SlotsAhead | None = None
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")
@@ -217,3 +255,18 @@ def _to_row(row: tuple[float | None, ...]) -> F64:
 def _to_array(matrix: Matrix) -> F64:
     rows = [[np.nan if x is None else x for x in row] for row in matrix]
     return np.array(rows, dtype=np.float64).reshape(len(matrix), N_RESOURCES)
+
+
+def _slots_of(lists: list[list[float]]) -> F32:
+    """(R, K, Q); NaN for a resource that is not forecast."""
+    if len(lists) != N_RESOURCES:
+        raise BatchInvalid("slots ahead of another number of resources")
+    size = max(len(flat) for flat in lists)
+    if size % N_QUANTILES or any(len(flat) not in (0, size) for flat in lists):
+        raise BatchInvalid("slots ahead with a quantile too few")
+    rows: F32 = np.array([flat or [np.nan] * size for flat in lists], dtype=np.float32)
+    out = rows.reshape(N_RESOURCES, -1, N_QUANTILES)
+    known = ~np.isnan(out).any(axis=(1, 2))
+    if np.isinf(out).any() or (out[known] < 0).any() or (np.diff(out[known], axis=-1) < 0).any():
+        raise BatchInvalid("slots ahead that are no quantiles of a demand")
+    return out

@@ -1,4 +1,5 @@
-"""What the host's VMs will want in 5 to 60 s, by the short models that the controller serves.
+"""What the host's VMs will want in 5 to 60 s, by the short models that the controller serves, and
+by its slots where these foresee a jump.
 
 The tick's thread observes and forecasts; the reporter's thread brings models. They share one tuple
 that is replaced whole, so a model is swapped between two ticks. What cannot be had or read costs
@@ -18,10 +19,11 @@ import numpy as np
 from evenkeel.domain.errors import EvenkeelError, ModelCorrupt
 from evenkeel.domain.events import Severity
 from evenkeel.domain.resources import AXIS, N_RESOURCES, Resource
-from evenkeel.domain.sample import Ahead, HostTick
+from evenkeel.domain.sample import Ahead, HostTick, NearSlots
+from evenkeel.forecast.near import foreseen
 from evenkeel.forecast.short import BUILT_IN, HORIZONS, N_TICKS, ShortWindow, Weights
 from evenkeel.ports import Clock, KeptModel, ModelMemory
-from evenkeel.wire import ServingModel
+from evenkeel.wire import ServingModel, SlotsAhead
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ News = tuple[str, str, Severity]
 
 
 class Foresight:
-    """`follow` belongs to the reporter's thread, all else to the tick's."""
+    """`follow` and `hear` belong to the reporter's thread, all else to the tick's."""
 
     def __init__(self, memory: ModelMemory, clock: Clock, tick_s: float) -> None:
         self._memory = memory
@@ -48,6 +50,7 @@ class Foresight:
         self._failing: set[Resource] = set()
         self._retry_at_s = -np.inf
         self._news: deque[News] = deque(maxlen=100)
+        self._near: NearSlots | None = None
         for resource in AXIS:
             self._recall(resource)
         self._serving = self._swapped()
@@ -59,7 +62,10 @@ class Foresight:
             self._window.observe(ids, np.full_like(tick.demand, np.nan))  # a tick was lost
         self._window.observe(ids, tick.demand)
         weights, models = self._serving
-        return Ahead(self._horizons_s, self._window.forecast(weights), models)
+        quantiles, near = self._window.forecast(weights), self._near
+        if near is not None:
+            quantiles = foreseen(quantiles, near, ids, tick.taken_at_s, self._horizons_s)
+        return Ahead(self._horizons_s, quantiles, models)
 
     def news(self) -> Iterator[News]:
         """(kind, message, severity) of what happened to models since it was asked last."""
@@ -82,6 +88,21 @@ class Foresight:
                 is_due = self._clock.monotonic_s() >= self._retry_at_s
                 if is_due and want.sha256 not in self._refused:
                     self._fetch(resource, want, fetch)
+
+    def hear(self, slots: SlotsAhead | None) -> None:
+        """Take what the controller foresees; what cannot be is refused, the former stays."""
+        if slots is None:
+            return
+        try:
+            self._near = slots.near()
+        except EvenkeelError as error:
+            self._tell("slots_ahead_refused", error.message, Severity.WARNING)
+
+    @property
+    def slots_origin_s(self) -> float:
+        """Origin of the slots that are known, so that the controller sends newer ones alone."""
+        near = self._near
+        return 0.0 if near is None else near.origin_s
 
     def _fetch(self, resource: Resource, want: ServingModel, fetch: Callable[[str], bytes]) -> None:
         try:

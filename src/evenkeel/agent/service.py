@@ -286,6 +286,7 @@ class Agent:
             mitigations=(*open_now, *closed),
             events=events,
             health=health,
+            slots_origin_s=self._foresight.slots_origin_s,
         )
         with self._carried_lock:
             ticket = self._spool.put(encode(batch))

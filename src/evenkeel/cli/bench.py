@@ -77,6 +77,25 @@ def short(
     show(result, json_out)
 
 
+@bench_app.command()
+@friendly_errors
+def contention(
+    hosts: Annotated[int, typer.Option(min=10, help="How many hosts.")] = 10_000,
+    vms: Annotated[int, typer.Option(min=2, help="VMs on each, with 4 resources.")] = 20,
+    seed: Annotated[int, typer.Option(help="Decides the fleet that is made up.")] = 1,
+    json_out: JsonOut = None,
+) -> None:
+    """Time and memory to score all pairs of a fleet, and to ask about one VM on all its hosts.
+
+    Example: evenkeel bench contention --hosts 1000
+    """
+    from evenkeel.bench.contention import bench_contention
+
+    with err.status("starting") as progress:
+        result = bench_contention(hosts, vms, seed, progress.update)
+    show(result, json_out)
+
+
 def show(result: Result, json_out: Path | None) -> None:
     """A table of our metrics beside each baseline's, and the envelope where it was asked for."""
     result.write(json_out)

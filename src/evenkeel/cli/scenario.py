@@ -71,6 +71,33 @@ def quiet(
     )
 
 
+@scenario_app.command()
+@friendly_errors
+def bursts(
+    minutes: Annotated[float, typer.Option(min=4, help="How long bursts are watched.")] = 24.0,
+    seed: Seed = 1,
+    hosts: Hosts = 2,
+    json_out: JsonOut = None,
+) -> None:
+    """Guests that burst by the clock or by events: does the score rise before the loss does?
+
+    Days in fast motion (a slot is 5 s, a day 24 minutes). The controller learns the past of sixty
+    such VMs first, which takes a few minutes.
+
+    Example: evenkeel lab scenario bursts --minutes 24 --json bursts.json
+    """
+    from evenkeel.lab.bursts import TICK_S
+    from evenkeel.lab.bursts import bursts as play
+
+    with _own_lab(hosts) as lab, err.status("starting the fleet") as progress:
+        fleet = Fleet(lab, tick_s=TICK_S)
+        try:
+            result = play(fleet, minutes, seed, progress.update)
+        finally:
+            fleet.stop()
+    show(result, json_out)
+
+
 def _stage(
     hosts: int,
     tick_s: float,

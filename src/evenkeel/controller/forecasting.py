@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from evenkeel.config import ForecastConfig
+from evenkeel.controller.near import Latest, n_near_slots, slots_ahead
 from evenkeel.controller.profiling import PROFILE_VMS, Profiler
 from evenkeel.controller.rollup import RollUps
 from evenkeel.controller.serving import Serving
@@ -31,12 +32,14 @@ from evenkeel.domain.ids import VmId
 from evenkeel.domain.profile import Profile
 from evenkeel.domain.rdv import DemandVector, FleetDemand, ResourceDemand
 from evenkeel.domain.resources import AXIS, Resource
+from evenkeel.domain.vm import Vm
 from evenkeel.forecast.base import Forecaster, Targets
 from evenkeel.forecast.windows import last_known
 from evenkeel.forecast.workers import IN_TURN, Workers
 from evenkeel.ports import Clock
 from evenkeel.ports_history import ForecastShelf, History, ModelRegistry, PanelSource
 from evenkeel.ports_store import Store
+from evenkeel.wire import SlotsAhead
 
 TIDY_EVERY_S: Final = 900.0
 TIDY_AFTER_S: Final = 3600.0
@@ -45,14 +48,6 @@ RETRY_S: Final = 30.0
 """A forecast that failed is tried again after this."""
 DAY_S: Final = 86_400.0
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Latest:
-    """One resource's newest forecast, and in which row each VM is."""
-
-    fleet: FleetDemand
-    row_of: Mapping[str, int]
 
 
 @dataclass(slots=True)
@@ -117,9 +112,11 @@ class ForecastService:
         self._trouble: dict[str, str] = {}
         self._tidied_s = -np.inf
         self._tried: dict[Resource, tuple[int, float]] = {}
-        self._latest: dict[Resource, _Latest] = {}
+        self._latest: dict[Resource, Latest] = {}
         for fleet in shelf.load():
             self._show(fleet)
+        self._told: Mapping[Resource, Latest] = dict(self._latest)
+        """The forecasts of the last whole pass."""
 
     # --- what readers ask ---
 
@@ -147,6 +144,11 @@ class ForecastService:
     def deviations(self, vm: VmId, name: str | None = None) -> dict[Resource, DemandDeviation]:
         """How a VM departs from what was forecast of it; nothing where it does not."""
         return self.watch.deviations.of(vm, name) if self.watch else {}
+
+    def near(self, vms: Sequence[Vm], newer_than_s: float) -> SlotsAhead | None:
+        """The next slots of a host's VMs, if they are newer than those of an origin."""
+        n_slots = n_near_slots(self._settings.slot_s, self._settings.grace_s)
+        return slots_ahead(self._told, vms, n_slots, newer_than_s)
 
     def latest(self) -> dict[Resource, FleetDemand]:
         return {resource: latest.fleet for resource, latest in self._latest.items()}
@@ -189,6 +191,7 @@ class ForecastService:
                     self._try(f"forecast_{resource.value}", partial(self._do, resource, end_s))
                 self.figures.seconds = self._clock.monotonic_s() - began_s
                 self.figures.counts["passes"] += 1
+                self._told = dict(self._latest)
             if self.watch is not None:
                 self._try("training", self.watch.tend)
             if self._history is not None and self._tidied_s + TIDY_EVERY_S <= self._clock.wall_s():
@@ -245,7 +248,7 @@ class ForecastService:
         )
 
     def _show(self, fleet: FleetDemand) -> None:
-        self._latest[fleet.resource] = _Latest(fleet, {vm: k for k, vm in enumerate(fleet.ids)})
+        self._latest[fleet.resource] = Latest.of(fleet)
 
     def _line(self, resource: Resource) -> Sequence[str]:
         line = self._try("registry", lambda: self.registry.line(resource)) or ()
@@ -292,9 +295,11 @@ class ForecastService:
 
 
 def _targets(settings: ForecastConfig) -> Targets:
-    """Whole slots, at least one, none twice."""
+    """Whole slots, at least one, none twice; and those that agents go by."""
 
-    def slots(spans_s: tuple[float, ...]) -> tuple[int, ...]:
-        return tuple(sorted({max(1, round(span / settings.slot_s)) for span in spans_s}))
+    def slots(spans_s: tuple[float, ...]) -> set[int]:
+        return {max(1, round(span / settings.slot_s)) for span in spans_s}
 
-    return Targets(slots(settings.horizons_s), slots(settings.windows_s))
+    near = range(1, n_near_slots(settings.slot_s, settings.grace_s) + 1)
+    horizons = slots(settings.horizons_s) | set(near)
+    return Targets(tuple(sorted(horizons)), tuple(sorted(slots(settings.windows_s))))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from evenkeel.controller.inventory import update_inventory
@@ -19,10 +19,11 @@ from evenkeel.domain.errors import EvenkeelError, StoreUnavailable
 from evenkeel.domain.events import Event
 from evenkeel.domain.plan import OPEN_STATES, MitigationState
 from evenkeel.domain.policy import Policy
+from evenkeel.domain.vm import Vm
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Session, Store
 from evenkeel.records import BatchSource, MitigationRecord
-from evenkeel.wire import Batch, BatchReply, ServingModel
+from evenkeel.wire import Batch, BatchReply, ServingModel, SlotsAhead
 
 
 @dataclass(slots=True)
@@ -50,7 +51,9 @@ class Ingest:
         clock: Clock,
         base_policy: Policy | None = None,
         short_models: Callable[[], tuple[ServingModel, ...] | None] = lambda: None,
+        slots_ahead: Callable[[Sequence[Vm], float], SlotsAhead | None] = lambda _vms, _s: None,
     ) -> None:
+        self._slots_ahead = slots_ahead
         self._short_models = short_models
         self._store = store
         self._clock = clock
@@ -119,6 +122,9 @@ class Ingest:
             server_time_s=now_s,
             take_over=strays(session, batch),
             short_models=self._short_models(),
+            slots_ahead=(
+                self._slots_ahead(batch.tick.vms, batch.slots_origin_s) if batch.tick else None
+            ),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -128,6 +129,23 @@ class Ahead:
     horizons_s: tuple[float, ...]
     quantiles: F32
     models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NearSlots:
+    """The controller's forecast of the coming slots: slot k, counted from 0, covers
+    `[origin_s + k * step_s, ... + step_s)` of the wall clock.
+
+    `of` has for a VM (n_resources, K, Q) quantiles of its mean demand, NaN where not forecast.
+    """
+
+    origin_s: float
+    step_s: float
+    of: Mapping[str, F32]
+
+    def slot(self, at_s: float) -> int:
+        """Negative before the origin."""
+        return int((at_s - self.origin_s) // self.step_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

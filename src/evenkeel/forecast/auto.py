@@ -2,7 +2,8 @@
 
 A tenth of the VMs is kept apart from all training. On them every model, the mean of every two
 learnt ones, and every simple forecast is measured, for each kind of series and each target; the
-simplest that is not clearly beaten serves. What serves nowhere is not kept.
+simplest that is not clearly beaten serves. What serves nowhere is not kept. For far targets a
+learnt model also has to prove itself in time (see `far`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from evenkeel.domain.arrays import F32, F64, Ints
 from evenkeel.domain.panel import Panel
 from evenkeel.domain.quantiles import pinball
 from evenkeel.forecast.base import LEVELS, FittedForecaster, Forecast, Targets, tidy
+from evenkeel.forecast.far import earlier, far, later_rows, provable
 from evenkeel.forecast.features import (
     CANDIDATES,
     N_CANDIDATES,
@@ -39,6 +41,7 @@ LEARNT_MARGIN: Final = 0.005
 SECOND_MARGIN: Final = 0.01
 """... and two at once, or a dearer one, where that brings another hundredth."""
 JUDGED_ROWS: Final = 60_000
+UNJUDGED: Final = CANDIDATES.index("trailing-24h")
 MIN_ROWS: Final = 300
 """With fewer rows of a kind the choice for all kinds together holds."""
 
@@ -88,9 +91,12 @@ class AutoForecaster:
         apart = [held_out(panel.ids, seed) for panel in panels]
         learn = [panel.only(~mask) for panel, mask in zip(panels, apart, strict=True)]
         judge = [panel.only(mask) for panel, mask in zip(panels, apart, strict=True) if mask.any()]
+        is_far = far(targets, panels[0].step_s) if panels else np.zeros(0, dtype=bool)
         fit = partial(_fit, self.make, learn, targets, seed)
-        numbers = range(len(self.make(ignore)))
-        models = {model.name: model for model in self.workers.map(fit, numbers, self.report)}
+        n_learners = len(self.make(ignore))
+        n_proofs = int(is_far.any() and provable(learn))
+        fitted = list(self.workers.map(fit, range(n_learners + n_proofs), self.report))
+        models = {model.name: model for model in fitted[:n_learners]}
         options = _options(tuple(models))
         if judge:
             self.report("choosing among models")
@@ -101,9 +107,33 @@ class AutoForecaster:
         else:  # too few VMs to keep any apart: the cheapest learnt model, unmeasured
             losses = np.zeros((len(options), N_KINDS, len(targets.horizons + targets.windows)))
             choice = np.full(losses.shape[1:], N_CANDIDATES)
+        if is_far.any():
+            early = fitted[-1] if n_proofs else None
+            choice[:, is_far] = self._proven(early, learn, targets, seed, choice)[:, is_far]
         used = {name for i in np.unique(choice) for name in options[int(i)]} & set(models)
         kept = {name: model for name, model in models.items() if name in used}
         return FittedAuto(kept, options, choice, losses, targets, least_scale(learn))
+
+    def _proven(
+        self,
+        early: Learnt | None,
+        panels: Sequence[Panel],
+        targets: Targets,
+        seed: int,
+        choice: Ints,
+    ) -> Ints:
+        """`choice` where the model that saw the earlier time alone wins later, else the best simple
+        forecast there, or the day's quantiles where nothing came true to judge by.
+        """
+        if early is None:
+            return np.full_like(choice, UNJUDGED)
+        rng = np.random.default_rng(seed + 2)
+        rows = later_rows(panels, targets, least_scale(panels), self.judged_rows, rng)
+        options = _options((early.name,))
+        losses, count = measure(rows, {early.name: early}, options)
+        best = choose(losses, count, [len(option) for option in options])
+        best[:, count.sum(axis=0) == 0] = UNJUDGED
+        return np.where(best < N_CANDIDATES, best, choice)
 
     def load(self, blob: bytes) -> FittedAuto:
         """Raises ModelCorrupt."""
@@ -134,7 +164,11 @@ def _fit(
     number: int,
     report: Report,
 ) -> Learnt:
-    return make(report)[number].fit(panels, targets, seed)
+    """Learner `number`; the number after the last one is the cheapest on the earlier time alone."""
+    makers = make(report)
+    if number == len(makers):
+        return makers[0].fit(earlier(panels), targets, seed)
+    return makers[number].fit(panels, targets, seed)
 
 
 def _options(learnt: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:

@@ -41,23 +41,27 @@ def draw(
     n_rows: int,
     rng: np.random.Generator,
     short_share: float = 0.06,
+    firsts: Sequence[int] | None = None,
 ) -> Rows:
     """About `n_rows` rows, all series at random origins; panels in proportion to their length.
 
     For `short_share` of the origins what came before is forgotten, as if the VMs were new.
+    `firsts`: the first origin in each panel.
     """
-    slots = np.array([max(0, panel.n_slots - FIRST_ORIGIN) for panel in panels])
+    firsts = [FIRST_ORIGIN] * len(panels) if firsts is None else firsts
+    slots = np.array([max(0, p.n_slots - first) for p, first in zip(panels, firsts, strict=True)])
     weight = slots * np.array([panel.n_series for panel in panels])
     if weight.sum() == 0:
         raise ValueError(f"nothing to learn from: no panel is longer than {FIRST_ORIGIN} slots")
     parts: list[Rows] = []
-    for panel, n_slots, share in zip(panels, slots, weight / weight.sum(), strict=True):
+    shares = weight / weight.sum()
+    for panel, first, n_slots, share in zip(panels, firsts, slots, shares, strict=True):
         if not share:
             continue
         n_origins = min(n_slots, max(1, round(share * min(n_rows / panel.n_series, MAX_ORIGINS))))
         chosen = rng.choice(n_slots, n_origins, replace=False)
         parts += [
-            _rows_at(panel, FIRST_ORIGIN + int(at), targets, floor, rng, short_share)
+            _rows_at(panel, first + int(at), targets, floor, rng, short_share)
             for at in np.sort(chosen)
         ]
     return _joined(parts)

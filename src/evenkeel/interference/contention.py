@@ -3,18 +3,18 @@
 score = 100 * probability * severity: over the window's rows, weighted by recency, the
 probability that the victim's loss is material (at least one shard) and the mean share of its demand
 that it then loses because of the aggressor. The next `horizon_s` is forecast to be like the
-recency-weighted window; demand forecasts will take that place.
+recency-weighted window, or, for scores ahead, to bring the demand that is forecast.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F64
+from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import HOST_ITSELF, VmId
 from evenkeel.domain.resources import (
@@ -26,8 +26,10 @@ from evenkeel.domain.resources import (
 )
 from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import CpuTuning, Vm
-from evenkeel.interference.attribution import blame
-from evenkeel.interference.physics import CpuLoss, cpu_loss, cpu_shape, fluid_loss
+from evenkeel.interference.cores import cut
+from evenkeel.interference.hazards import Load, Traits, compose, cpu_load, fluid_load
+from evenkeel.interference.physics import Cores, CpuLoss, cpu_loss, cpu_shape
+from evenkeel.interference.rows import Rows, ahead, present
 from evenkeel.interference.window import Window
 
 HORIZON_S: Final = 5.0
@@ -55,6 +57,7 @@ class ContentionMap:
     confidence: F64
     window_s: float
     n_rows: int
+    horizon_s: float = HORIZON_S
 
     def pairs(self, min_score: float = MIN_SCORE) -> tuple[PairScore, ...]:
         """Pairs (and host -> VM) at or above `min_score`, worst first; ties by id."""
@@ -71,43 +74,79 @@ class ContentionMap:
                 confidence=round(float(self.confidence[r, i]), 3),
                 window_s=self.window_s,
                 n_samples=self.n_rows,
-                horizon_s=HORIZON_S,
+                horizon_s=self.horizon_s,
             )
             for r, i, j in found
         ]
         return tuple(sorted(out, key=lambda p: (-p.score, p.victim, p.aggressor, p.resource)))
 
 
-def score_host(window: Window, host: Host, half_life_s: float) -> ContentionMap:
+def score_host(
+    window: Window, host: Host, half_life_s: float, traits: Traits | None = None
+) -> ContentionMap:
     """Score all pairs on a host from its window. Never raises; an empty window scores nothing."""
-    n = len(window.vms)
+    rows = present(window, half_life_s)
+    return score_loads(rows, host_loads(rows, host), window, host, half_life_s, traits)
+
+
+def score_ahead(
+    quantiles: F32 | F64,
+    horizon_s: float,
+    window: Window,
+    now: ContentionMap,
+    half_life_s: float,
+    traits: Traits | None = None,
+) -> ContentionMap:
+    """Score all pairs of a host as they will stand `horizon_s` from `now`, from forecast demand.
+
+    quantiles (N, R, Q) of each of the window's VMs at that time, from the host's own forecasts or
+    the controller's slots; NaN where there is none, and demand is expected to stay. How well the
+    map of `now` agrees with what was measured says how far this one can be trusted.
+    """
+    rows = ahead(quantiles, window, half_life_s)
+    loads = host_loads(rows, now.host)
+    scored = score_loads(rows, loads, window, now.host, half_life_s, traits, now)
+    return replace(scored, horizon_s=horizon_s)
+
+
+def score_loads(
+    rows: Rows,
+    loads: Sequence[Load],
+    window: Window,
+    host: Host,
+    half_life_s: float,
+    traits: Traits | None,
+    now: ContentionMap | None = None,
+) -> ContentionMap:
+    """The map that rows and their physics (`host_loads`) give. `window` says what was measured.
+
+    Trust in it comes from the map itself, or from that of `now`.
+    """
+    n = len(rows.vms)
     score = np.zeros((N_RESOURCES, n, n + 2))
     probability, predicted = np.zeros((N_RESOURCES, n)), np.zeros((N_RESOURCES, n))
     measured, confidence = np.zeros((N_RESOURCES, n)), np.zeros((N_RESOURCES, n))
-    row_weights = window.weights(half_life_s)
-    if n and len(row_weights):
-        norm = window.norm()
-        n_effective = 1.0 / float((row_weights**2).sum())
-        coverage = min(1.0, n_effective / ENOUGH_ROWS)
-        for r, resource in enumerate(AXIS):
-            demand, lost, meeting, weight, capacity = _pool(resource, window, host, row_weights)
-            shard = SPECS[resource].shard
-            loss = np.divide(lost, demand, out=np.zeros_like(lost), where=demand > 0)
-            material = (lost >= shard) * row_weights[:, None]
-            probability[r] = material.sum(axis=0)
-            predicted[r] = (material * loss).sum(axis=0)
-            measured[r] = _measured(window, r, demand, shard, row_weights)
-            if not probability[r].any():
-                confidence[r] = coverage
-                continue
-            background = np.nan_to_num(window.background[:, r])
-            share = blame(demand, background, norm[:, r], weight, meeting, capacity, shard)
-            score[r] = 100.0 * np.einsum("tn,tnj->nj", material * loss, share)
-            confidence[r] = coverage * _agreement(predicted[r], measured[r]) * _distinct(score[r])
+    recency = window.weights(half_life_s)
+    coverage = min(1.0, 1.0 / float((recency**2).sum()) / ENOUGH_ROWS) if len(recency) else 0.0
+    for r, load in enumerate(loads):
+        s = None if traits is None else traits.sensitivity[None, :, r]
+        p = None if traits is None else traits.pressure[None, :, r]
+        found = compose(load, rows.weights[None], s, p)
+        probability[r], predicted[r] = found.probability[0], found.predicted[0]
+        measured[r] = _measured(window, r, load.shard, recency)
+        score[r, :, :n], score[r, :, n], score[r, :, n + 1] = (
+            found.score[0],
+            found.host[0],
+            found.own[0],
+        )
+        confidence[r] = coverage
+        if probability[r].any():
+            said = predicted[r] if now is None else now.predicted[r]
+            confidence[r] = coverage * _agreement(said, measured[r]) * _distinct(score[r])
     return ContentionMap(
         host=host,
         at_s=float(window.at_s[-1]) if len(window.at_s) else 0.0,
-        vms=window.vms,
+        vms=rows.vms,
         score=score,
         probability=probability,
         predicted=predicted,
@@ -152,48 +191,80 @@ def cpu_loss_with(
     return cpu_loss(demand, background, shape, row_weights), demand
 
 
-Pool = tuple[F64, F64, F64, F64, float]
+def host_loads(rows: Rows, host: Host) -> tuple[Load, ...]:
+    """The physics of each resource, in the order of `AXIS`; none where there are no VMs or rows.
+
+    Where a capacity is not known, or hides behind caches, loss that was measured is expected to
+    go on: persistence is the physics of an unknown pool.
+    """
+    n = len(rows.vms)
+    if not n or not len(rows.weights):
+        return ()
+    row_weights, n_vms = rows.weights[None], np.array([float(n)])
+    background = np.nan_to_num(rows.background)[None]
+    seen_loss = np.nan_to_num(rows.loss)[None]
+    wanted = np.nan_to_num(rows.demand)[None]
+    out = []
+    for r, resource in enumerate(AXIS):
+        shard, norm = SPECS[resource].shard, rows.norm[None, :, r]
+        if r == CPU_AXIS:
+            pressed = wanted[..., r] - np.nan_to_num(rows.held[None, ..., r])
+            floor = None if host.cpus else seen_loss[..., r]
+            cores = _cores(host, rows.vms)
+            load = cpu_load(
+                pressed, background[..., r], cores, row_weights, norm, n_vms, shard, floor
+            )
+        else:
+            load = fluid_load(
+                wanted[..., r],
+                background[..., r],
+                fluid_weight(resource, rows.vms)[None],
+                np.array([capacity_of(resource, host)]),
+                norm,
+                n_vms,
+                shard,
+                seen_loss[..., r],
+            )
+        out.append(load)
+    return tuple(out)
 
 
-def _pool(resource: Resource, window: Window, host: Host, row_weights: F64) -> Pool:
-    """Demand (T, N), lost (T, N), meeting (N, N), weight (N,) and capacity of one resource."""
-    n = len(window.vms)
-    if resource is Resource.CPU:
-        result, demand = cpu_loss_with(window, host, row_weights, {})
-        weight = np.array([float(vm.tuning.shares or DEFAULT_SHARES) for vm in window.vms])
-        return demand, result.lost, result.meeting, weight, float(len(host.cpus))
-    return _fluid_pools[resource](window, host, 1.0 - np.eye(n))
+def capacity_of(resource: Resource, host: Host) -> float:
+    """What a host has to share out of a fluid, in its unit; 0: nobody knows."""
+    if resource is Resource.MEMORY:
+        return host.memory_mib
+    return (host.net_mbit_s if resource is Resource.NET else host.iops) or 0.0
 
 
-def _fluid_pool(resource: Resource) -> Callable[[Window, Host, F64], Pool]:
-    axis = AXIS.index(resource)
-
-    def pool(window: Window, host: Host, meeting: F64) -> Pool:
-        demand = np.nan_to_num(window.demand[:, :, axis])
-        weight = np.ones(len(window.vms))
-        capacity = host.net_mbit_s if resource is Resource.NET else host.iops
-        if resource is Resource.MEMORY:
-            weight = np.array([max(vm.memory_mib, 1.0) for vm in window.vms])
-            capacity = host.memory_mib
-        # Where the capacity is not known, or hides behind caches, loss that was measured is
-        # expected to go on: persistence is the physics of an unknown pool.
-        lost = np.nan_to_num(window.loss[:, :, axis]) * demand
-        if capacity:
-            background = np.nan_to_num(window.background[:, axis])
-            left = np.maximum(capacity - background, 0.0)
-            lost = np.maximum(lost, fluid_loss(demand, weight, left))
-        total = float(capacity or demand.sum(axis=1).max(initial=0.0))
-        return demand, lost, meeting, weight, total
-
-    return pool
+def fluid_weight(resource: Resource, vms: Sequence[Vm]) -> F64:
+    """(N,) weights that a fluid is shared out by: memory by size, the rest alike."""
+    if resource is Resource.MEMORY:
+        return np.array([max(vm.memory_mib, 1.0) for vm in vms])
+    return np.ones(len(vms))
 
 
-_fluid_pools = {r: _fluid_pool(r) for r in AXIS if r is not Resource.CPU}
+def cpu_weight(vms: Sequence[Vm]) -> F64:
+    """(N,) scheduler weights."""
+    return np.array([max(float(vm.tuning.shares or DEFAULT_SHARES), 1.0) for vm in vms])
 
 
-def _measured(window: Window, axis: int, demand: F64, shard: float, row_weights: F64) -> F64:
+def _cores(host: Host, vms: Sequence[Vm]) -> Cores:
+    atoms = cut(host.cpus, [vm.tuning.cpuset for vm in vms])
+    return Cores(
+        weight=cpu_weight(vms)[None],
+        n_vcpus=np.array([[max(float(vm.n_vcpus), 1.0) for vm in vms]]),
+        quota_cores=np.array([[vm.tuning.quota_cores for vm in vms]]),
+        allowed=atoms.allowed[None],
+        sizes=atoms.sizes[None],
+    )
+
+
+def _measured(window: Window, axis: int, shard: float, row_weights: F64) -> F64:
     """(N,) measured loss in material rows, weighted as the prediction is; NaN counts as none."""
     loss = np.nan_to_num(window.loss[:, :, axis])
+    demand = np.nan_to_num(window.demand[:, :, axis])
+    if axis == CPU_AXIS:
+        demand = cpu_demand(window)
     material = loss * demand >= shard
     return np.asarray((material * loss * row_weights[:, None]).sum(axis=0), dtype=np.float64)
 

@@ -15,6 +15,8 @@ import numpy as np
 from evenkeel.domain.arrays import F64
 
 BALANCE_ROUNDS: Final = 80
+STEP: Final = 4.0
+STABLE: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,18 +46,33 @@ def cut(host_cpus: Sequence[int], cpusets: Sequence[frozenset[int]]) -> Atoms:
 def spread(atoms: Atoms, demand: F64, background: float) -> F64:
     """(N, A) share of each VM's demand that a load balancer would put on each atom.
 
-    `demand` (N,) in cores. Minimises the sum of squared load per CPU by exponentiated gradient
-    over each VM's allowed atoms; with one atom it is exact at once. `background` cores of host
-    load lie evenly over all CPUs.
+    `demand` (N,) in cores; `background` cores of host load lie evenly over all CPUs.
     """
-    sizes = atoms.sizes
-    share = atoms.allowed * sizes
-    share /= share.sum(axis=1, keepdims=True)
-    if len(sizes) == 1:
+    shares = spread_all(
+        atoms.allowed[None], atoms.sizes[None], demand[None], np.array([background])
+    )
+    return np.asarray(shares[0], dtype=np.float64)
+
+
+def spread_all(allowed: F64, sizes: F64, demand: F64, background: F64) -> F64:
+    """(B, N, A) the same for B hosts; atoms of size 0 are padding.
+
+    Minimises the sum of squared load per CPU by exponentiated gradient over each VM's allowed
+    atoms; with one atom it is exact at once. allowed (B, N, A), sizes (B, A), demand (B, N),
+    background (B,).
+    """
+    share: F64 = allowed * sizes[:, None]
+    share /= np.maximum(share.sum(axis=2, keepdims=True), 1e-300)
+    if sizes.shape[1] <= 1:
         return share
-    even = background / sizes.sum()
-    for step in range(BALANCE_ROUNDS):
-        load = (demand @ share) / sizes + even
-        share = share * np.exp(-(load - load.min()) * 4.0 / (1.0 + 0.02 * step))
-        share /= np.maximum(share.sum(axis=1, keepdims=True), 1e-300)
+    real = sizes > 0
+    per_cpu = 1.0 / np.where(real, sizes, 1.0)
+    even = (background / np.maximum(sizes.sum(axis=1), 1.0))[:, None]
+    for _ in range(BALANCE_ROUNDS):
+        load = np.where(real, np.einsum("bn,bna->ba", demand, share) * per_cpu + even, 0.0)
+        above = load - np.where(real, load, np.inf).min(axis=1, keepdims=True)
+        # A step may not outrun the load that it moves, or busy hosts swing without end.
+        step = np.minimum(STEP, STABLE / np.maximum(load.max(axis=1, keepdims=True), 1e-9))
+        share = share * np.exp(-above * step)[:, None]
+        share /= np.maximum(share.sum(axis=2, keepdims=True), 1e-300)
     return share

@@ -32,6 +32,8 @@ class Fleet:
         self.state_dir = lab.state_dir / "evenkeel"
         self.address = f"{lab.names.outside_address}:{port}"
         self.url = f"http://{self.address}"
+        self.config_file: Path | None = None
+        """Settings of the controller besides those of its environment."""
         self.token_file = self.state_dir / "controller" / "admin.token"
         self._controller: subprocess.Popen[bytes] | None = None
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
@@ -80,9 +82,10 @@ class Fleet:
             "EVENKEEL_CONTROLLER__STATE_DIR": str(state),
             "EVENKEEL_CONTROLLER__DATABASE_URL": f"sqlite:///{state / 'controller.db'}",
         }
+        config = ["--config", str(self.config_file)] if self.config_file else []
         with (self.state_dir / "controller.log").open("ab") as log:
             self._controller = subprocess.Popen(
-                [sys.executable, "-m", "evenkeel", "controller"],
+                [sys.executable, "-m", "evenkeel", "controller", *config],
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

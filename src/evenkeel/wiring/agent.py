@@ -123,6 +123,7 @@ def build_agent(
         def answered(reply: BatchReply) -> None:
             agent.answered(reply)
             foresight.follow(reply.short_models, link.model)
+            foresight.hear(reply.slots_ahead)
 
         reporter = Reporter(link, spool, answered, agent.acknowledged)
     loop = Loop(agent.tick, config.tick_s, clock, on_failure=agent.failed)

@@ -82,7 +82,13 @@ def assemble(
         reader=StoreReader(
             store, clock, key, settings.host_silent_s, policy.alarm_score, forecasts
         ),
-        ingest=Ingest(store, clock, policy, models.for_agents if models else lambda: None),
+        ingest=Ingest(
+            store,
+            clock,
+            policy,
+            models.for_agents if models else lambda: None,
+            forecasts.near if forecasts else lambda _vms, _s: None,
+        ),
         modes=ModeService(store, clock),
         tokens=tokens,
         gate=Gate(tokens, clock, key),

@@ -120,7 +120,7 @@ class TestForecasts:
         assert tuple(vector.demands) == AXIS
         cpu = vector.demands[CPU]
         assert cpu.origin_s == T0 + 24 * 300
-        assert cpu.horizons_s == (300, 900, 1800, 3600, 10800, 21600, 43200, 86400)
+        assert cpu.horizons_s == (300, 600, 900, 1800, 3600, 10800, 21600, 43200, 86400)
         assert cpu.windows_s == (3600, 21600, 86400)
         assert cpu.model == "empirical"
         assert cpu.capacity == 4.0
@@ -161,7 +161,7 @@ class TestForecasts:
         history.append(a_rollup(20, {"new": 1.0}))
         clock.now_s = T0 + 21 * 300 + 20
         service.run()
-        assert service.vector(VmId("new")).demands[CPU].values.shape == (8, 9)
+        assert service.vector(VmId("new")).demands[CPU].values.shape == (9, 9)
         with pytest.raises(ForecastUnavailable, match="vm1"):
             service.vector(VmId("vm1"))
 

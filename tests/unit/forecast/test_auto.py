@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from evenkeel.domain.errors import ModelCorrupt
+from evenkeel.domain.panel import Panel
+from evenkeel.domain.resources import Resource
 from evenkeel.forecast.auto import AutoForecaster, _options, choose
 from evenkeel.forecast.base import Targets
-from evenkeel.forecast.features import N_CANDIDATES, N_KINDS
+from evenkeel.forecast.features import CANDIDATES, N_CANDIDATES, N_KINDS
+from evenkeel.forecast.network.forecaster import NetworkForecaster
+from evenkeel.forecast.network.settings import Training
 from evenkeel.forecast.rows import draw, held_out
 from panels import fleet
 
@@ -77,3 +81,31 @@ def test_a_damaged_model_is_refused():
     with pytest.raises(ModelCorrupt):
         AutoForecaster().load(b"not a model")
     assert len(OPTIONS) > N_CANDIDATES
+
+
+def noise(n_slots: int) -> Panel:
+    """Each day all VMs want another share of their own: nothing to foresee a day ahead."""
+    rng = np.random.default_rng(5)
+    days = rng.uniform(1, 4, n_slots // 288 + 1).repeat(288)[:n_slots]
+    values = (days * rng.uniform(0.5, 2, (40, 1)) * rng.uniform(0.9, 1.1, (40, n_slots))).astype(
+        "f4"
+    )
+    return Panel(tuple(f"vm{i}" for i in range(40)), values, 0.0, Resource.CPU)
+
+
+def test_a_network_that_remembers_days_does_not_serve_a_day_ahead():
+    """On VMs kept apart it looks well, for they had the same days."""
+    training = Training(epochs=8, rows_per_epoch=8000, batch=128, hidden=64)
+    auto = AutoForecaster(lambda _: (NetworkForecaster(training=training),), judged_rows=4000)
+    fitted = auto.fit([noise(288 * 16)], Targets((1, 288)), seed=1)
+    moving = fitted.losses[:, 2]
+    learnt = fitted.options.index(("blend",))
+    assert moving[learnt, 1] < 0.99 * moving[:N_CANDIDATES, 1].min(), "the trap is no trap"
+    assert (fitted.choice[:, 1] < N_CANDIDATES).all()
+
+
+def test_a_day_ahead_without_a_past_to_prove_it_is_a_simple_forecast():
+    training = Training(epochs=1, rows_per_epoch=500, hidden=16)
+    auto = AutoForecaster(lambda _: (NetworkForecaster(training=training),), judged_rows=200)
+    fitted = auto.fit([noise(15)], Targets((1, 288)), seed=1)
+    assert (fitted.choice[:, 1] == CANDIDATES.index("trailing-24h")).all()

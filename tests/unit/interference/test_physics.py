@@ -1,10 +1,13 @@
 """Capacity physics against cases that can be worked out by hand."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from evenkeel.interference.cores import cut, spread
-from evenkeel.interference.physics import cpu_loss, cpu_shape, fluid_loss
+from evenkeel.interference.crowd import lost_at, lost_to_rivals, runnable
+from evenkeel.interference.physics import Cores, cpu_loss, cpu_shape, fluid_loss, lost_cores
 
 CORE0, CORE1, BOTH = frozenset({0}), frozenset({1}), frozenset({0, 1})
 
@@ -70,3 +73,70 @@ def test_spread_balances_the_load():
 def test_fluid_is_weighted_max_min():
     lost = fluid_loss(np.array([[1.0, 4.0, 4.0]]), np.array([1.0, 1.0, 2.0]), np.array([6.0]))
     assert lost[0] == pytest.approx([0, 4 - 5 / 3, 4 - 10 / 3])
+
+
+def test_spread_settles_on_a_host_that_wants_far_more_than_it_has():
+    """Nothing is left to be gained by moving load: else figures would hang on rounding."""
+    rng = np.random.default_rng(3)
+    pins = [frozenset(rng.choice(8, 3, replace=False).tolist()) for _ in range(12)] + [frozenset()]
+    atoms = cut(range(8), pins)
+    demand = rng.uniform(1, 4, 13)
+    share = spread(atoms, demand, 0.0)
+    load = demand @ share / atoms.sizes
+    for vm in range(13):
+        used = (share[vm] > 0.02).nonzero()[0]
+        allowed = atoms.allowed[vm].nonzero()[0]
+        assert load[used].max() <= load[allowed].min() * 1.02
+
+
+def test_hosts_in_a_batch_lose_what_each_loses_alone():
+    rng = np.random.default_rng(5)
+    n_hosts, n, rows = 5, 7, 4
+    n_cpus = [2, 4, 6, 16, 200]
+    vcpus = rng.integers(1, 5, (n_hosts, n)).astype(float)
+    vcpus[1, 4:] = 0
+    demand = rng.random((n_hosts, rows, n)) * vcpus[:, None]
+    demand[3, :, :2] = vcpus[3, :2]
+    background = rng.random((n_hosts, rows))
+    weight = rng.choice([512.0, 1024.0, 4096.0], (n_hosts, n))
+    quota = np.where(rng.random((n_hosts, n)) < 0.2, 0.7, np.inf)
+    row_weights = np.full((n_hosts, rows), 1 / rows)
+    sizes = np.array(n_cpus, dtype=float)[:, None]
+    cores = Cores(weight, vcpus, quota, np.ones((n_hosts, n, 1)), sizes)
+    together, _ = lost_cores(demand, background, cores, row_weights)
+    for h in range(n_hosts):
+        here = vcpus[h] > 0
+        shape = cpu_shape(
+            range(n_cpus[h]),
+            [frozenset()] * here.sum(),
+            weight[h, here],
+            vcpus[h, here],
+            quota[h, here],
+        )
+        alone = cpu_loss(demand[h][:, here], background[h], shape, row_weights[h])
+        np.testing.assert_allclose(together[h][:, here], alone.lost, atol=1e-11)
+        assert (together[h][:, ~here] == 0).all()
+
+
+def test_rivals_are_those_of_all_combinations():
+    """The recursions, in and out, against plain counting over every on/off combination."""
+    busy, vcpus = np.array([0.9, 0.3, 0.5]), np.array([2, 1, 3])
+    each = np.repeat(busy, vcpus)
+    ratio, c = np.array([0.5, 1.0, 3.0]), 2.0
+    pmf = runnable(busy[:, None], vcpus[:, None])
+    counted = np.zeros(7)
+    expected = np.zeros(3)
+    for on in itertools.product((0, 1), repeat=6):
+        p = np.where(on, each, 1 - each)
+        counted[sum(on)] += p.prod()
+        for vm, first in enumerate((0, 2, 3)):
+            if not on[first]:  # any state of the vCPU itself: sum over its rivals alone
+                k = sum(on)
+                expected[vm] += p.prod() / p[first] * float(lost_at(k, ratio[vm], c))
+    assert pmf[:, 0] == pytest.approx(counted)
+    said = lost_to_rivals(pmf, busy[:, None], ratio[:, None], np.array([c]))
+    assert said[:, 0] == pytest.approx(expected)
+
+
+def test_a_host_without_known_cpus_accuses_nobody():
+    assert loss_shares([1, 1], [frozenset()] * 2, cpus=0).tolist() == [0, 0]

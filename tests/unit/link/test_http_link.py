@@ -5,119 +5,16 @@ from __future__ import annotations
 import gzip
 import http.server
 import json
-import logging
-import shutil
 import socket
-import ssl
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from evenkeel.adapters.http.link import MAX_REPLY_BYTES, HttpLink
 from evenkeel.domain import errors
-from evenkeel.domain.policy import Policy
-from evenkeel.wire import BatchReply, encode
-
-TOKEN = "ek_agent_5f0c2b"
-REPLY = BatchReply(accepted=True, duplicate=False, policy=Policy(version=7), server_time_s=12.5)
-OK = encode(REPLY)
-
-
-@dataclass
-class Seen:
-    path: str
-    headers: dict[str, str]
-    body: bytes
-    connection: int
-
-
-Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
-
-
-def plain(status: int, body: bytes = b"", **headers: str) -> Answer:
-    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return answer
-
-
-def refusal(status: int, code: str, message: str = "because") -> Answer:
-    body = json.dumps({"error": {"code": code, "message": message, "hint": ""}}).encode()
-    return plain(status, body)
-
-
-@dataclass
-class Server:
-    """Answers each with the next of `answers` (the last one for ever) and keeps what came."""
-
-    answers: list[Answer] = field(default_factory=lambda: [plain(200, OK)])
-    seen: list[Seen] = field(default_factory=list)
-    http: http.server.ThreadingHTTPServer = field(init=False)
-
-    def __post_init__(self) -> None:
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                outer.seen.append(Seen(self.path, dict(self.headers), body, self.client_address[1]))
-                answers = outer.answers
-                (answers.pop(0) if len(answers) > 1 else answers[0])(self)
-
-            do_GET = do_POST  # noqa: N815
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        class Quiet(http.server.ThreadingHTTPServer):
-            daemon_threads = True
-            block_on_close = False
-
-            def handle_error(self, *args: object) -> None:
-                """Clients here cut their connections on purpose."""
-
-        self.http = Quiet(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.http.server_address[1]}"
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    thread = threading.Thread(target=server.http.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
-    thread.join()
-
-
-@pytest.fixture
-def token_file(tmp_path: Path) -> Path:
-    path = tmp_path / "agent.token"
-    path.write_text(TOKEN + "\n")
-    return path
-
-
-@pytest.fixture
-def link(server: Server, token_file: Path) -> Iterator[HttpLink]:
-    link = HttpLink(server.url, "rack 1/h1", token_file, None, timeout_s=2.0)
-    yield link
-    link.close()
+from link_server import OK, REPLY, TOKEN, Answer, Server, plain, refusal
 
 
 def test_batch_and_reply_cross_unchanged(server: Server, link: HttpLink) -> None:
@@ -339,77 +236,3 @@ def test_nobody_listens(token_file: Path) -> None:
         link = HttpLink(f"http://127.0.0.1:{taken.getsockname()[1]}", "h1", token_file, None, 1.0)
         with pytest.raises(errors.ControllerUnavailable, match="refused"):
             link.send(b"{}")
-
-
-def test_rotated_token_is_used_at_once(server: Server, link: HttpLink, token_file: Path) -> None:
-    link.send(b"{}")
-    token_file.write_text("ek_agent_next\n")
-    link.send(b"{}")
-    sent = [seen.headers["Authorization"] for seen in server.seen]
-    assert sent == [f"Bearer {TOKEN}", "Bearer ek_agent_next"]
-
-
-@pytest.mark.parametrize("content", [b"", b"\n", b"two words", b"a\r\nX-Evil: 1", b"\xff\xfe"])
-def test_unusable_token_file_says_so_without_its_content(
-    server: Server, link: HttpLink, token_file: Path, content: bytes
-) -> None:
-    token_file.write_bytes(content)
-    with pytest.raises(errors.Unauthenticated, match=r"agent\.token") as caught:
-        link.send(b"{}")
-    assert "Evil" not in str(caught.value)
-    assert server.seen == []
-
-
-def test_missing_token_file(server: Server, link: HttpLink, token_file: Path) -> None:
-    token_file.unlink()
-    with pytest.raises(errors.Unauthenticated, match="No such file"):
-        link.send(b"{}")
-
-
-def test_token_reaches_neither_logs_nor_errors(
-    server: Server, link: HttpLink, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    for status in (200, 401, 403, 500):
-        server.answers = [plain(status, OK if status == 200 else b"")]
-        if status == 200:
-            link.send(b"{}")
-            continue
-        with pytest.raises(errors.EvenkeelError) as caught:
-            link.send(b"{}")
-        assert TOKEN not in repr(caught.value) + caught.value.hint
-    assert TOKEN not in caplog.text
-
-
-@pytest.mark.parametrize(
-    "url", ["", "localhost:8470", "ftp://h/", "http://", "http://h:port/", "http://me:pw@h/"]
-)
-def test_bad_url_is_a_config_error(url: str, token_file: Path) -> None:
-    with pytest.raises(errors.ConfigInvalid):
-        HttpLink(url, "h1", token_file, None, 1.0)
-
-
-def test_missing_ca_file_is_a_config_error(token_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(errors.ConfigInvalid, match=r"ca\.pem"):
-        HttpLink("https://127.0.0.1:1", "h1", token_file, tmp_path / "ca.pem", 1.0)
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
-def test_https_trusts_the_given_ca_and_no_other(
-    server: Server, token_file: Path, tmp_path: Path
-) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
-    command += f" -subj /CN=x -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {certificate}"
-    subprocess.run(command.split(), check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
-    url = server.url.replace("http://", "https://")
-    trusting = HttpLink(url, "h1", token_file, certificate, 2.0)
-    assert [trusting.send(b"{}"), trusting.send(b"{}")] == [REPLY, REPLY]
-    trusting.close()
-    wary = HttpLink(url, "h1", token_file, None, 2.0)
-    with pytest.raises(errors.ControllerUnavailable, match="certificate"):
-        wary.send(b"{}")
-    assert len(server.seen) == 2
