@@ -21,7 +21,6 @@ from evenkeel.lab.matrix_plan import (
     QUICK,
     TRIPLES,
     WORKLOADS,
-    Cell,
     fingerprint,
     guests_needed,
     plan,
@@ -101,7 +100,10 @@ def test_what_was_measured_outlives_the_run_but_not_its_plan(tmp_path: Path) -> 
     path, cells = tmp_path / "m.cells", a_run()
     notes = Notes.open(path, "plan")
     for cell in cells[:3]:
-        notes.add(replace(cell, seen=tuple(replace(s, inside_loss=float("nan")) for s in cell.seen)))
+        unknown = [replace(s, inside_loss=float("nan")) for s in cell.seen]
+        notes.add(
+            replace(cell, seen=tuple(replace(s, inside_loss=float("nan")) for s in cell.seen))
+        )
     with path.open("a") as file:
         file.write(json.dumps({"index": 3})[:-4])  # killed in the middle of a line
 
