@@ -11,6 +11,8 @@ from typing import Final
 PORT: Final = 7070
 """As in guest/jobs.c."""
 CHUNK: Final = 1 << 18
+BUFFER: Final = 1 << 20
+"""Fixed, and read by the chunk: how prompt this end is must not decide how fast a guest is."""
 
 
 class Peer:
@@ -18,6 +20,8 @@ class Peer:
 
     def __init__(self, address: str) -> None:
         self._server = socket.create_server((address, PORT))
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):  # streams inherit them
+            self._server.setsockopt(socket.SOL_SOCKET, option, BUFFER)
         self._streams: list[socket.socket] = []
 
     def __enter__(self) -> Peer:
@@ -48,6 +52,7 @@ def _serve(stream: socket.socket) -> None:
     nothing = bytes(CHUNK)
     with contextlib.suppress(OSError):
         sends = stream.recv(1) == b"S"
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, CHUNK)
         while True:
             if sends:
                 stream.sendall(nothing)
