@@ -22,6 +22,8 @@ POOLS: Final[dict[str, GuestSpec]] = {
 }
 """Guests by what they have; a workload runs on any guest of its pool."""
 POOL_SIZE: Final = {"small": 3, "dual": 2, "swap": 2}
+IDLER: Final = "idle"
+"""Does no work: a neighbour that hurts nobody, and no victim."""
 IDLE: Final = {"cpu": 0, "thr": 1, "ws": 0, "job": 0, "burst": 0}
 
 
@@ -42,6 +44,7 @@ class Workload:
 
 
 WORKLOADS: Final = (
+    Workload(IDLER, 0),
     Workload("cpu8", 8),
     Workload("cpu30", 30),
     Workload("cpu60", 60),
@@ -98,11 +101,12 @@ class Cell:
 def plan(seed: int, is_quick: bool) -> tuple[Cell, ...]:
     """Cells in order: co-runs shuffled, rounds of controls spread evenly, first and last of all.
 
-    Every unordered pair, each with itself too, and some triples.
+    Every unordered pair, each with itself too (but for two that idle), and some triples.
     """
     rng = random.Random(seed)  # noqa: S311  for repeatability, not a secret
     names = QUICK if is_quick else tuple(BY_NAME)
     co_runs = [Cell(pair) for pair in itertools.combinations_with_replacement(names, 2)]
+    co_runs = [cell for cell in co_runs if set(cell.members) != {IDLER}]
     co_runs += [Cell(t) for t in TRIPLES if set(t) <= set(names)]
     rng.shuffle(co_runs)
     rounds = QUICK_ROUNDS if is_quick else ROUNDS

@@ -117,7 +117,7 @@ def table(cells: Sequence[Measured]) -> Table:
     for cell in cells:
         for i, victim in enumerate(cell.members):
             around = [c for c in controls[victim] if c.index != cell.index]
-            if not around or cell.rates[i] <= 0:
+            if not around or cell.rates[i] <= 0:  # nothing to compare with, or no work at all
                 continue
             alone = _between(cell.index, around)
             partners = cell.members[:i] + cell.members[i + 1 :]
@@ -160,7 +160,8 @@ def _between(index: int, controls: Sequence[Measured]) -> float:
 
 
 def _spread(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1) / np.mean(values)) if len(values) > 1 else math.nan
+    mean = float(np.mean(values))
+    return float(np.std(values, ddof=1)) / mean if len(values) > 1 and mean > 0 else math.nan
 
 
 def _short(value: float) -> str:

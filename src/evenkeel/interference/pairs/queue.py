@@ -15,7 +15,7 @@ import numpy as np
 from evenkeel.domain.arrays import F64
 from evenkeel.domain.corun import CoRuns
 from evenkeel.domain.errors import ModelCorrupt
-from evenkeel.interference.pairs.base import Said, opened, sealed
+from evenkeel.interference.pairs.base import Said, learnable, opened, sealed
 from evenkeel.interference.physics import cpu_loss, cpu_shape
 
 USED: Final = "cpu_used"
@@ -49,6 +49,7 @@ class QueueModel:
     name: str = "queue"
 
     def fit(self, co_runs: CoRuns, seed: int) -> FittedQueue:
+        learnable(co_runs)
         return FittedQueue(self.cores)
 
     def load(self, blob: bytes) -> FittedQueue:
