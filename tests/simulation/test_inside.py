@@ -35,7 +35,9 @@ class World:
         host = self.fleet.add_host(HostSpec("h1", cpus=(0,)))
         self.told = self.fleet.add_vm(host, VmSpec("told", cpu=Steady(0.6), has_profiler=True))
         self.liar = self.fleet.add_vm(host, VmSpec("liar", cpu=Steady(0.1), has_profiler=True))
-        self.noisy = self.fleet.add_vm(host, VmSpec("noisy", cpu=Onset(Steady(0.02), Steady(0.9), ONSET_S)))
+        self.noisy = self.fleet.add_vm(
+            host, VmSpec("noisy", cpu=Onset(Steady(0.02), Steady(0.9), ONSET_S))
+        )
         self.faults = Faults(lambda: self.fleet.now_s)
         profiles: GuestProfiles | None = None
         if has_profiles:
