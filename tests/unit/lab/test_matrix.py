@@ -103,9 +103,7 @@ def test_what_was_measured_outlives_the_run_but_not_its_plan(tmp_path: Path) -> 
     notes = Notes.open(path, "plan")
     for cell in cells[:3]:
         unknown = [replace(s, inside_loss=float("nan")) for s in cell.seen]
-        notes.add(
-            replace(cell, seen=tuple(replace(s, inside_loss=float("nan")) for s in cell.seen))
-        )
+        notes.add(replace(cell, seen=tuple(unknown)))
     with path.open("a") as file:
         file.write(json.dumps({"index": 3})[:-4])  # killed in the middle of a line
 
