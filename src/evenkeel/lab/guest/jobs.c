@@ -229,7 +229,7 @@ static void *work(void *arg) {
     for (double due = 0;;) {
         int pct = knobs.cpu, job = knobs.job;
         if (pct <= 0 || id >= knobs.thr || rests(w)) {
-            nap(.005);
+            nap(id >= knobs.thr ? .2 : pct <= 0 ? .05 : .005);   /* looking up costs, too */
             due = 0;
             continue;
         }
