@@ -62,12 +62,21 @@ class ApiFake(httpx2.BaseTransport):
             case ["hosts" | "vms" | "mitigations" | "events" as noun]:
                 return getattr(fleet, noun)(who, **query)
             case ["hosts", rest] if rest.endswith("/map"):
-                return fleet.contention_map(who, rest.removesuffix("/map"))
+                horizon_s = float(query.get("horizon_s", 5))
+                return fleet.contention_map(who, rest.removesuffix("/map"), horizon_s)
             case ["vms", rest] if rest.endswith("/why"):
                 return fleet.why(who, rest.removesuffix("/why"))
             case ["vms", rest] if rest.endswith("/forecast"):
                 resource = Resource(query["resource"]) if "resource" in query else None
                 return fleet.forecast(who, rest.removesuffix("/forecast"), resource)
+            case ["reliability"]:
+                return fleet.reliability(
+                    who,
+                    query.get("host"),
+                    Resource(query["resource"]) if "resource" in query else None,
+                    float(query["horizon_s"]) if "horizon_s" in query else None,
+                    float(query["hours"]),
+                )
             case ["tokens"] if who is ADMIN:
                 return Page[TokenOut](items=[])
             case ["tokens"]:

@@ -62,7 +62,7 @@ def a_score(victim: str, aggressor: str, score: float = 36.0) -> PairScore:
         confidence=0.9,
         window_s=60.0,
         n_samples=12,
-        horizon_s=60.0,
+        horizon_s=5.0,
     )
 
 

@@ -10,24 +10,30 @@ import math
 
 from fleet_facts import ADMIN, HOSTILE, INFRA, OTHER, PAIRS, SHOP, TICK_S, USUAL, VMS
 from forecast_fake import FAKE_PROFILE, fake_demands
+from reliability_fake import fake_sums
 
 from evenkeel.api.reader import DEFAULT_LIMIT, Principal, Role
+from evenkeel.api.reliability import ReliabilityOut, reliability_out
 from evenkeel.api.render_forecast import forecast_out, profile_out
 from evenkeel.api.schemas import (
     AdviceOut,
     DeviationOut,
     EventOut,
+    EvidenceOut,
+    FindingOut,
     HostOut,
     MapCell,
     MapOut,
     MitigationOut,
     ModeOut,
     Page,
+    PairDeviationOut,
     PairOut,
     Reading,
     RejectionOut,
     SeriesOut,
     StatusOut,
+    SuspicionOut,
     VmOut,
     WhyOut,
 )
@@ -246,9 +252,85 @@ class FleetFake:
             hurt_by=pairs,
             hurts=[p for p in self._pairs(who) if p.aggressor == vm_id(name)],
             deviations=[deviation] if name == "web1" else [],
+            pair_deviations=self._pair_deviations(who, VMS[name][0], vm_id(name)),
             advice=advice,
             mitigations=self._mitigations(who, vm=vm_id(name)),
+            evidence=self._evidence(who) if name == "web1" else None,
         )
+
+    def _evidence(self, who: Principal) -> EvidenceOut:
+        aggressor, aggressor_name = self._shown(who, "batch7")
+        return EvidenceOut(
+            resource=Resource.CPU,
+            measured_loss=0.42,
+            predicted_loss=0.36,
+            witnesses={"cpu": 0.42, "memory": 0.0, "inside": 0.5, "unexplained": 0.14, "net": None},
+            suspects=[
+                SuspicionOut(
+                    who=aggressor,
+                    name=aggressor_name,
+                    attributed_loss=0.35,
+                    probability=0.93,
+                    loss_without=0.04,
+                ),
+                SuspicionOut(
+                    who="",
+                    name="nobody known",
+                    attributed_loss=0.07,
+                    probability=0.02,
+                    loss_without=None,
+                ),
+            ],
+            findings=[
+                FindingOut(
+                    suspect=aggressor,
+                    suspect_name=aggressor_name,
+                    verdict="confirmed",
+                    at_s=self.now_s - 60,
+                    expected_drop=0.09,
+                    loss_free=0.41,
+                    loss_throttled=0.3,
+                    n_free=12,
+                    n_throttled=6,
+                    reason="",
+                )
+            ],
+        )
+
+    def _pair_deviations(self, who, host, vm=None) -> list[PairDeviationOut]:
+        """batch7 costs web2 more memory than it should."""
+        if "web2" not in self.names or not self._sees(who, "web2") or host != "host-a":
+            return []
+        aggressor, aggressor_name = self._shown(who, "batch7")
+        one = PairDeviationOut(
+            host="host-a",
+            victim=vm_id("web2"),
+            victim_name="web2",
+            aggressor=aggressor,
+            aggressor_name=aggressor_name,
+            resource=Resource.MEMORY,
+            predicted_loss=0.02,
+            measured_loss=0.24,
+            since_s=self.now_s - 1500,
+            n_minutes=25,
+            horizon_s=5,
+        )
+        return [one] if vm in (None, one.victim, one.aggressor) else []
+
+    def reliability(
+        self, who, host=None, resource=None, horizon_s=None, hours=24.0
+    ) -> ReliabilityOut:
+        if who.role is not Role.ADMIN:
+            raise Forbidden("the reliability of the scores is the operator's")
+        if host is not None:
+            self._host(who, host)
+        found = fake_sums() if self.names else {}
+        found = {
+            key: sums
+            for key, sums in found.items()
+            if resource in (None, key[1]) and horizon_s in (None, key[0])
+        }
+        return reliability_out(found, self.now_s - 3600 * hours, host, resource)
 
     def _advice(self, who: Principal) -> AdviceOut:
         aggressor, aggressor_name = self._shown(who, "batch7")
@@ -276,7 +358,7 @@ class FleetFake:
             ],
         )
 
-    def contention_map(self, who, host: str) -> MapOut:
+    def contention_map(self, who, host: str, horizon_s: float = 5.0) -> MapOut:
         known = self._host(who, host)
         names = [name for name in self.names if VMS[name][0] == host]
         shown = [self._shown(who, name) for name in names]
@@ -290,6 +372,7 @@ class FleetFake:
                 confidence=p.confidence,
             )
             for p in self._pairs(who, host)
+            if horizon_s == p.horizon_s
         ]
         return MapOut(
             host=host,
@@ -298,12 +381,16 @@ class FleetFake:
             vms=ids,
             names=[name for _, name in shown],
             cells=cells,
+            horizon_s=horizon_s,
+            deviations=self._pair_deviations(who, host),
         )
 
     def pairs(
-        self, who, host=None, min_score=1.0, cursor=None, limit=DEFAULT_LIMIT
+        self, who, host=None, min_score=1.0, cursor=None, limit=DEFAULT_LIMIT, horizon_s=5.0
     ) -> Page[PairOut]:
-        found = [p for p in self._pairs(who, host) if p.score >= min_score]
+        found = [
+            p for p in self._pairs(who, host) if p.score >= min_score and p.horizon_s == horizon_s
+        ]
         return self._page(found, cursor, limit)
 
     def _pairs(self, who, host=None, victim=None) -> list[PairOut]:

@@ -28,8 +28,8 @@ def _host(h: int, rng: np.random.Generator) -> tuple[Host, tuple[Vm, ...]]:
         n_cpus,
         id=HostId(f"h{h}"),
         memory_mib=float(rng.choice([0.0, 1500.0])),
-        net_mbit_s=rng.choice([None, 150.0]),
-        iops=rng.choice([None, 400.0]),
+        net_mbit_s=[None, 150.0][rng.integers(2)],
+        iops=[None, 400.0][rng.integers(2)],
     )
     vms = []
     for v in range(int(rng.integers(1, 9))):
@@ -79,6 +79,9 @@ def made_rows(
                 slot_weight=np.zeros_like(usual),
                 slot_age_s=0.0,
                 window_s=60.0,
+                inside_loss=np.full((n_rows, here), np.nan),
+                host_slots=np.empty((0, N_RESOURCES)),
+                host_sum=np.zeros(N_RESOURCES),
             )
         )
     return each, FleetRows(demand, background, norm, loss)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
-from fleet_fake import ADMIN, INFRA, SHOP
+from fastapi.testclient import TestClient
+from fleet_fake import ADMIN, INFRA, SHOP, FleetFake
 
 from evenkeel.api.reader import FleetReader, Principal
 from evenkeel.domain.errors import Unauthenticated
 from evenkeel.web import build_web
 
+NOW_S = 1_800_000_000.0
 TOKENS = {"admin-token": ADMIN, "shop-token": SHOP, "infra-token": INFRA}
 
 
@@ -45,3 +48,13 @@ def build_app(reader: FleetReader, clock: Callable[[], float] = time.time) -> Fa
         return response
 
     return app
+
+
+def client_for(fleet: FleetFake, token: str = "admin-token") -> TestClient:
+    app: FastAPI = build_app(fleet, lambda: NOW_S)
+    cookies = {"session": token} if token else {}
+    return TestClient(app, cookies=cookies, follow_redirects=False)
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html)).replace("\u202f", " ")

@@ -103,6 +103,10 @@ class ControllerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     history_hours: Annotated[
         float, Meta(gt=0, description="Per-tick history is kept this long.")
     ] = 24.0
+    reliability_days: Annotated[
+        float,
+        Meta(gt=0, description="Predicted against measured loss, by hour, is kept this long."),
+    ] = 30.0
     max_body_mib: Annotated[
         float, Meta(gt=0, description="A larger request body is refused (413).")
     ] = 8.0
@@ -155,7 +159,31 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 8
     allowed: Annotated[
         tuple[ActionKind, ...], Meta(description="Kinds of action that may be taken.")
-    ] = tuple(ActionKind)
+    ] = (ActionKind.PIN_APART, ActionKind.BOOST, ActionKind.QUOTA)
+    min_confidence: Annotated[
+        float, Meta(ge=0, le=1, description="A less certain culprit is not made to lose anything.")
+    ] = 0.5
+    probe: Annotated[
+        bool, Meta(description="In mode act, throttle suspects a little to find the culprit.")
+    ] = False
+    probe_depth: Annotated[
+        float, Meta(gt=0, le=0.5, description="A throttle takes this share of present use at most.")
+    ] = 0.2
+    probe_max_s: Annotated[
+        float, Meta(ge=1, le=30, description="Seconds that one throttle lasts at most.")
+    ] = 6.0
+    probe_rounds: Annotated[
+        int, Meta(ge=1, le=10, description="Throttles of one experiment at most.")
+    ] = 3
+    probe_below: Annotated[
+        float, Meta(gt=0, le=1, description="Suspects whose guilt is surer are not probed.")
+    ] = 0.8
+    probes_per_hour: Annotated[
+        float, Meta(gt=0, le=3600, description="Experiments on a host, evenly spaced.")
+    ] = 12.0
+    probe_cooldown_s: Annotated[
+        float, Meta(ge=0, le=86400, description="A suspect is then left alone for this long.")
+    ] = 900.0
     pairs: Annotated[
         tuple[PairConfig, ...], Meta(description="Thresholds of single pairs, [[policy.pairs]].")
     ] = ()
@@ -163,6 +191,8 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.release_score >= self.alarm_score:
             raise ValueError("release_score must be lower than alarm_score")
+        if ActionKind.PROBE in self.allowed:
+            raise ValueError("allowed names remedies; probes are switched on by policy.probe")
 
     def as_policy(self) -> Policy:
         """The policy that modes are filled into."""

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from evenkeel.domain.arrays import F64
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.plan import Instruction, Mitigation
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.sample import Ahead, GuestReading, HostCounters, HostTick
-from evenkeel.domain.score import PairScore
+from evenkeel.domain.score import PairDeviation, PairScore
 from evenkeel.domain.vm import CpuTuning
 from evenkeel.wire import BatchReply, Health
 
@@ -33,6 +34,10 @@ class Snapshot:
     health: Health = field(default_factory=Health)
     ahead: Ahead | None = None
     """Of the VMs of `tick`, in its order."""
+    deviating: tuple[PairDeviation, ...] = ()
+    reliability: dict[float, F64] = field(default_factory=dict)
+    """By horizon, (4, n_resources, n_bins) since the agent's start: number of predictions, sums of
+    predicted, of measured loss, of squared error."""
 
 
 class Clock(Protocol):
@@ -161,6 +166,18 @@ class ModelMemory(Protocol):
 
     def save(self, resource: Resource, model: KeptModel | None) -> None:
         """Replace it, whole or not at all; None: forget it. Raises ModelsUnavailable."""
+        ...
+
+
+class TraitKeeper(Protocol):
+    """Keeps what an agent learnt of its VMs' traits over restarts, in one blob."""
+
+    def load(self) -> bytes | None:
+        """The one saved last; None when there is none. Raises ModelCorrupt: it cannot be read."""
+        ...
+
+    def save(self, blob: bytes) -> None:
+        """Replace it, whole or not at all. Raises ModelsUnavailable."""
         ...
 
 

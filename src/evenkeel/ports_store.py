@@ -6,7 +6,7 @@ Every method raises StoreUnavailable when the database does not serve, and nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -14,7 +14,9 @@ from evenkeel.domain.events import Event
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import HostId, MitigationId, TenantId, VmId
 from evenkeel.domain.plan import Mitigation
-from evenkeel.domain.score import Deviation, PairScore
+from evenkeel.domain.reliability import BinSums
+from evenkeel.domain.resources import Resource
+from evenkeel.domain.score import PRESENT_S, Deviation, PairScore
 from evenkeel.records import (
     BatchSource,
     Claim,
@@ -88,6 +90,7 @@ class InventoryStore(Protocol):
         alive_since_s: float | None = None,
         after: PairsPassed | None = None,
         limit: int = 100,
+        horizon_s: float = PRESENT_S,
     ) -> list[PairRecord]:
         """Worst first, told by the host where the victim is now. A tenant's: either side is its.
 
@@ -142,6 +145,38 @@ class HistoryStore(Protocol):
 
     def prune(self, before_s: float, limit: int) -> int:
         """Forget at most `limit` batches received before then; how many went. Retry: yes."""
+        ...
+
+
+class ReliabilityStore(Protocol):
+    """What was predicted and what came, added up by hour: of each host, and of the fleet."""
+
+    def add(
+        self,
+        host: HostId,
+        hour_s: int,
+        resource: Resource,
+        horizon_s: float,
+        sums: Mapping[int, BinSums],
+    ) -> None:
+        """Add to the hour that starts then, for the host and the fleet. Retry: no, it adds twice.
+
+        Whoever calls it sees to it that each report is added once.
+        """
+        ...
+
+    def sums(
+        self,
+        since_s: float,
+        host: HostId | None = None,
+        resource: Resource | None = None,
+        horizon_s: float | None = None,
+    ) -> dict[tuple[float, Resource], dict[int, BinSums]]:
+        """Of the hours that end after `since_s`: by horizon and resource, by bin."""
+        ...
+
+    def prune(self, before_s: float) -> int:
+        """Forget hours that ended before then; how many rows went. Retry: yes."""
         ...
 
 
@@ -218,6 +253,9 @@ class Session(Protocol):
 
     @property
     def history(self) -> HistoryStore: ...
+
+    @property
+    def reliability(self) -> ReliabilityStore: ...
 
     @property
     def chronicle(self) -> ChronicleStore: ...

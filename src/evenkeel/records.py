@@ -12,11 +12,12 @@ import numpy as np
 
 from evenkeel.domain.arrays import F64, Bools
 from evenkeel.domain.events import Event
+from evenkeel.domain.evidence import VictimEvidence
 from evenkeel.domain.host import Host, Mode
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.plan import Advice, Mitigation
 from evenkeel.domain.rollup import HELD_BACK_LOSS
-from evenkeel.domain.score import Deviation, PairScore
+from evenkeel.domain.score import Deviation, PairDeviation, PairScore
 from evenkeel.domain.vm import Vm
 from evenkeel.wire import Health, TickBody
 
@@ -42,6 +43,8 @@ class HostRecord:
     tick_epoch: str = ""
     tick_seq: int = 0
     tick_seen_s: float | None = None
+    pair_deviations: tuple[PairDeviation, ...] = ()
+    evidence: tuple[VictimEvidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,16 +17,23 @@ import numpy as np
 from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.errors import BatchInvalid
 from evenkeel.domain.events import Event
+from evenkeel.domain.evidence import VictimEvidence
 from evenkeel.domain.host import Host, Mode
 from evenkeel.domain.plan import Advice, Mitigation
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.quantiles import N_QUANTILES
+from evenkeel.domain.reliability import Tally, flaw_of
 from evenkeel.domain.resources import N_RESOURCES
 from evenkeel.domain.sample import Flaw, HostTick, NearSlots
-from evenkeel.domain.score import Deviation, PairScore
+from evenkeel.domain.score import Deviation, PairDeviation, PairScore
 from evenkeel.domain.vm import Vm
 
 WIRE_VERSION = 1
+MAX_KINDS = 2000
+MAX_KIND = 500
+MAX_WEIGHT = 1e6
+MAX_TRAIT = 3.0
+"""Logs of traits are nearer to 0 than this."""
 
 Matrix = list[list[float | None]]
 
@@ -60,11 +67,22 @@ class Health(msgspec.Struct, frozen=True):
     """Stable code of what is wrong now, or empty."""
 
 
+class KindTraits(msgspec.Struct, frozen=True):
+    """What a host's VMs of one kind say of its traits: rows are sensitivity and pressure, columns
+    resources; sums of weights, and of weighted logs of traits."""
+
+    kind: str
+    weight: list[list[float]]
+    total: list[list[float]]
+
+
 class Batch(msgspec.Struct, frozen=True):
     """One tick of one host. (host.id, epoch, seq) names it: replaying it changes nothing.
 
     `epoch` is new at every agent start and grows with time; `seq` counts from 1 inside it.
     `mitigations` holds all that are open and those closed since the last acknowledged batch.
+    `reliability` is what the minute counted that ended with this tick, and `pair_deviations` what
+    deviates now.
     """
 
     v: int
@@ -82,6 +100,11 @@ class Batch(msgspec.Struct, frozen=True):
     health: Health = Health()
     slots_origin_s: float = 0.0
     """Origin of the slots ahead that the agent has; 0: none."""
+    reliability: tuple[Tally, ...] = ()
+    pair_deviations: tuple[PairDeviation, ...] = ()
+    traits: tuple[KindTraits, ...] = ()
+    """Once a minute, all that the host has learnt; empty in between."""
+    evidence: tuple[VictimEvidence, ...] = ()
 
 
 class ServingModel(msgspec.Struct, frozen=True):
@@ -143,6 +166,8 @@ class BatchReply(msgspec.Struct, frozen=True):
     take_over: tuple[Mitigation, ...] = ()
     short_models: tuple[ServingModel, ...] | None = None
     slots_ahead: SlotsAhead | None = None
+    contention_model: ServingModel | None = None
+    """Traits of kinds, pooled from all hosts; None: the controller has none to give."""
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")
@@ -167,6 +192,10 @@ def decode_batch(raw: bytes) -> Batch:
         raise BatchInvalid(f"seq {batch.seq} is not positive")
     if batch.tick is not None:
         _check_tick(batch.tick)
+    _check_traits(batch.traits)
+    for tally in batch.reliability:
+        if flaw := flaw_of(tally):
+            raise BatchInvalid(f"reliability of {tally.resource.value}: {flaw}")
     return batch
 
 
@@ -198,6 +227,21 @@ def _check_tick(tick: TickBody) -> None:
             raise BatchInvalid("inside_loss does not match the tick's VMs")
         if any(value is not None and not 0 <= value <= 1 for value in tick.inside_loss):
             raise BatchInvalid("inside_loss holds no share between 0 and 1")
+
+
+def _check_traits(traits: tuple[KindTraits, ...]) -> None:
+    if len(traits) > MAX_KINDS:
+        raise BatchInvalid(f"traits of more than {MAX_KINDS} kinds")
+    for one in traits:
+        if len(one.kind) > MAX_KIND or "\n" in one.kind:
+            raise BatchInvalid(f"a kind of more than {MAX_KIND} characters, or of several lines")
+        for matrix in (one.weight, one.total):
+            if len(matrix) != 2 or any(len(row) != N_RESOURCES for row in matrix):
+                raise BatchInvalid(f"traits are not 2 x {N_RESOURCES} matrices")
+        for weights, totals in zip(one.weight, one.total, strict=True):
+            for weight, total in zip(weights, totals, strict=True):
+                if not 0 <= weight <= MAX_WEIGHT or abs(total) > weight * MAX_TRAIT + 1e-6:
+                    raise BatchInvalid(f"traits of {one.kind!r} cannot be")
 
 
 def tick_to_body(tick: HostTick) -> TickBody:

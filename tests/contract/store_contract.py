@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.host import Host, Mode
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.plan import MitigationState
+from evenkeel.domain.reliability import BinSums
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.score import Deviation
 from evenkeel.domain.vm import Vm
@@ -278,6 +280,44 @@ class StoreContract:
             (30.0, found),
             (10.0, found),
         ]
+
+    def test_reliability_adds_up_by_hour_for_the_host_and_the_fleet(self, store: Store) -> None:
+        one = BinSums(2, 20_000, 30_000, 5, 1, 1e8, 2e4, 4)
+        cpu, disk = Resource.CPU, Resource.IOPS
+        with store.write() as session:
+            add = session.reliability.add
+            add(H1, 0, cpu, 5.0, {0: one, 3: one})
+            add(H1, 0, cpu, 5.0, {3: one})
+            add(H1, 3600, cpu, 60.0, {3: one})
+            add(H2, 3600, disk, 5.0, {3: one})
+            add(H2, 3600, disk, 5.0, {})
+        with store.read() as session:
+            sums = session.reliability.sums
+            assert sums(0.0, H1) == {(5.0, cpu): {0: one, 3: one + one}, (60.0, cpu): {3: one}}
+            assert sums(0.0) == sums(0.0, H1) | {(5.0, disk): {3: one}}
+            assert sums(3599.0, H1, horizon_s=5.0) == {(5.0, cpu): {0: one, 3: one + one}}
+            assert sums(3600.0, H1) == {(60.0, cpu): {3: one}}
+            assert sums(0.0, resource=disk) == {(5.0, disk): {3: one}}
+            assert sums(0.0, HostId("h3")) == {}
+        with store.write() as session:
+            assert session.reliability.prune(3599.0) == 0
+            assert session.reliability.prune(3600.0) == 4
+            assert session.reliability.sums(0.0, H1) == {(60.0, cpu): {3: one}}
+
+    def test_pairs_of_several_horizons_stand_side_by_side(self, store: Store) -> None:
+        web, now = a_vm("web1"), a_score("web1", "batch7")
+        ahead = dataclasses.replace(now, horizon_s=60.0, score=50.0)
+        with store.write() as session:
+            session.inventory.put_host(host_record())
+            session.inventory.put_vms([at_home(web)])
+            session.inventory.replace_pairs(H1, [now, ahead], 1.0)
+        with store.read() as session:
+            pairs = session.inventory.pairs
+            assert [each.score for each in pairs()] == [now]
+            assert [each.score for each in pairs(horizon_s=60.0)] == [ahead]
+            assert pairs(horizon_s=300.0) == []
+            assert session.inventory.host_summaries([H1])[H1].worst_score == now.score
+            assert session.inventory.summary(None, 0.0, 40.0).n_pairs_above_threshold == 0
 
     def test_pruned_batches_are_still_known(self, store: Store) -> None:
         vm = a_vm("web1")

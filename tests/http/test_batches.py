@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from tests.batches import a_batch, a_mitigation, a_vm, an_event
 from tests.controller_app import Api, bearer
 
 from evenkeel.domain.errors import StoreUnavailable
-from evenkeel.wire import encode
+from evenkeel.interference.kinds import Priors
+from evenkeel.wire import KindTraits, encode
 
 LIMIT = 65536
 
@@ -22,6 +25,21 @@ def test_a_batch_is_answered_with_the_policy(api: Api) -> None:
     assert (reply.accepted, reply.duplicate, reply.policy.mode) == (True, False, "act")
     reply = api.deliver(a_batch(1))
     assert (reply.accepted, reply.duplicate) == (False, True)
+
+
+def test_what_hosts_learnt_comes_back_pooled_to_every_agent(api: Api) -> None:
+    said = KindTraits("shop/1x128MiB", [[20.0] * 4] * 2, [[10.0] * 4] * 2)
+    reply = api.deliver(msgspec.structs.replace(a_batch(1), traits=(said,)))
+    serving = reply.contention_model
+    assert serving is not None
+    other = api.token("agent", "h2")
+    answer = api.client.get(f"/v1/models/{serving.id}", headers=bearer(other))
+    assert hashlib.sha256(answer.content).hexdigest() == serving.sha256
+    assert Priors.load(answer.content).of("shop/1x128MiB").mean.min() > 0.2
+    gone = api.client.get("/v1/models/contention-0", headers=bearer(other))
+    assert api.refused(gone) == (404, "model_not_found")
+    tenant = api.token("tenant", "shop")
+    assert api.client.get(f"/v1/models/{serving.id}", headers=bearer(tenant)).status_code == 403
 
 
 def test_a_compressed_batch_is_taken(api: Api) -> None:

@@ -9,8 +9,10 @@ import pytest
 from tests.batches import START_S, a_batch, a_mitigation, a_score, a_vm, an_event
 from tests.controller_app import Api, bearer
 
+from evenkeel.domain.evidence import NOBODY_KNOWN, Suspicion, VictimEvidence, Witnesses
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.plan import ActionKind, Advice, MitigationState, Rejection
+from evenkeel.domain.probe import Finding, Verdict
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.score import Deviation
 
@@ -115,6 +117,37 @@ def test_why_names_the_culprit_and_what_would_help(fleet: Api) -> None:
     assert fleet.get("/v1/vms/web1/why")["summary"] == (
         "Nothing is known of web1 now: h1 has been silent for 45 s."
     )
+
+
+def test_why_shows_the_evidence_and_what_a_probe_found(fleet: Api) -> None:
+    assert fleet.get("/v1/vms/web1/why")["evidence"] is None
+    web1, batch7 = VmId("id-web1"), VmId("id-batch7")
+    found = VictimEvidence(
+        victim=web1,
+        resource=Resource.CPU,
+        measured_loss=0.38,
+        predicted_loss=0.3,
+        witnesses=Witnesses(cpu=0.38, inside=0.5, unexplained=0.19),
+        suspects=(
+            Suspicion(batch7, 0.3, 0.9, 0.05),
+            Suspicion(web1, 0.05, 0.06, 0.28),
+            Suspicion(NOBODY_KNOWN, 0.03, 0.01),
+        ),
+        findings=(Finding(web1, batch7, Verdict.CONFIRMED, 1.0, 0.1, 0.4, 0.3, 12, 6, 3.0),),
+    )
+    fleet.deliver(a_batch(3, evidence=(found,)))
+    shown = fleet.get("/v1/vms/web1/why")["evidence"]
+    assert shown["witnesses"]["unexplained"] == 0.19
+    assert [(s["name"], s["attributed_loss"]) for s in shown["suspects"]] == [
+        ("batch7", 0.3),
+        ("web1 itself", 0.05),
+        ("nobody known", 0.03),
+    ]
+    assert (shown["findings"][0]["suspect_name"], shown["findings"][0]["verdict"]) == (
+        "batch7",
+        "confirmed",
+    )
+    assert fleet.get("/v1/vms/batch7/why")["evidence"] is None
 
 
 def test_the_map_indexes_its_vms(fleet: Api) -> None:

@@ -15,8 +15,10 @@ from tests.batches import START_S, ManualClock, a_batch, a_mitigation, a_score, 
 
 from evenkeel.adapters.store.store import SqlStore
 from evenkeel.controller.ingest import Ingest
-from evenkeel.domain.ids import VmId
+from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.plan import MitigationState
+from evenkeel.domain.reliability import N_BINS, Tally
+from evenkeel.domain.resources import Resource
 from evenkeel.domain.vm import VmState
 from evenkeel.ports_store import Store
 from evenkeel.wire import Batch
@@ -41,6 +43,18 @@ def template() -> Iterator[Path]:
 
 
 @st.composite
+def a_tally(draw: st.DrawFn, resource: Resource) -> Tally:
+    bins = sorted(draw(st.sets(st.integers(0, N_BINS - 1), min_size=1, max_size=3)))
+    n = [draw(st.integers(1, 500)) for _ in bins]
+
+    def sums() -> tuple[int, ...]:
+        return tuple(draw(st.integers(0, count * 100_000)) for count in n)
+
+    horizon_s = draw(st.sampled_from((5.0, 60.0)))
+    return Tally(resource, horizon_s, tuple(bins), tuple(n), sums(), sums(), sums())
+
+
+@st.composite
 def one_batch(draw: st.DrawFn, host: str, epoch: str, seq: int) -> Batch:
     here = draw(st.none() | st.sets(st.sampled_from(VMS)))
     vms = None
@@ -51,6 +65,7 @@ def one_batch(draw: st.DrawFn, host: str, epoch: str, seq: int) -> Batch:
     state = STATES[min(len(STATES) - 1, draw(st.integers(0, 2)) + seq // 2)]
     mitigations = [a_mitigation(f"m-{epoch}", state, host, state_at_s=START_S - seq)]
     at_s = START_S + 1000 * (epoch == "e2") + 5 * seq + draw(st.integers(0, 3))
+    tallies = [draw(a_tally(r)) for r in draw(st.sets(st.sampled_from(list(Resource))))]
     events = [an_event(f"told_{host}_{epoch}_{seq}") for _ in range(draw(st.integers(0, 2)))]
     return a_batch(
         seq,
@@ -61,6 +76,7 @@ def one_batch(draw: st.DrawFn, host: str, epoch: str, seq: int) -> Batch:
         scores=tuple(scores),
         mitigations=tuple(mitigations),
         events=tuple(events),
+        reliability=tuple(tallies),
     )
 
 
@@ -99,6 +115,9 @@ def current(store: Store) -> dict[str, Any]:
             "pairs": session.inventory.pairs(),
             "mitigations": sorted(session.chronicle.mitigations(), key=lambda m: (m.host, m.id)),
             "events": sorted(kind for kind in told if kind.startswith("told_")),
+            "reliability": [
+                session.reliability.sums(0.0, host) for host in (None, *map(HostId, HOSTS))
+            ],
             "series": [session.history.series(i, 0, 2e9).at_s.tolist() for i in ids],
         }
 

@@ -6,111 +6,15 @@ the journal; the next agent starts with what was on disk, as after `kill -9`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-import numpy as np
 import pytest
 
-from evenkeel.agent.foresight import Foresight
-from evenkeel.agent.service import Agent
+from agent_world import TICK_S, World
 from evenkeel.domain.host import Mode
-from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.plan import MitigationState
 from evenkeel.domain.policy import Policy
-from evenkeel.domain.vm import CpuTuning
 from evenkeel.sim.churn import ChurnRates, plan_churn
-from evenkeel.sim.faults import FaultKind, Faults
-from evenkeel.sim.hypervisor import SimHypervisor
-from evenkeel.sim.memory import MemoryJournal, MemoryModels, MemoryPolicy, MemorySpool
-from evenkeel.sim.scenarios import Scenario, noisy_neighbour, quiet
-from evenkeel.wire import decode_batch
-
-TICK_S = 5.0
-ACT = Policy(mode=Mode.ACT)
-
-
-class Killed(BaseException):
-    """The process is gone at this very instant."""
-
-
-@dataclass
-class Deadly:
-    """Wraps a port; every call to `methods` may be the last, before it took effect or after."""
-
-    inner: object
-    rng: np.random.Generator
-    chance: float
-    methods: tuple[str, ...]
-
-    def __getattr__(self, name: str):
-        found = getattr(self.inner, name)
-        if name not in self.methods:
-            return found
-
-        def call(*args):
-            fate = self.rng.random()
-            if fate < self.chance / 2:
-                raise Killed
-            result = found(*args)
-            if fate > 1 - self.chance / 2:
-                raise Killed
-            return result
-
-        return call
-
-
-@dataclass
-class World:
-    """One host of a scenario, its agent, and what survives the agent."""
-
-    scenario: Scenario
-    seed: int
-    rates: dict[FaultKind, float] = field(default_factory=dict)
-    kill_chance: float = 0.0
-    starts: int = 0
-
-    def __post_init__(self) -> None:
-        fleet = self.scenario.fleet
-        self.host_id = self.scenario.host or next(iter(fleet.hosts))
-        self.rng = np.random.default_rng([self.seed, 7])
-        self.faults = Faults(lambda: fleet.now_s, seed=self.seed, rates=self.rates)
-        self.hypervisor = SimHypervisor(fleet, self.host_id, self.faults)
-        self.journal = MemoryJournal(self.faults)
-        self.spool, self.policies = MemorySpool(), MemoryPolicy(ACT)
-        self.agent = self.start()
-
-    def start(self) -> Agent:
-        self.starts += 1
-        deadly = ("apply", "tuning"), ("record",)
-        return Agent(
-            host=self.scenario.fleet.hosts[HostId(self.host_id)].describe(),
-            hypervisor=Deadly(self.hypervisor, self.rng, self.kill_chance, deadly[0]),
-            journal=Deadly(self.journal, self.rng, self.kill_chance, deadly[1]),
-            spool=self.spool,
-            policies=self.policies,
-            clock=self.scenario.fleet.clock,
-            epoch=f"{self.starts:04}",
-            window_s=60.0,
-            half_life_s=7.5,
-            foresight=Foresight(MemoryModels(), self.scenario.fleet.clock, 5.0),
-        )
-
-    def run(self, seconds: float) -> None:
-        """Tick on; whoever is killed is started again, perhaps to be killed in its recovery."""
-        for _ in range(int(seconds / TICK_S)):
-            self.scenario.fleet.advance(TICK_S)
-            try:
-                self.agent.tick()
-            except Killed:
-                self.agent = self.start()
-
-    def tunings(self) -> dict[VmId, CpuTuning]:
-        return {vm: sim.tuning for vm, sim in self.scenario.fleet.hosts[self.host_id].vms.items()}
-
-    def batches(self):
-        while (oldest := self.spool.oldest()) is not None:
-            self.spool.drop(oldest[0])
-            yield decode_batch(oldest[1])
+from evenkeel.sim.faults import FaultKind
+from evenkeel.sim.scenarios import noisy_neighbour, quiet
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from evenkeel.adapters.store.store import SqlStore
+from evenkeel.agent.contending import Contending
 from evenkeel.agent.foresight import Foresight
 from evenkeel.agent.reporter import Reporter
 from evenkeel.agent.service import Agent
@@ -18,7 +19,7 @@ from evenkeel.domain.policy import Policy
 from evenkeel.sim.fleet import SimFleet
 from evenkeel.sim.hypervisor import SimHypervisor
 from evenkeel.sim.link import SimLink
-from evenkeel.sim.memory import MemoryJournal, MemoryModels, MemoryPolicy, MemorySpool
+from evenkeel.sim.memory import MemoryJournal, MemoryModels, MemoryPolicy, MemorySpool, MemoryTraits
 from evenkeel.sim.scenarios import noisy_neighbour
 from evenkeel.wire import decode_batch
 
@@ -38,7 +39,7 @@ class SimulatedHost:
             clock=fleet.clock,
             epoch="1",
             window_s=60.0,
-            half_life_s=7.5,
+            contending=Contending(MemoryTraits(), 7.5),
             foresight=Foresight(MemoryModels(), fleet.clock, 5.0),
         )
         link = SimLink(lambda body: ingest.accept(decode_batch(body)))

@@ -14,22 +14,26 @@ from dataclasses import replace
 from typing import Final
 
 from evenkeel import __version__
-from evenkeel.agent.deviations import DeviationLog
+from evenkeel.agent.contending import Contending
+from evenkeel.agent.experiments import Experiments
 from evenkeel.agent.foresight import Foresight
+from evenkeel.agent.watching import MOST_STANDING, Observed, Watch
 from evenkeel.control.check import check
 from evenkeel.control.knobs import fit
 from evenkeel.control.measure import SILENCE, Baselines, derive
 from evenkeel.control.mitigate import Patience, View, decide
 from evenkeel.domain.errors import EvenkeelError, HypervisorError, JournalUnavailable
 from evenkeel.domain.events import Event, Severity
+from evenkeel.domain.evidence import VictimEvidence
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import VmId
-from evenkeel.domain.plan import Advice, Apply, Mitigation, MitigationState, Plan
+from evenkeel.domain.plan import Advice, Apply, Mitigation, MitigationState, Plan, is_probe
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.sample import HostCounters, HostTick
-from evenkeel.domain.score import Deviation, PairScore
+from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import VmState
-from evenkeel.interference.contention import ContentionMap, score_host
+from evenkeel.interference.contention import ContentionMap
+from evenkeel.interference.testimony import witnessed
 from evenkeel.interference.window import Window
 from evenkeel.ports import (
     Clock,
@@ -64,7 +68,7 @@ class Agent:
         clock: Clock,
         epoch: str,
         window_s: float,
-        half_life_s: float,
+        contending: Contending,
         foresight: Foresight,
         profiles: GuestProfiles | None = None,
         on_batch: Callable[[], None] = lambda: None,
@@ -76,7 +80,7 @@ class Agent:
         self._policies = policies
         self._clock = clock
         self._epoch = epoch
-        self._half_life_s = half_life_s
+        self._contending = contending
         self._window_s = window_s
         self._foresight = foresight
         self._profiles = profiles
@@ -88,7 +92,8 @@ class Agent:
         self._window = Window.empty(window_s)
         self._contention: ContentionMap | None = None
         self._patience = Patience()
-        self._deviations = DeviationLog()
+        self._watch = Watch()
+        self._experiments = Experiments(clock)
         self._events: deque[Event] = deque(maxlen=MAX_PENDING_EVENTS)
         self._carried: dict[int, tuple[Mitigation, ...]] = {}
         self._carried_lock = threading.Lock()
@@ -144,7 +149,8 @@ class Agent:
         counters = self._observe()
         tick, ahead, plan = None, None, Plan()
         scores: tuple[PairScore, ...] = ()
-        deviations: tuple[Deviation, ...] = ()
+        observed = Observed()
+        evidence: tuple[VictimEvidence, ...] = ()
         if counters is not None:
             self._host = counters.host
             self._follow(counters)
@@ -152,13 +158,18 @@ class Agent:
             tick, self._baselines = derive(self._before, counters, self._baselines, inside)
             self._before = counters
         if tick is not None:
-            deviations = self._deviations.observe(self._contention, tick)
             self._window = self._window.append(tick)
-            self._contention = score_host(self._window, tick.host, self._half_life_s)
-            scores = self._contention.pairs()
-            plan = self._act(tick, self._contention)
             ahead = self._foresight.observe(tick)
-        for kind, message, severity in self._foresight.news():
+            self._contention, soon = self._contending.observe(
+                self._window, tick, ahead, self._experiments.log_odds()
+            )
+            scores = (*self._contention.pairs(), *soon.pairs())
+            observed = self._watch.observe(tick, self._contention, (soon,))
+            self._events.extend(observed.events)
+            plan = self._act(tick, self._contention)
+            findings = self._experiments.findings
+            evidence = witnessed(self._contention, self._window, findings)
+        for kind, message, severity in (*self._foresight.news(), *self._contending.news()):
             self._say(kind, message, severity)
         tick_ms = (self._clock.monotonic_s() - began_s) * 1e3
         health = Health(
@@ -170,14 +181,24 @@ class Agent:
             problem=next(iter(self._problems.values()), ""),
         )
         open_now = self._open()
-        self.snapshot = Snapshot(self._policy.mode, counters, tick, scores, open_now, health, ahead)
-        self._report(tick, scores, deviations, plan.advice, open_now, health)
+        self.snapshot = Snapshot(
+            self._policy.mode,
+            counters,
+            tick,
+            scores,
+            open_now,
+            health,
+            ahead,
+            self._watch.standing,
+            self._watch.reliability.copied_totals(),
+        )
+        self._report(tick, scores, observed, plan.advice, open_now, health, evidence)
 
     def failed(self, error: Exception) -> None:
         """A bug ended a tick: say so, since a host that only falls silent helps nobody."""
         self._say("tick_failed", f"{type(error).__name__}: {error}", Severity.ERROR)
         health = Health(agent_version=__version__, problem="internal")
-        self._report(None, (), (), (), self._open(), health)
+        self._report(None, (), Observed(), (), self._open(), health)
 
     def stop(self) -> None:
         """Put the host back as it was: nobody would undo at expiry while the agent is away."""
@@ -186,8 +207,10 @@ class Agent:
             self._events.extend(events)
         except JournalUnavailable as error:
             log.error("cannot undo at stop: %s", error)
+        self._contending.save()
         self._say("agent_stopped", "agent stopped")
-        self._report(None, (), (), (), self._open(), Health(agent_version=__version__))
+        nothing = Observed()
+        self._report(None, (), nothing, (), self._open(), Health(agent_version=__version__))
 
     # --- steps of a tick ------------------------------------------------------------------------
 
@@ -220,6 +243,7 @@ class Agent:
         if abs(drift_s) > CLOCK_JUMP_S:
             # Rows dated by the old clock would lie about their age.
             self._window = Window.empty(self._window_s)
+            self._watch.forget()
             self._say("clock_jumped", f"the wall clock jumped {drift_s:+.1f} s", Severity.WARNING)
         old = {c.vm.id: c for c in before.vms}
         for counters in now.vms:
@@ -242,15 +266,19 @@ class Agent:
             open_now = self._journal.open_mitigations()
             view = View(now_s, tick, self._window, contention, open_now, self._policy)
             plan, self._patience = decide(view, self._patience, f"{self._epoch}-{self._seq + 1}")
-            refused = check(plan, tick, open_now, self._policy, now_s)
+            plan, told = self._experiments.plan(view, plan, f"{self._epoch}-{self._seq + 1}")
+            self._events.extend(told)
+            probes = self._experiments.record()
+            refused = check(plan, tick, open_now, self._policy, now_s, probes)
             for i, step in enumerate(plan.steps):
                 if i in refused:
                     self._say("step_refused", refused[i], Severity.ERROR)
                     continue
+                self._experiments.note(step)
                 events = self._executor.execute(step, now_s)
                 self._events.extend(events)
                 failed = any(e.kind in ("mitigation_refused", "mitigation_failed") for e in events)
-                if failed and isinstance(step, Apply):
+                if failed and isinstance(step, Apply) and not is_probe(step):
                     until_s = now_s + self._policy.cooldown_s
                     self._patience = self._patience.leaving_alone(step.mitigation.victim, until_s)
         except JournalUnavailable as error:
@@ -263,10 +291,11 @@ class Agent:
         self,
         tick: HostTick | None,
         scores: tuple[PairScore, ...],
-        deviations: tuple[Deviation, ...],
+        observed: Observed,
         advice: tuple[Advice, ...],
         open_now: tuple[Mitigation, ...],
         health: Health,
+        evidence: tuple[VictimEvidence, ...] = (),
     ) -> None:
         """Spool the batch; the reporter's thread takes it from there."""
         closed = self._unreported()
@@ -281,12 +310,16 @@ class Agent:
             mode=self._policy.mode,
             tick=tick_to_body(tick) if tick is not None else None,
             scores=scores,
-            deviations=deviations,
+            deviations=observed.deviations,
             advice=advice,
             mitigations=(*open_now, *closed),
             events=events,
             health=health,
             slots_origin_s=self._foresight.slots_origin_s,
+            traits=self._contending.report(),
+            reliability=observed.tallies,
+            pair_deviations=self._watch.standing[:MOST_STANDING],
+            evidence=evidence,
         )
         with self._carried_lock:
             ticket = self._spool.put(encode(batch))

@@ -26,6 +26,7 @@ from evenkeel.api import (
 from evenkeel.api.access import require_declared
 from evenkeel.api.errors import install_error_handlers
 from evenkeel.api.services import Services
+from evenkeel.controller.reliability import prune_reliability
 from evenkeel.controller.retention import prune_history
 from evenkeel.domain.errors import EvenkeelError, InvalidRequest
 
@@ -105,6 +106,9 @@ async def _prune_for_ever(services: Services) -> None:
             )
             if n:
                 _log.info("history_pruned", n_batches=n)
+            await anyio.to_thread.run_sync(
+                prune_reliability, services.store, services.clock, services.reliability_days
+            )
         except EvenkeelError as error:
             _log.warning("prune_failed", code=error.code, reason=error.message)
         except Exception:

@@ -10,6 +10,8 @@ from evenkeel import __version__
 from evenkeel.api import cursor as cursors
 from evenkeel.api import render, words
 from evenkeel.api.reader import DEFAULT_LIMIT, MAX_LIMIT, Principal
+from evenkeel.api.reliability import RELIABILITY_HOURS, ReliabilityOut, reliability_out
+from evenkeel.api.render_evidence import evidence_out
 from evenkeel.api.render_forecast import forecast_out, profile_out
 from evenkeel.api.schemas import (
     EventOut,
@@ -26,12 +28,21 @@ from evenkeel.api.schemas import (
 )
 from evenkeel.api.schemas_forecast import ForecastOut, ProfileOut
 from evenkeel.api.series import MAX_POINTS, series_out
-from evenkeel.api.view import View, cell, mitigations_out, pair_key, pairs_out, vms_out
+from evenkeel.api.view import (
+    View,
+    cell,
+    mitigations_out,
+    pair_deviations_out,
+    pair_key,
+    pairs_out,
+    vms_out,
+)
 from evenkeel.api.visibility import Viewer
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.domain.errors import Forbidden, ForecastUnavailable, InvalidRequest, NotFound
 from evenkeel.domain.ids import HOST_ITSELF, HostId
 from evenkeel.domain.resources import Resource
+from evenkeel.domain.score import PRESENT_S
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Store
 from evenkeel.records import HostRecord, PairsPassed, VmRecord
@@ -195,8 +206,10 @@ class StoreReader:
                 deviations=render.deviations_out(
                     view.session.history.deviations(vm_id, N_DEVIATIONS)
                 ),
+                pair_deviations=pair_deviations_out(view, host, vm_id),
                 advice=[render.advice_out(one, view.viewer) for one in advice],
                 mitigations=mitigations_out(view, mitigations),
+                evidence=evidence_out(host, vm_id, view.viewer),
             )
 
     def _forecast_vm(self, who: Principal, vm: str) -> tuple[ForecastService, VmRecord, str | None]:
@@ -222,7 +235,7 @@ class StoreReader:
         deviations = forecasts.deviations(record.vm.id, name)
         return forecast_out(vector, record.vm.name, self._clock.wall_s(), resource, deviations)
 
-    def contention_map(self, who: Principal, host: str) -> MapOut:
+    def contention_map(self, who: Principal, host: str, horizon_s: float = PRESENT_S) -> MapOut:
         with self._view(who) as view:
             tenant = view.viewer.tenant
             record = view.session.inventory.host(HostId(host))
@@ -230,7 +243,11 @@ class StoreReader:
             if record is None or (tenant is not None and not own):
                 raise NotFound(f"there is no host {host!r}", hint="`evenkeel hosts` lists them.")
             pairs = view.session.inventory.pairs(
-                host=HostId(host), tenant=tenant, min_score=1.0, limit=10 * MAX_LIMIT
+                host=HostId(host),
+                tenant=tenant,
+                min_score=1.0,
+                limit=10 * MAX_LIMIT,
+                horizon_s=horizon_s,
             )
             ids = [one.vm.id for one in own]
             strangers = {side for p in pairs for side in (p.score.victim, p.score.aggressor)}
@@ -244,6 +261,8 @@ class StoreReader:
                 vms=[view.viewer.shown(vm_id)[0] for vm_id in ids],
                 names=[view.viewer.name(vm_id) for vm_id in ids],
                 cells=[cell(pair, place) for pair in pairs],
+                horizon_s=horizon_s,
+                deviations=pair_deviations_out(view, record),
             )
 
     def pairs(
@@ -253,6 +272,7 @@ class StoreReader:
         min_score: float = 1.0,
         cursor: str | None = None,
         limit: int = DEFAULT_LIMIT,
+        horizon_s: float = PRESENT_S,
     ) -> Page[PairOut]:
         after = None
         if cursor:
@@ -265,11 +285,27 @@ class StoreReader:
                 min_score=min_score,
                 after=after,
                 limit=_bounded(limit),
+                horizon_s=horizon_s,
             )
             return Page(
                 items=pairs_out(view, records),
                 next=cursors.following(pair_key(records, after), records, limit),
             )
+
+    def reliability(
+        self,
+        who: Principal,
+        host: str | None = None,
+        resource: Resource | None = None,
+        horizon_s: float | None = None,
+        hours: float = RELIABILITY_HOURS,
+    ) -> ReliabilityOut:
+        with self._view(who) as view:
+            _operators_only(view)
+            where = _host(view, host).host.id if host is not None else None
+            since_s = view.now_s - 3600 * hours
+            found = view.session.reliability.sums(since_s, where, resource, horizon_s)
+        return reliability_out(found, since_s, where, resource)
 
     def mitigations(
         self,

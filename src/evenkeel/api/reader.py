@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from evenkeel.api.reliability import RELIABILITY_HOURS, ReliabilityOut
 from evenkeel.api.schemas import (
     EventOut,
     HostOut,
@@ -25,6 +26,7 @@ from evenkeel.api.schemas import (
 )
 from evenkeel.api.schemas_forecast import ForecastOut, ProfileOut
 from evenkeel.domain.resources import Resource
+from evenkeel.domain.score import PRESENT_S
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
@@ -88,7 +90,7 @@ class FleetReader(Protocol):
         """Raises ForecastUnavailable too."""
         ...
 
-    def contention_map(self, who: Principal, host: str) -> MapOut: ...
+    def contention_map(self, who: Principal, host: str, horizon_s: float = PRESENT_S) -> MapOut: ...
 
     def pairs(
         self,
@@ -97,8 +99,20 @@ class FleetReader(Protocol):
         min_score: float = 1.0,
         cursor: str | None = None,
         limit: int = DEFAULT_LIMIT,
+        horizon_s: float = PRESENT_S,
     ) -> Page[PairOut]:
         """Worst first."""
+        ...
+
+    def reliability(
+        self,
+        who: Principal,
+        host: str | None = None,
+        resource: Resource | None = None,
+        horizon_s: float | None = None,
+        hours: float = RELIABILITY_HOURS,
+    ) -> ReliabilityOut:
+        """Operators' only: the counts of a host are made of all its VMs. Raises Forbidden too."""
         ...
 
     def mitigations(

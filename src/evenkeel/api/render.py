@@ -12,6 +12,7 @@ from evenkeel.api.schemas import (
     HostOut,
     MitigationOut,
     ModeOut,
+    PairDeviationOut,
     PairOut,
     Reading,
     RejectionOut,
@@ -19,9 +20,10 @@ from evenkeel.api.schemas import (
     VmOut,
 )
 from evenkeel.api.visibility import Viewer
-from evenkeel.domain.ids import VmId
+from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.plan import Advice, Mitigation
 from evenkeel.domain.resources import AXIS, CPU_AXIS, SPECS
+from evenkeel.domain.score import PairDeviation
 from evenkeel.records import (
     DeviationRecord,
     EventRecord,
@@ -138,6 +140,24 @@ def pair_out(record: PairRecord, viewer: Viewer) -> PairOut:
         n_samples=score.n_samples,
         horizon_s=score.horizon_s,
         at_s=record.at_s,
+    )
+
+
+def pair_deviation_out(host: HostId, one: PairDeviation, viewer: Viewer) -> PairDeviationOut:
+    victim, victim_name = viewer.shown(one.victim)
+    aggressor, aggressor_name = viewer.shown(one.aggressor)
+    return PairDeviationOut(
+        host=host,
+        victim=victim,
+        victim_name=victim_name,
+        aggressor=aggressor,
+        aggressor_name=aggressor_name,
+        resource=one.resource,
+        predicted_loss=one.predicted_loss,
+        measured_loss=one.measured_loss,
+        since_s=one.since_s,
+        n_minutes=one.n_minutes,
+        horizon_s=one.horizon_s,
     )
 
 

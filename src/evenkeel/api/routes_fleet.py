@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from evenkeel.api.access import ADMIN, READERS
 from evenkeel.api.errors import ERROR_RESPONSES
 from evenkeel.api.reader import DEFAULT_LIMIT, MAX_LIMIT, FleetReader, Principal
+from evenkeel.api.reliability import RELIABILITY_HOURS, ReliabilityOut
 from evenkeel.api.schemas import (
     EventOut,
     HostOut,
@@ -24,6 +25,7 @@ from evenkeel.api.schemas import (
 from evenkeel.api.series import MAX_POINTS
 from evenkeel.api.services import services_of
 from evenkeel.domain.resources import Resource
+from evenkeel.domain.score import PRESENT_S
 
 router = APIRouter(prefix="/v1", tags=["fleet"], responses=ERROR_RESPONSES)
 
@@ -33,6 +35,7 @@ Cursor = Annotated[
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items per page.")]
 OfHost = Annotated[str | None, Query(description="Only what is on this host.")]
 OfVm = Annotated[str | None, Query(description="Only what concerns this VM (id or name).")]
+OfHorizon = Annotated[float, Query(gt=0, le=86_400, description="Scores for the next so many s.")]
 Reader = Annotated[Principal, Depends(READERS)]
 Operator = Annotated[Principal, Depends(ADMIN)]
 
@@ -62,9 +65,11 @@ def host(host: str, who: Operator, fleet: Fleet) -> HostOut:
 
 
 @router.get("/hosts/{host}/map", summary="The contention map of one host")
-def contention_map(host: str, who: Reader, fleet: Fleet) -> MapOut:
+def contention_map(
+    host: str, who: Reader, fleet: Fleet, horizon_s: OfHorizon = PRESENT_S
+) -> MapOut:
     """A tenant gets it for hosts that one of its VMs is on, with only the pairs they are in."""
-    return fleet.contention_map(who, host)
+    return fleet.contention_map(who, host, horizon_s)
 
 
 @router.get("/vms", summary="VMs by name")
@@ -115,8 +120,30 @@ def pairs(
     min_score: Annotated[float, Query(ge=0, le=100)] = 1.0,
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
+    horizon_s: OfHorizon = PRESENT_S,
 ) -> Page[PairOut]:
-    return fleet.pairs(who, host, min_score, cursor, limit)
+    return fleet.pairs(who, host, min_score, cursor, limit, horizon_s)
+
+
+@router.get("/reliability", summary="Is predicted loss what comes? (administrators only)")
+def reliability(
+    who: Operator,
+    fleet: Fleet,
+    host: OfHost = None,
+    resource: Annotated[Resource | None, Query(description="Only this one; none: all.")] = None,
+    horizon_s: Annotated[
+        float | None, Query(gt=0, le=86_400, description="Only predictions for so many s ahead.")
+    ] = None,
+    hours: Annotated[
+        float,
+        Query(gt=0, le=24 * 366, description="Whole hours, those that end in the last so many."),
+    ] = RELIABILITY_HOURS,
+) -> ReliabilityOut:
+    """Predicted losses against those that came, binned by the prediction: one curve a horizon.
+
+    Without a resource the curves are of all resources together.
+    """
+    return fleet.reliability(who, host, resource, horizon_s, hours)
 
 
 @router.get("/mitigations", summary="What was changed, newest first")

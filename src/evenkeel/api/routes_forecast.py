@@ -13,6 +13,7 @@ from evenkeel.api.render_forecast import model_out
 from evenkeel.api.schemas import Page
 from evenkeel.api.schemas_forecast import ForecastOut, ModelOut, ProfileOut, RollbackIn, ServingOut
 from evenkeel.api.services import services_of
+from evenkeel.controller.contention_model import NAME as CONTENTION
 from evenkeel.controller.models import ModelService
 from evenkeel.domain.errors import ForecastUnavailable
 from evenkeel.domain.resources import Resource
@@ -72,10 +73,11 @@ def models(who: Operator, service: Models, resource: Resource | None = None) -> 
         }
     },
 )
-def model(
-    model_id: str, request: Request, service: Models, who: Annotated[Principal, Depends(SERVERS)]
-) -> Response:
-    record, blob = service.blob(model_id, serving_only=who.role is Role.AGENT)
+def model(model_id: str, request: Request, who: Annotated[Principal, Depends(SERVERS)]) -> Response:
+    if model_id.startswith(f"{CONTENTION}-"):
+        blob = services_of(request).ingest.contention_model.blob(model_id)
+        return Response(blob, media_type="application/octet-stream")
+    record, blob = _models(request).blob(model_id, serving_only=who.role is Role.AGENT)
     headers = {"ETag": f'"{record.info.sha256}"', "Evenkeel-Forecaster": record.info.forecaster}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)

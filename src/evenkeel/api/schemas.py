@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evenkeel.domain.host import Mode
 from evenkeel.domain.plan import ActionKind, MitigationState
 from evenkeel.domain.resources import Resource
+from evenkeel.domain.score import PRESENT_S
 from evenkeel.domain.vm import VmState
 
 T = TypeVar("T")
@@ -168,6 +169,61 @@ class DeviationOut(Body):
     at_s: float
 
 
+class PairDeviationOut(Body):
+    """A pair whose loss has not been as predicted since `since_s`; it still stands."""
+
+    host: str
+    victim: str
+    victim_name: str
+    aggressor: str = Field(description='VM id, "host", or "nobody": no culprit can be named.')
+    aggressor_name: str
+    resource: Resource
+    predicted_loss: float = Field(description="Mean since then, as the score said.")
+    measured_loss: float = Field(description="Mean since then of what is put down to the pair.")
+    since_s: float
+    n_minutes: int
+    horizon_s: float
+
+
+class SuspicionOut(Body):
+    """One who may have caused a loss; the parts add up to the measured loss."""
+
+    who: str = Field(description='VM id, "host", the victim\'s own id, or empty: nobody known.')
+    name: str
+    attributed_loss: float
+    probability: float = Field(description="That it did most of the loss.")
+    loss_without: float | None = Field(description="What physics expects had it not pressed.")
+
+
+class FindingOut(Body):
+    """What an experiment found: a suspect was throttled a little for seconds."""
+
+    suspect: str
+    suspect_name: str
+    verdict: str = Field(description="confirmed, cleared or inconclusive.")
+    at_s: float
+    expected_drop: float
+    loss_free: float | None
+    loss_throttled: float | None
+    n_free: int
+    n_throttled: int
+    reason: str
+
+
+class EvidenceOut(Body):
+    """Why somebody is suspected of this VM's loss. Losses are shares of what it wants."""
+
+    resource: Resource
+    measured_loss: float
+    predicted_loss: float
+    witnesses: dict[str, float | None] = Field(
+        description="cpu, memory, net, iops: by counters; inside: by the guest's own profiler; "
+        "unexplained: what of that no counter explains. Null: it does not speak."
+    )
+    suspects: list[SuspicionOut]
+    findings: list[FindingOut]
+
+
 class WhyOut(Body):
     """Who hurts this VM, with what evidence, and what would help."""
 
@@ -176,8 +232,12 @@ class WhyOut(Body):
     hurt_by: list[PairOut]
     hurts: list[PairOut]
     deviations: list[DeviationOut]
+    pair_deviations: list[PairDeviationOut] = Field(
+        default=[], description="With this VM as the victim or the aggressor."
+    )
     advice: list[AdviceOut]
     mitigations: list[MitigationOut]
+    evidence: EvidenceOut | None = None
 
 
 class SeriesOut(Body):
@@ -210,6 +270,8 @@ class MapOut(Body):
     vms: list[str]
     names: list[str]
     cells: list[MapCell]
+    horizon_s: float = PRESENT_S
+    deviations: list[PairDeviationOut] = []
 
 
 class EventOut(Body):

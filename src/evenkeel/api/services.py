@@ -27,6 +27,7 @@ class Services:
     tokens: TokenService
     gate: Gate
     history_hours: float
+    reliability_days: float
     max_body_bytes: int
     host_silent_s: float
     alarm_score: float

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from evenkeel.api import cursor as cursors
 from evenkeel.api import render
 from evenkeel.api.reader import MAX_LIMIT
-from evenkeel.api.schemas import MapCell, MitigationOut, PairOut, VmOut
+from evenkeel.api.schemas import MapCell, MitigationOut, PairDeviationOut, PairOut, VmOut
 from evenkeel.api.visibility import Viewer
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.plan import Mitigation
 from evenkeel.ports_store import Session
-from evenkeel.records import PairRecord, PairsPassed, VmRecord
+from evenkeel.records import HostRecord, PairRecord, PairsPassed, VmRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,21 @@ def pairs_out(view: View, records: Sequence[PairRecord]) -> list[PairOut]:
         side for record in records for side in (record.score.victim, record.score.aggressor)
     )
     return [render.pair_out(record, view.viewer) for record in records]
+
+
+def pair_deviations_out(
+    view: View, host: HostRecord | None, of: VmId | None = None
+) -> list[PairDeviationOut]:
+    """What deviates on a host, or of one VM there; a tenant's only if a side is its."""
+    if host is None:
+        return []
+    found = [one for one in host.pair_deviations if of in (None, one.victim, one.aggressor)]
+    view.viewer.look_up(side for one in found for side in (one.victim, one.aggressor))
+    return [
+        render.pair_deviation_out(host.host.id, one, view.viewer)
+        for one in found
+        if view.viewer.owns(one.victim) or view.viewer.owns(one.aggressor)
+    ]
 
 
 def mitigations_out(view: View, found: Sequence[Mitigation]) -> list[MitigationOut]:

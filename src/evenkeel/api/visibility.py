@@ -13,12 +13,14 @@ from collections.abc import Iterable
 
 from evenkeel.api.reader import Principal, Role
 from evenkeel.domain.errors import Forbidden, NotFound
-from evenkeel.domain.ids import HOST_ITSELF, TenantId, VmId
+from evenkeel.domain.ids import HOST_ITSELF, NOBODY, TenantId, VmId
 from evenkeel.ports_store import Session
 from evenkeel.records import VmRecord
 
 STRANGER = "another tenant's VM"
 HOST_NAME = "the host itself"
+NOBODY_NAME = "nobody that can be named"
+_NO_VMS = {HOST_ITSELF: HOST_NAME, NOBODY: NOBODY_NAME}
 
 
 class Viewer:
@@ -35,7 +37,7 @@ class Viewer:
     def look_up(self, vms: Iterable[VmId]) -> None:
         """Read the VMs that will be named, all at once."""
         self._known |= self._session.inventory.vms_by_id(
-            vm for vm in vms if vm not in self._known and vm != HOST_ITSELF
+            vm for vm in vms if vm not in self._known and vm not in _NO_VMS
         )
 
     def owns(self, vm: VmId) -> bool:
@@ -46,12 +48,12 @@ class Viewer:
         return record is not None and record.vm.tenant == self.tenant
 
     def may_name(self, *vms: VmId) -> bool:
-        return all(vm == HOST_ITSELF or self.owns(vm) for vm in vms)
+        return all(vm in _NO_VMS or self.owns(vm) for vm in vms)
 
     def shown(self, vm: VmId) -> tuple[str, str]:
         """(id, name) as this principal may know them."""
-        if vm == HOST_ITSELF:
-            return vm, HOST_NAME
+        if vm in _NO_VMS:
+            return vm, _NO_VMS[vm]
         if self.owns(vm):
             record = self._known.get(vm)
             return vm, record.vm.name if record else vm

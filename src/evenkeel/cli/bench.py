@@ -96,6 +96,42 @@ def contention(
     show(result, json_out)
 
 
+@bench_app.command()
+@friendly_errors
+def deviations(
+    hours: Annotated[float, typer.Option(min=1, help="Hours of 1760 pairs, per noise.")] = 40.0,
+    seed: Annotated[int, typer.Option(help="Decides the losses that are made up.")] = 1,
+    json_out: JsonOut = None,
+) -> None:
+    """False alarms on pairs that behave as predicted, and how soon those that do not are told.
+
+    Example: evenkeel bench deviations --hours 20 --json deviations.json
+    """
+    from evenkeel.bench.deviations import bench_deviations
+
+    with err.status("starting") as progress:
+        result = bench_deviations(hours, seed, progress.update)
+    show(result, json_out)
+
+
+@bench_app.command()
+@friendly_errors
+def attribution(
+    seeds: Annotated[int, typer.Option(min=1, help="Worlds of each kind of collision.")] = 40,
+    seed: Annotated[int, typer.Option(help="The first of them.")] = 1,
+    json_out: JsonOut = None,
+) -> None:
+    """Is the right culprit named, and is a confidence of 80 % right four times out of five?
+
+    Example: evenkeel bench attribution --seeds 60 --json attribution.json
+    """
+    from evenkeel.bench.attribution import bench_attribution
+
+    with err.status("starting") as progress:
+        result = bench_attribution(seeds, seed, progress.update)
+    show(result, json_out)
+
+
 def show(result: Result, json_out: Path | None) -> None:
     """A table of our metrics beside each baseline's, and the envelope where it was asked for."""
     result.write(json_out)

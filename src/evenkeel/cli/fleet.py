@@ -11,10 +11,12 @@ from rich.text import Text
 
 from evenkeel.cli import show
 from evenkeel.cli.client import ApiClient, Json, TokenFileOption, UrlOption, connect, segment
+from evenkeel.cli.evidence_view import print_evidence
 from evenkeel.cli.map_view import print_map
 from evenkeel.cli.output import JsonFlag, err, friendly_errors, out, print_json
 from evenkeel.domain.errors import Forbidden, InvalidRequest
 from evenkeel.domain.host import Mode
+from evenkeel.domain.score import PRESENT_S
 
 FOLLOW_S = 2.0
 LimitOption = Annotated[
@@ -118,6 +120,9 @@ def contention_map(
     min_score: Annotated[
         float, typer.Option("--min-score", min=0, max=100, help="Leave out lower scores.")
     ] = 1.0,
+    horizon: Annotated[
+        float, typer.Option("--horizon", min=1, help="Scores for the next so many seconds.")
+    ] = PRESENT_S,
     as_json: JsonFlag = False,
     url: UrlOption = "",
     token_file: TokenFileOption = "",
@@ -131,7 +136,7 @@ def contention_map(
     """
     with connect(url, token_file) as api:
         names = [host] if host else _host_names(api)
-        maps = [api.get(f"/v1/hosts/{segment(name)}/map") for name in names]
+        maps = [api.get(f"/v1/hosts/{segment(name)}/map", horizon_s=horizon) for name in names]
     for each in maps:
         each["cells"] = [cell for cell in each["cells"] if cell["score"] >= min_score]
     if as_json:
@@ -175,8 +180,13 @@ def why(
             f"for the next {pair['horizon_s']:.0f} s",
             style="dim",
         )
+    for deviation in answer["pair_deviations"]:
+        out.print(show.deviation_sentence(deviation), soft_wrap=True)
+    if answer["deviations"]:
+        out.print(show.predicted_table(answer["deviations"]))
     for pair in answer["hurts"]:
         out.print(Text.assemble(("also: ", "dim"), show.pair_sentence(pair)))
+    print_evidence(answer["evidence"])
     for advice in answer["advice"]:
         _print_advice(advice)
     if answer["mitigations"]:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from evenkeel import __version__
-from evenkeel.cli import doctor, fleet, forecast
+from evenkeel.cli import doctor, fleet, forecast, reliability
 from evenkeel.cli.agent import agent
 from evenkeel.cli.backtest import ListsOfWords, backtest
 from evenkeel.cli.bench import bench_app
@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 
 fleet.register(app)
+reliability.register(app)
 forecast.register(app)
 doctor.register(app)
 lab_app.command()(matrix)

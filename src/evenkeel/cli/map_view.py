@@ -8,7 +8,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evenkeel.cli.show import DASH, ago, clean, grid, heat_style, label, score
+from evenkeel.cli.show import (
+    DASH,
+    ago,
+    clean,
+    deviation_sentence,
+    grid,
+    heat_style,
+    label,
+    score,
+)
+from evenkeel.domain.score import PRESENT_S
 
 HOST = -1
 CELL_WIDTH = 5
@@ -22,11 +32,15 @@ def print_map(console: Console, contention: Json) -> None:
     """One host: matrix where it fits the terminal, else pairs, worst first."""
     names, cells = contention["names"], contention["cells"]
     head = Text.assemble(("host ", "dim"), (clean(contention["host"]).plain, "bold"))
+    if contention["horizon_s"] != PRESENT_S:
+        head.append(f"  for the next {contention['horizon_s']:.0f} s", style="dim")
     if not contention["alive"]:
         head.append(f"  silent: scores are from {ago(contention['at_s'])}", style="bold red")
     console.print(head)
     if not cells:
-        console.print(f"  nobody hurts anybody among {len(names)} VMs", style="dim")
+        ahead = contention["horizon_s"] != PRESENT_S
+        nobody = "no pair scores that far ahead" if ahead else "nobody hurts anybody"
+        console.print(f"  {nobody} among {len(names)} VMs", style="dim")
         return
     involved = sorted({i for cell in cells for i in (cell["victim"], cell["aggressor"])} - {HOST})
     columns = [*involved, HOST]
@@ -36,6 +50,8 @@ def print_map(console: Console, contention: Json) -> None:
         console.print(_legend(names, columns))
     else:
         console.print(_list(names, cells))
+    for deviation in contention["deviations"]:
+        console.print(Text("  ").append_text(deviation_sentence(deviation)), soft_wrap=True)
     if len(involved) < len(names):
         n_calm = len(names) - len(involved)
         console.print(f"  not involved: {n_calm} more VM{'s' * (n_calm > 1)}", style="dim")

@@ -94,6 +94,38 @@ def pair_sentence(pair: Json) -> Text:
     )
 
 
+def deviation_sentence(one: Json) -> Text:
+    """`not as predicted: batch7 costs web1 more CPU: 31 % measured, 5 % predicted, since ...`"""
+    more = "more" if one["measured_loss"] > one["predicted_loss"] else "less"
+    since = time.strftime("%H:%M", time.gmtime(one["since_s"]))
+    return Text.assemble(
+        ("not as predicted: ", "bold yellow"),
+        (clean(one["aggressor_name"]).plain, "bold"),
+        " costs ",
+        (clean(one["victim_name"]).plain, "bold"),
+        f" {more} {label(one['resource'])}: {percent(one['measured_loss'])} measured, "
+        f"{percent(one['predicted_loss'])} predicted for the next {one['horizon_s']:.0f} s, "
+        f"since {since}Z ({one['n_minutes']} min)",
+    )
+
+
+def predicted_table(deviations: list[Json]) -> Table:
+    """The newest minute of each resource; older ones are in `--json`."""
+    right = ("predicted", "measured")
+    table = grid("loss", *right, "when", right=right)
+    newest: dict[str, Json] = {}
+    for one in deviations:
+        newest.setdefault(one["resource"], one)
+    for resource, one in newest.items():
+        table.add_row(
+            label(resource),
+            percent(one["predicted_loss"]),
+            percent(one["measured_loss"]),
+            ago(one["at_s"]),
+        )
+    return table
+
+
 def host_table(hosts: list[Json]) -> Table:
     right = ("worst", "VMs", "CPU want", "got", "PSI cpu", "fixes")
     table = grid("host", "state", "mode", *right, right=right)

@@ -26,7 +26,7 @@ from evenkeel.domain.plan import (
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.resources import SPECS, Resource
 from evenkeel.domain.vm import CpuTuning, Vm
-from evenkeel.interference.contention import DEFAULT_SHARES, cpu_demand, cpu_loss_with
+from evenkeel.interference.loads import DEFAULT_SHARES, cpu_demand, cpu_loss_with
 from evenkeel.interference.window import Window
 
 BOOSTS: Final = (2, 4, 8)

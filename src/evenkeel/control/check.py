@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from evenkeel.control.check_probe import ProbeRecord, check_probe
 from evenkeel.domain.host import Capability, Mode
 from evenkeel.domain.ids import MitigationId
 from evenkeel.domain.plan import (
@@ -30,26 +31,49 @@ PERIOD_RANGE_US: Final = (1_000, 1_000_000)
 
 
 def check(
-    plan: Plan, tick: HostTick, open_now: tuple[Mitigation, ...], policy: Policy, now_s: float
+    plan: Plan,
+    tick: HostTick,
+    open_now: tuple[Mitigation, ...],
+    policy: Policy,
+    now_s: float,
+    probes: ProbeRecord | None = None,
 ) -> dict[int, str]:
-    """Index of each step that must not be carried out -> why. An empty dict: all may."""
+    """Index of each step that must not be carried out -> why. An empty dict: all may.
+
+    Without a record of former throttles no probe may be made.
+    """
     problems: dict[int, str] = {}
     known = {mitigation.id for mitigation in open_now}
+    probe_ids = {m.id for m in open_now if m.kind is ActionKind.PROBE}
     touched = {(m.target, m.kind) for m in open_now}
+    involved = {vm for m in open_now for vm in (m.target, m.victim)}
+    probed = {vm for m in open_now if m.kind is ActionKind.PROBE for vm in (m.target, m.victim)}
     n_open = len(open_now)
     for i, step in enumerate(plan.steps):
         if isinstance(step, Apply):
             problem = _check_apply(step.mitigation, tick, policy, now_s)
             key = (step.mitigation.target, step.mitigation.kind)
+            sides = {step.mitigation.target, step.mitigation.victim}
+            is_probe = step.mitigation.kind is ActionKind.PROBE
+            if not problem and sides & probed:
+                problem = "a probe is open on one of the VMs"
+            if not problem and is_probe and (probed or sides & involved):
+                problem = "a probe or another mitigation is open already"
+            if not problem and is_probe:
+                problem = check_probe(step.mitigation, tick, policy, now_s, probes)
             if not problem and key in touched:
                 problem = "the same knob of this VM is already turned"
             if not problem and n_open >= policy.max_open_per_host:
                 problem = "the host has its fill of mitigations"
             if not problem:
                 touched.add(key)
+                involved |= sides
+                probed |= sides if is_probe else set()
                 n_open += 1
         else:
             problem = _check_known(step, known, now_s)
+            if isinstance(step, Extend) and step.mitigation_id in probe_ids:
+                problem = "a probe is never extended"
         if problem:
             problems[i] = problem
     return problems
@@ -74,7 +98,7 @@ def _check_apply(m: Mitigation, tick: HostTick, policy: Policy, now_s: float) ->
         return "the target is exempt"
     if {policy.mode_for(target.tenant), policy.mode_for(victim.tenant)} != {Mode.ACT}:
         return "the mode does not allow acting"
-    if m.kind not in policy.allowed:
+    if m.kind not in policy.allowed and m.kind is not ActionKind.PROBE:
         return "the policy does not allow this kind of action"
     if not now_s < m.expires_at_s <= now_s + MAX_LIFE_S:
         return "expiry is not in the near future"
@@ -97,12 +121,12 @@ def _check_instruction(m: Mitigation, tick: HostTick) -> str:
         if any(not pins or not set(pins) <= cpus for pins in instruction.vcpu_pins):
             return "pins are empty or off the host's CPUs"
     elif isinstance(instruction, SetCpuShares):
-        if m.kind is not ActionKind.BOOST or Capability.SHARES not in has:
+        if m.kind not in (ActionKind.BOOST, ActionKind.PROBE) or Capability.SHARES not in has:
             return "this host has no CPU shares"
         if not SHARES_RANGE[0] <= instruction.shares <= SHARES_RANGE[1] or m.prior.shares is None:
             return "shares are out of range or could not be restored"
     elif isinstance(instruction, SetCpuQuota):
-        if m.kind is not ActionKind.QUOTA or Capability.QUOTA not in has:
+        if m.kind not in (ActionKind.QUOTA, ActionKind.PROBE) or Capability.QUOTA not in has:
             return "this host has no CPU quota"
         low, high = PERIOD_RANGE_US
         if not low <= instruction.period_us <= high or instruction.quota_us < low:

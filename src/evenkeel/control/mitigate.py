@@ -16,6 +16,7 @@ from evenkeel.control.candidates import NEEDS, Outcome, judge, loss_without, pro
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import HOST_ITSELF, MitigationId, VmId
 from evenkeel.domain.plan import (
+    ActionKind,
     Advice,
     Apply,
     Confirm,
@@ -28,11 +29,12 @@ from evenkeel.domain.plan import (
     Undo,
 )
 from evenkeel.domain.policy import Policy
-from evenkeel.domain.resources import CPU_AXIS, Resource
+from evenkeel.domain.resources import CPU_AXIS, SPECS, Resource
 from evenkeel.domain.sample import Flaw, HostTick
 from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import Vm
 from evenkeel.interference.contention import ContentionMap
+from evenkeel.interference.loads import cpu_demand
 from evenkeel.interference.window import Window
 
 JUDGE_HALF_LIFE_S: Final = 7.5
@@ -158,6 +160,8 @@ def _advise(view: View, pair: PairScore, busy: set[VmId], nonce: str) -> Advice:
             objection = "the policy does not allow it"
         elif candidate.target.id in busy:
             objection = f"{candidate.target.name} is already part of a mitigation"
+        elif not objection and (doubt := _doubt(view, pair, outcome, aggressor)):
+            objection = doubt
         elif not objection and outcome.net <= 0:
             objection = "would harm others more than it helps"
         if objection:
@@ -179,6 +183,18 @@ def _advise(view: View, pair: PairScore, busy: set[VmId], nonce: str) -> Advice:
     return Advice(
         pair.victim, pair.aggressor, pair.resource, pair.score, best, tuple(rejected), answer
     )
+
+
+def _doubt(view: View, pair: PairScore, outcome: Outcome, aggressor: int | None) -> str:
+    """Why a culprit that is not sure enough is not made to lose anything, or an empty string."""
+    if aggressor is None or pair.confidence >= view.policy.min_confidence:
+        return ""
+    wanted = view.window.weights(JUDGE_HALF_LIFE_S) @ cpu_demand(view.window)
+    worse = float((outcome.after[aggressor] - outcome.before[aggressor]) * wanted[aggressor])
+    if worse < SPECS[Resource.CPU].shard:
+        return ""
+    name = view.window.vms[aggressor].name
+    return f"{name} would lose by it and is the culprit with {pair.confidence:.0%} only"
 
 
 def _rejection(outcome: Outcome, victim: int, why: str) -> Rejection:
@@ -227,6 +243,8 @@ def _upkeep(view: View, patience: Patience) -> tuple[list[Step], dict[Mitigation
     steps: list[Step] = []
     calm: dict[MitigationId, int] = {}
     for mitigation in view.open_now:
+        if mitigation.kind is ActionKind.PROBE:
+            continue  # an experiment ends by its own rules (control/probe.py)
         reason = _must_end(view, mitigation)
         if reason:
             steps.append(Undo(mitigation.id, MitigationState.ROLLED_BACK, reason))

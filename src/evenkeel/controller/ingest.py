@@ -12,8 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from evenkeel.controller.contention_model import ContentionModel
 from evenkeel.controller.inventory import update_inventory
 from evenkeel.controller.modes import policy_for
+from evenkeel.controller.reliability import count_reliability
 from evenkeel.controller.strays import strays
 from evenkeel.domain.errors import EvenkeelError, StoreUnavailable
 from evenkeel.domain.events import Event
@@ -63,6 +65,8 @@ class Ingest:
         self._waiting: list[_Ticket] = []
         self.counts: Counter[str] = Counter()
         """accepted, duplicate and commits since start, for /metrics."""
+        self.contention_model = ContentionModel(clock)
+        """Fed by the batches, served with the replies."""
 
     def accept(self, batch: Batch) -> BatchReply:
         """Store a checked batch; when this returns, it is durable. Retry: yes.
@@ -113,7 +117,9 @@ class Ingest:
         _merge_mitigations(session, batch)
         if not duplicate:
             session.history.add(source, now_s, batch.tick, batch.deviations)
+            count_reliability(session, batch, now_s)
             update_inventory(session, batch, now_s)
+        self.contention_model.hear(batch)
         policy = policy_for(batch.host.id, session.access.modes(), self._base_policy)
         return BatchReply(
             accepted=not duplicate,
@@ -125,6 +131,7 @@ class Ingest:
             slots_ahead=(
                 self._slots_ahead(batch.tick.vms, batch.slots_origin_s) if batch.tick else None
             ),
+            contention_model=self.contention_model.serving(),
         )
 
 

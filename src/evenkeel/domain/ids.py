@@ -13,3 +13,5 @@ MitigationId = NewType("MitigationId", str)
 NO_TENANT: Final = TenantId("default")
 HOST_ITSELF: Final = VmId("host")
 """Stands in for an aggressor when the load comes from the host and from no VM."""
+NOBODY: Final = VmId("nobody")
+"""Stands in for an aggressor where a loss is measured and no culprit can be named."""

@@ -16,6 +16,11 @@ class ActionKind(StrEnum):
     PIN_APART = "pin_apart"
     BOOST = "boost"
     QUOTA = "quota"
+    PROBE = "probe"
+    """An experiment, not a remedy: `Policy.probe` allows it, never `Policy.allowed`."""
+
+
+REMEDIES = frozenset({ActionKind.PIN_APART, ActionKind.BOOST, ActionKind.QUOTA})
 
 
 class SetVcpuPins(msgspec.Struct, frozen=True, tag="set_vcpu_pins"):
@@ -130,6 +135,11 @@ class Undo:
 
 
 Step = Apply | Extend | Confirm | Undo
+
+
+def is_probe(step: Step) -> bool:
+    """Whether a step starts a throttle of an experiment."""
+    return isinstance(step, Apply) and step.mitigation.kind is ActionKind.PROBE
 
 
 @dataclass(frozen=True, slots=True)

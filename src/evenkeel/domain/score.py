@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import Resource
+
+PRESENT_S: Final = 5.0
+"""The horizon of the scores that are shown and acted on unless another is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +43,21 @@ class Deviation:
     predicted_loss: float
     measured_loss: float
     window_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairDeviation:
+    """A pair whose loss is not what is predicted, beyond doubt, since `since_s`; it still stands.
+
+    `predicted_loss` and `measured_loss` are means since then of the victim's loss that is put down
+    to the aggressor, which may be `HOST_ITSELF`, or `NOBODY` where no culprit can be named.
+    """
+
+    victim: VmId
+    aggressor: VmId
+    resource: Resource
+    predicted_loss: float
+    measured_loss: float
+    since_s: float
+    n_minutes: int
+    horizon_s: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from evenkeel.domain.ids import NO_TENANT, TenantId, VmId
 
@@ -32,7 +33,7 @@ class CpuTuning:
     @property
     def cpuset(self) -> frozenset[int]:
         """Host CPUs that any vCPU may run on."""
-        return frozenset(cpu for pins in self.vcpu_pins for cpu in pins)
+        return _cpus_of(self.vcpu_pins)
 
     @property
     def quota_cores(self) -> float:
@@ -40,6 +41,11 @@ class CpuTuning:
         if self.quota_us is None or self.quota_us < 0 or not self.period_us:
             return float("inf")
         return self.quota_us / self.period_us * max(1, len(self.vcpu_pins))
+
+
+@lru_cache(maxsize=4096)
+def _cpus_of(vcpu_pins: tuple[tuple[int, ...], ...]) -> frozenset[int]:
+    return frozenset(cpu for pins in vcpu_pins for cpu in pins)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,16 @@ TRACE: Final = 0.1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pressing:
-    """What each presses with, in the resource's unit, on B hosts in T rows: `vms` (B, T, N) on
-    its neighbours, `host` (B, T) the host itself, `own` (B, T, N) a VM's surge on itself."""
+    """What presses on a pool beyond what is usual and fair, in the resource's unit.
+
+    `vms` (T, N): surge + excess + trace, 0 for the idle; `host` (T,) the same of load outside all
+    VMs; `surge` (T, N) demand above the VM's own norm, 0 where that is not known yet. Of B hosts
+    together, each with one axis (B) more in front.
+    """
 
     vms: F64
     host: F64
-    own: F64
+    surge: F64
 
 
 def pressing(
@@ -35,14 +39,37 @@ def pressing(
     background: F64,
     norm: F64,
     weight: F64,
+    capacity: float,
+    idle_below: float,
+    host_norm: float = np.nan,
+) -> Pressing:
+    """Arguments as in `blame`; `host_norm` is the usual background, NaN: not known."""
+    told = pressing_on(
+        demand[None],
+        background[None],
+        norm[None],
+        weight[None],
+        np.array([capacity]),
+        idle_below,
+        np.array([float(demand.shape[1])]),
+        np.array([host_norm]),
+    )
+    return Pressing(told.vms[0], told.host[0], told.surge[0])
+
+
+def pressing_on(
+    demand: F64,
+    background: F64,
+    norm: F64,
+    weight: F64,
     capacity: F64,
     idle_below: float,
     n_vms: F64,
+    host_norm: F64,
 ) -> Pressing:
-    """The weights that blame is shared out by.
+    """The same on B hosts padded to N VMs.
 
-    demand (B, T, N), background (B, T), norm (B, N) with NaN for "not known yet", weight (B, N),
-    capacity and n_vms (B,); capacity and `idle_below` are in the resource's unit.
+    demand (B, T, N), background (B, T), norm and weight (B, N), capacity, n_vms, host_norm (B,).
     """
     awake = demand >= idle_below
     norm = norm[:, None]
@@ -51,8 +78,10 @@ def pressing(
     fair = (capacity / np.maximum(of_awake, 1e-9))[:, None] * weight
     excess = np.maximum(demand - fair[:, None], 0.0)
     host_fair = (capacity / (n_vms + 1))[:, None]
-    host = np.maximum(background - host_fair, 0.0) + TRACE * background * (background >= idle_below)
-    return Pressing(vms=surge + excess + TRACE * demand * awake, host=host, own=surge)
+    usual = np.where(np.isnan(host_norm), np.inf, host_norm)[:, None]
+    host = np.maximum(background - host_fair, 0.0) + TRACE * background
+    host = (host + np.maximum(background - usual, 0.0)) * (background >= idle_below)
+    return Pressing(surge + excess + TRACE * demand * awake, host, surge)
 
 
 def blame(
@@ -64,24 +93,22 @@ def blame(
     capacity: float,
     idle_below: float,
 ) -> F64:
-    """(T, N, N + 2) blame [row, victim, who] on one host; who = N is the host, N + 1 the victim.
+    """(T, N, N + 2) blame [row, victim, who]; who = N is the host, N + 1 the victim itself.
 
-    demand (T, N), background (T,), norm (N,), weight (N,), meeting (N, N). A row of a victim that
-    nobody can be blamed for holds zeros.
+    demand (T, N), background (T,), norm (N,) with NaN for "not known yet", weight (N,),
+    meeting (N, N), capacity of the pool and `idle_below` in the resource's unit. A row of a
+    victim that nobody can be blamed for holds zeros.
     """
-    n_rows, n_vms = demand.shape
-    told = pressing(
-        demand[None],
-        background[None],
-        norm[None],
-        weight[None],
-        np.array([capacity]),
-        idle_below,
-        np.array([float(n_vms)]),
-    )
+    presses = pressing(demand, background, norm, weight, capacity, idle_below)
+    return blame_of(presses, meeting)
+
+
+def blame_of(presses: Pressing, meeting: F64) -> F64:
+    """`blame`, from what presses."""
+    n_rows, n_vms = presses.vms.shape
     out = np.zeros((n_rows, n_vms, n_vms + 2))
-    out[:, :, :n_vms] = meeting[None] * told.vms[0, :, None, :]
-    out[:, :, n_vms] = told.host[0, :, None]
-    out[:, :, n_vms + 1] = told.own[0]
+    out[:, :, :n_vms] = meeting[None] * presses.vms[:, None, :]
+    out[:, :, n_vms] = presses.host[:, None]
+    out[:, :, n_vms + 1] = presses.surge
     total = out.sum(axis=2, keepdims=True)
     return np.asarray(np.divide(out, total, out=np.zeros_like(out), where=total > 0))

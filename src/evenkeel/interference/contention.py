@@ -8,7 +8,7 @@ recency-weighted window, or, for scores ahead, to bring the demand that is forec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,22 +21,30 @@ from evenkeel.domain.resources import (
     AXIS,
     CPU_AXIS,
     N_RESOURCES,
-    SPECS,
-    Resource,
 )
-from evenkeel.domain.score import PairScore
-from evenkeel.domain.vm import CpuTuning, Vm
-from evenkeel.interference.cores import cut
-from evenkeel.interference.hazards import Load, Traits, compose, cpu_load, fluid_load
-from evenkeel.interference.physics import Cores, CpuLoss, cpu_loss, cpu_shape
+from evenkeel.domain.score import PRESENT_S, PairScore
+from evenkeel.domain.vm import Vm
+from evenkeel.interference.attribution import Pressing, blame_of
+from evenkeel.interference.counterfactual import Cores as CoresAlone
+from evenkeel.interference.evidence import Evidence, unexplained, weigh
+from evenkeel.interference.evidence import Pool as EvidencePool
+from evenkeel.interference.hazards import (
+    Composed,
+    Load,
+    Traits,
+    compose,
+    met_by,
+    with_findings,
+)
+from evenkeel.interference.loads import cpu_demand, cpu_weight, host_loads
 from evenkeel.interference.rows import Rows, ahead, present
 from evenkeel.interference.window import Window
 
-HORIZON_S: Final = 5.0
+HORIZON_S: Final = PRESENT_S
 ENOUGH_ROWS: Final = 3.0
 """Effective number of rows from which on coverage no longer limits confidence."""
-DEFAULT_SHARES: Final = 1024.0
 MIN_SCORE: Final = 1.0
+TINY: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +66,8 @@ class ContentionMap:
     window_s: float
     n_rows: int
     horizon_s: float = HORIZON_S
+    evidence: Evidence | None = None
+    """None where nothing was measured yet, and of maps ahead."""
 
     def pairs(self, min_score: float = MIN_SCORE) -> tuple[PairScore, ...]:
         """Pairs (and host -> VM) at or above `min_score`, worst first; ties by id."""
@@ -71,7 +81,7 @@ class ContentionMap:
                 score=round(float(self.score[r, i, j]), 2),
                 probability=round(float(self.probability[r, i]), 4),
                 severity=round(float(self.score[r, i, j] / 100 / self.probability[r, i]), 4),
-                confidence=round(float(self.confidence[r, i]), 3),
+                confidence=round(self.confidence_in(r, i, j), 3),
                 window_s=self.window_s,
                 n_samples=self.n_rows,
                 horizon_s=self.horizon_s,
@@ -80,33 +90,57 @@ class ContentionMap:
         ]
         return tuple(sorted(out, key=lambda p: (-p.score, p.victim, p.aggressor, p.resource)))
 
+    def confidence_in(self, resource: int, victim: int, who: int) -> float:
+        """Probability that `who` does most of the victim's loss; all three are positions."""
+        if self.evidence is None:
+            said = self.score[resource, victim]
+            share = float(said[who]) / max(float(said.sum()), TINY)
+            return float(self.confidence[resource, victim]) * share
+        return float(self.evidence.culprit[resource, victim, who])
+
+
+Findings = Mapping[tuple[VmId, VmId], float]
+"""Log odds that experiments gave (victim, suspect) pairs: > 0 confirmed, < 0 cleared."""
+
 
 def score_host(
-    window: Window, host: Host, half_life_s: float, traits: Traits | None = None
+    window: Window,
+    host: Host,
+    half_life_s: float,
+    traits: Traits | None = None,
+    findings: Findings | None = None,
 ) -> ContentionMap:
     """Score all pairs on a host from its window. Never raises; an empty window scores nothing."""
     rows = present(window, half_life_s)
-    return score_loads(rows, host_loads(rows, host), window, host, half_life_s, traits)
+    loads = host_loads(rows, host)
+    return score_loads(rows, loads, window, host, half_life_s, traits, findings)
 
 
 def score_ahead(
     quantiles: F32 | F64,
     horizon_s: float,
     window: Window,
-    now: ContentionMap,
+    host: Host,
     half_life_s: float,
     traits: Traits | None = None,
+    findings: Findings | None = None,
 ) -> ContentionMap:
-    """Score all pairs of a host as they will stand `horizon_s` from `now`, from forecast demand.
+    """Score all pairs of a host as they will stand `horizon_s` from now, from forecast demand.
 
     quantiles (N, R, Q) of each of the window's VMs at that time, from the host's own forecasts or
-    the controller's slots; NaN where there is none, and demand is expected to stay. How well the
-    map of `now` agrees with what was measured says how far this one can be trusted.
+    the controller's slots; NaN where there is none, and demand is expected to stay. Of what has not
+    happened there is no evidence: confidence in a culprit is its part of the score.
     """
     rows = ahead(quantiles, window, half_life_s)
-    loads = host_loads(rows, now.host)
-    scored = score_loads(rows, loads, window, now.host, half_life_s, traits, now)
-    return replace(scored, horizon_s=horizon_s)
+    recency = window.weights(half_life_s)
+    n = len(rows.vms)
+    out = _empty(host, window, n, horizon_s)
+    odds = _odds(window, findings) if findings else None
+    for r, load in enumerate(host_loads(rows, host)):
+        _fill(out, r, _composed(load, r, rows, traits, odds)[1])
+        out.measured[r] = _measured(window, r, load.shard, recency)
+        out.confidence[r] = _coverage(window.loss[:, :, r], recency)
+    return out
 
 
 def score_loads(
@@ -115,148 +149,132 @@ def score_loads(
     window: Window,
     host: Host,
     half_life_s: float,
-    traits: Traits | None,
-    now: ContentionMap | None = None,
+    traits: Traits | None = None,
+    findings: Findings | None = None,
 ) -> ContentionMap:
-    """The map that rows and their physics (`host_loads`) give. `window` says what was measured.
-
-    Trust in it comes from the map itself, or from that of `now`.
-    """
+    """The map that present rows and their physics (`host_loads`) give, with the evidence."""
     n = len(rows.vms)
-    score = np.zeros((N_RESOURCES, n, n + 2))
-    probability, predicted = np.zeros((N_RESOURCES, n)), np.zeros((N_RESOURCES, n))
-    measured, confidence = np.zeros((N_RESOURCES, n)), np.zeros((N_RESOURCES, n))
+    out = _empty(host, window, n, HORIZON_S)
+    if not loads:
+        return out
     recency = window.weights(half_life_s)
-    coverage = min(1.0, 1.0 / float((recency**2).sum()) / ENOUGH_ROWS) if len(recency) else 0.0
-    for r, load in enumerate(loads):
-        s = None if traits is None else traits.sensitivity[None, :, r]
-        p = None if traits is None else traits.pressure[None, :, r]
-        found = compose(load, rows.weights[None], s, p)
-        probability[r], predicted[r] = found.probability[0], found.predicted[0]
-        measured[r] = _measured(window, r, load.shard, recency)
-        score[r, :, :n], score[r, :, n], score[r, :, n + 1] = (
-            found.score[0],
-            found.host[0],
-            found.own[0],
-        )
-        confidence[r] = coverage
-        if probability[r].any():
-            said = predicted[r] if now is None else now.predicted[r]
-            confidence[r] = coverage * _agreement(said, measured[r]) * _distinct(score[r])
+    odds = _odds(window, findings) if findings else None
+    culprit, attributed = np.zeros((2, N_RESOURCES, n, n + 3))
+    without = np.zeros((N_RESOURCES, n, n + 2))
+    for r, raw in enumerate(loads):
+        load, found = _composed(raw, r, rows, traits, odds)
+        _fill(out, r, found)
+        out.measured[r] = _measured(window, r, load.shard, recency)
+        if not out.probability[r].any() and not out.measured[r].any():
+            continue
+        share = _shares(load, r, traits)
+        pool = _pool(raw, found, share, r, rows, host, window, out.score[r])
+        attributed[r], culprit[r], without[r] = weigh(pool, recency, out.measured[r], odds)
+        culprit[r] *= _coverage(window.loss[:, :, r], recency)[:, None]
+        worst = out.score[r].argmax(1)[:, None]
+        out.confidence[r] = np.take_along_axis(culprit[r], worst, 1)[:, 0]
+    inside = unexplained(window.inside_loss, window.loss, recency)
+    return replace(out, evidence=Evidence(attributed, culprit, without, inside))
+
+
+def _empty(host: Host, window: Window, n: int, horizon_s: float) -> ContentionMap:
     return ContentionMap(
         host=host,
         at_s=float(window.at_s[-1]) if len(window.at_s) else 0.0,
-        vms=rows.vms,
-        score=score,
-        probability=probability,
-        predicted=predicted,
-        measured=measured,
-        confidence=confidence,
+        vms=window.vms,
+        score=np.zeros((N_RESOURCES, n, n + 2)),
+        probability=np.zeros((N_RESOURCES, n)),
+        predicted=np.zeros((N_RESOURCES, n)),
+        measured=np.zeros((N_RESOURCES, n)),
+        confidence=np.zeros((N_RESOURCES, n)),
         window_s=window.window_s,
         n_rows=len(window.at_s),
+        horizon_s=horizon_s,
     )
 
 
-def cpu_demand(window: Window) -> F64:
-    """(T, N) cores a VM presses for: runnable time less what its own limits hold back."""
-    wanted = window.demand[:, :, CPU_AXIS]
-    held = window.self_limited[:, :, CPU_AXIS]
-    return np.asarray(np.nan_to_num(wanted) - np.nan_to_num(held), dtype=np.float64)
+def _composed(
+    load: Load, r: int, rows: Rows, traits: Traits | None, odds: F64 | None
+) -> tuple[Load, Composed]:
+    """A resource's load after experiments, and what it comes to."""
+    if odds is not None:
+        load = with_findings(load, np.exp(odds))
+    if traits is None:
+        return load, compose(load, rows.weights[None])
+    s, p = traits.sensitivity[None, :, r], traits.pressure[None, :, r]
+    return load, compose(load, rows.weights[None], s, p)
 
 
-def cpu_loss_with(
-    window: Window,
+def _fill(out: ContentionMap, r: int, found: Composed) -> None:
+    n = len(out.vms)
+    out.probability[r], out.predicted[r] = found.probability[0], found.predicted[0]
+    out.score[r, :, :n] = found.score[0]
+    out.score[r, :, n], out.score[r, :, n + 1] = found.host[0], found.own[0]
+
+
+def _shares(load: Load, r: int, traits: Traits | None) -> F64:
+    """(T, N, N + 2) blame, row by row."""
+    vms = load.pressing.vms[0]
+    if traits is not None:
+        vms = vms * traits.pressure[:, r]
+    presses = Pressing(vms, load.pressing.host[0], load.pressing.surge[0])
+    return blame_of(presses, met_by(load)[0])
+
+
+def _pool(
+    load: Load,
+    found: Composed,
+    share: F64,
+    r: int,
+    rows: Rows,
     host: Host,
-    row_weights: F64,
-    changed: dict[VmId, CpuTuning],
-) -> tuple[CpuLoss, F64]:
-    """CPU physics under other tunings of some VMs: what-if, and what-if-we-undo.
-
-    Returns the loss and the (T, N) demand it was computed for. A VM whose tuning changes is taken
-    at its full demand, since a new limit may free what the old one held back.
-    """
-    tunings = [changed.get(vm.id, vm.tuning) for vm in window.vms]
-    demand = cpu_demand(window)
-    for i, vm in enumerate(window.vms):
-        if vm.id in changed:
-            demand[:, i] = np.nan_to_num(window.demand[:, i, CPU_AXIS])
-    shape = cpu_shape(
-        host_cpus=host.cpus,
-        cpusets=[tuning.cpuset for tuning in tunings],
-        weight=np.array([float(t.shares or DEFAULT_SHARES) for t in tunings]),
-        n_vcpus=np.array([float(vm.n_vcpus) for vm in window.vms]),
-        quota_cores=np.array([t.quota_cores for t in tunings]),
+    window: Window,
+    score: F64,
+) -> EvidencePool:
+    """What the evidence of one resource is weighed by."""
+    demand, background = load.demand[0], np.nan_to_num(rows.background[:, r])
+    presses = Pressing(load.pressing.vms[0], load.pressing.host[0], load.pressing.surge[0])
+    cores = None
+    if load.reach is not None and host.cpus:
+        n_vcpus = np.array([float(max(1, vm.n_vcpus)) for vm in rows.vms])
+        weight, met = cpu_weight(rows.vms), met_by(load)[0]
+        cores = CoresAlone(demand, background, met, weight, n_vcpus, load.reach[0], len(host.cpus))
+    return EvidencePool(
+        loss=found.loss[0],
+        measured=window.loss[:, :, r],
+        share=share,
+        blamed=score / 100.0,
+        presses=presses,
+        floor=_floor(demand, rows.weights, load.shard),
+        known_norm=~np.isnan(rows.norm[:, r]),
+        cores=cores,
     )
-    background = np.nan_to_num(window.background[:, CPU_AXIS])
-    return cpu_loss(demand, background, shape, row_weights), demand
 
 
-def host_loads(rows: Rows, host: Host) -> tuple[Load, ...]:
-    """The physics of each resource, in the order of `AXIS`; none where there are no VMs or rows.
-
-    Where a capacity is not known, or hides behind caches, loss that was measured is expected to
-    go on: persistence is the physics of an unknown pool.
-    """
-    n = len(rows.vms)
-    if not n or not len(rows.weights):
-        return ()
-    row_weights, n_vms = rows.weights[None], np.array([float(n)])
-    background = np.nan_to_num(rows.background)[None]
-    seen_loss = np.nan_to_num(rows.loss)[None]
-    wanted = np.nan_to_num(rows.demand)[None]
-    out = []
-    for r, resource in enumerate(AXIS):
-        shard, norm = SPECS[resource].shard, rows.norm[None, :, r]
-        if r == CPU_AXIS:
-            pressed = wanted[..., r] - np.nan_to_num(rows.held[None, ..., r])
-            floor = None if host.cpus else seen_loss[..., r]
-            cores = _cores(host, rows.vms)
-            load = cpu_load(
-                pressed, background[..., r], cores, row_weights, norm, n_vms, shard, floor
-            )
-        else:
-            load = fluid_load(
-                wanted[..., r],
-                background[..., r],
-                fluid_weight(resource, rows.vms)[None],
-                np.array([capacity_of(resource, host)]),
-                norm,
-                n_vms,
-                shard,
-                seen_loss[..., r],
-            )
-        out.append(load)
-    return tuple(out)
+def _odds(window: Window, findings: Findings) -> F64:
+    """(N, N) log odds of [victim, suspect]; 0 where no experiment was made."""
+    where = {vm.id: i for i, vm in enumerate(window.vms)}
+    out = np.zeros((len(where), len(where)))
+    for (victim, suspect), log_odds in findings.items():
+        if victim in where and suspect in where:
+            out[where[victim], where[suspect]] = log_odds
+    return out
 
 
-def capacity_of(resource: Resource, host: Host) -> float:
-    """What a host has to share out of a fluid, in its unit; 0: nobody knows."""
-    if resource is Resource.MEMORY:
-        return host.memory_mib
-    return (host.net_mbit_s if resource is Resource.NET else host.iops) or 0.0
-
-
-def fluid_weight(resource: Resource, vms: Sequence[Vm]) -> F64:
-    """(N,) weights that a fluid is shared out by: memory by size, the rest alike."""
-    if resource is Resource.MEMORY:
-        return np.array([max(vm.memory_mib, 1.0) for vm in vms])
-    return np.ones(len(vms))
-
-
-def cpu_weight(vms: Sequence[Vm]) -> F64:
-    """(N,) scheduler weights."""
-    return np.array([max(float(vm.tuning.shares or DEFAULT_SHARES), 1.0) for vm in vms])
-
-
-def _cores(host: Host, vms: Sequence[Vm]) -> Cores:
-    atoms = cut(host.cpus, [vm.tuning.cpuset for vm in vms])
-    return Cores(
-        weight=cpu_weight(vms)[None],
-        n_vcpus=np.array([[max(float(vm.n_vcpus), 1.0) for vm in vms]]),
-        quota_cores=np.array([[vm.tuning.quota_cores for vm in vms]]),
-        allowed=atoms.allowed[None],
-        sizes=atoms.sizes[None],
+def _coverage(loss: F64, row_weights: F64) -> F64:
+    """(N,) how far there are enough rows in which a VM's loss was measured, 0 to 1."""
+    weight = row_weights[:, None] * ~np.isnan(loss)
+    squares = (weight**2).sum(axis=0)
+    n_effective = np.divide(
+        weight.sum(axis=0) ** 2, squares, out=np.zeros_like(squares), where=squares > 0
     )
+    return np.asarray(np.minimum(1.0, n_effective / ENOUGH_ROWS))
+
+
+def _floor(demand: F64, row_weights: F64, shard: float) -> F64:
+    """(N,) a shard as a share of what a VM wants: the least loss that is a harm."""
+    mean = row_weights @ demand
+    return np.asarray(np.minimum(shard / np.maximum(mean, 2.0 * shard), 0.5))
 
 
 def _measured(window: Window, axis: int, shard: float, row_weights: F64) -> F64:
@@ -267,16 +285,3 @@ def _measured(window: Window, axis: int, shard: float, row_weights: F64) -> F64:
         demand = cpu_demand(window)
     material = loss * demand >= shard
     return np.asarray((material * loss * row_weights[:, None]).sum(axis=0), dtype=np.float64)
-
-
-def _agreement(predicted: F64, measured: F64) -> F64:
-    """(N,) 1 where prediction and measurement agree, towards 0 where they do not."""
-    gap = np.abs(predicted - measured)
-    return np.asarray(1.0 - gap / np.maximum(np.maximum(predicted, measured), 0.05))
-
-
-def _distinct(score: F64) -> F64:
-    """(N,) 1 with a single culprit, towards .5 with many alike (Herfindahl index of blame)."""
-    total = score.sum(axis=1)
-    share = np.divide(score, total[:, None], out=np.zeros_like(score), where=total[:, None] > 0)
-    return np.asarray(0.5 + 0.5 * (share**2).sum(axis=1))

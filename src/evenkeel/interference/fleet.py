@@ -18,9 +18,9 @@ from evenkeel.domain.arrays import F32, F64, Ints
 from evenkeel.domain.host import Host
 from evenkeel.domain.resources import AXIS, CPU_AXIS, N_RESOURCES, SPECS
 from evenkeel.domain.vm import Vm
-from evenkeel.interference.contention import capacity_of, cpu_weight, fluid_weight
 from evenkeel.interference.cores import cut
 from evenkeel.interference.hazards import Load, Traits, compose, cpu_load, fluid_load
+from evenkeel.interference.loads import capacity_of, cpu_weight, fluid_weight
 from evenkeel.interference.physics import Cores
 
 BLOCK_ROWS: Final = 512
@@ -111,12 +111,14 @@ class FleetShape:
 class FleetRows:
     """What is wanted: `demand` (H, R, S, N), 0 at empty places; `background` (H, R, S); `norm`
     (H, N, R) usual demand, NaN: not known; `loss` (H, N, R) share lately lost, which is expected
-    to go on where physics does not know better (None: none)."""
+    to go on where physics does not know better (None: none); `host_norm` (H, R) usual background
+    (None: not known)."""
 
     demand: F32
     background: F32
     norm: F32
     loss: F32 | None = None
+    host_norm: F32 | None = None
 
     @property
     def n_rows(self) -> int:
@@ -170,6 +172,9 @@ def _load(shape: FleetShape, rows: FleetRows, hosts: Ints, r: int, row_weights: 
     background = rows.background[hosts, r].astype(np.float64)
     norm = rows.norm[hosts, :, r].astype(np.float64)
     n_vms, shard = shape.n_vms[hosts], SPECS[AXIS[r]].shard
+    host_norm = np.full(len(hosts), np.nan)
+    if rows.host_norm is not None:
+        host_norm = rows.host_norm[hosts, r].astype(np.float64)
     floor = None
     if rows.loss is not None:
         floor = np.broadcast_to(rows.loss[hosts, None, :, r].astype(np.float64), demand.shape)
@@ -178,7 +183,9 @@ def _load(shape: FleetShape, rows: FleetRows, hosts: Ints, r: int, row_weights: 
         if floor is not None:
             floor = floor * unknown[:, None, None] if unknown.any() else None
         cores = shape.cores(hosts)
-        return cpu_load(demand, background, cores, row_weights, norm, n_vms, shard, floor)
+        return cpu_load(
+            demand, background, cores, row_weights, norm, n_vms, host_norm, shard, floor
+        )
     weight = shape.weight[hosts, :, r]
     capacity = shape.capacity[hosts, r]
-    return fluid_load(demand, background, weight, capacity, norm, n_vms, shard, floor)
+    return fluid_load(demand, background, weight, capacity, norm, n_vms, host_norm, shard, floor)

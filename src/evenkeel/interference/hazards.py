@@ -9,14 +9,14 @@ L_i h_ij / h_i, so that parts add up to the loss. With traits of 1 nothing but t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from evenkeel.domain.arrays import F64
-from evenkeel.interference.attribution import Pressing, pressing
-from evenkeel.interference.physics import Cores, fluid_loss, lost_cores, meeting
+from evenkeel.interference.attribution import Pressing, pressing_on
+from evenkeel.interference.physics import SOME_SHARE, Cores, fluid_loss, lost_cores, meeting
 
 MOST_LOSS: Final = 1.0 - 1e-6
 """A VM that gets nothing at all has no finite hazard; it counts as losing this much."""
@@ -31,6 +31,7 @@ class Load:
     `demand` and `lost` (B, T, N): what physics says of it, in the resource's unit. `floor`
     (B, T, N): loss that is expected to go on whatever physics says, None: none. `meeting`
     (B, N, N): how much j meets i, None: all meet all. `shard`: what makes a loss material.
+    `reach` (B, N): CPUs that each VM runs on, None where it is not about CPUs.
     """
 
     demand: F64
@@ -39,6 +40,7 @@ class Load:
     pressing: Pressing
     meeting: F64 | None
     shard: float
+    reach: F64 | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,13 +54,15 @@ class Traits:
 @dataclass(frozen=True, slots=True, eq=False)
 class Composed:
     """Of one resource: `score` (B, N, N) [victim, aggressor], `host` and `own` (B, N) the scores
-    of the host itself and of a victim's own surge; `probability` and `predicted` (B, N)."""
+    of the host itself and of a victim's own surge; `probability` and `predicted` (B, N); `loss`
+    (B, T, N), row by row."""
 
     score: F64
     host: F64
     own: F64
     probability: F64
     predicted: F64
+    loss: F64
 
 
 def cpu_load(
@@ -68,15 +72,18 @@ def cpu_load(
     row_weights: F64,
     norm: F64,
     n_vms: F64,
+    host_norm: F64,
     shard: float,
     floor: F64 | None = None,
 ) -> Load:
-    """CPU: demand (B, T, N), background (B, T), row_weights (B, T), norm (B, N), n_vms (B,)."""
+    """CPU: demand (B, T, N), background and row_weights (B, T), norm (B, N), n_vms and the usual
+    background `host_norm` (B,)."""
     lost, share = lost_cores(demand, background, cores, row_weights)
     capacity = cores.sizes.sum(axis=1)
-    pressed = pressing(demand, background, norm, cores.weight, capacity, shard, n_vms)
+    pressed = pressing_on(demand, background, norm, cores.weight, capacity, shard, n_vms, host_norm)
     met = None if cores.sizes.shape[1] == 1 else meeting(share)
-    return Load(demand, lost, floor, pressed, met, shard)
+    reach = ((share > SOME_SHARE) * cores.sizes[:, None]).sum(axis=2)
+    return Load(demand, lost, floor, pressed, met, shard, reach)
 
 
 def fluid_load(
@@ -86,6 +93,7 @@ def fluid_load(
     capacity: F64,
     norm: F64,
     n_vms: F64,
+    host_norm: F64,
     shard: float,
     floor: F64 | None,
 ) -> Load:
@@ -96,7 +104,7 @@ def fluid_load(
     weights = np.broadcast_to(weight[:, None], demand.shape)
     lost = fluid_loss(demand.reshape(-1, n), weights.reshape(-1, n), left.reshape(-1))
     total = np.where(capacity > 0, capacity, demand.sum(axis=2).max(axis=1, initial=0.0))
-    pressed = pressing(demand, background, norm, weight, total, shard, n_vms)
+    pressed = pressing_on(demand, background, norm, weight, total, shard, n_vms, host_norm)
     return Load(demand, lost.reshape(n_hosts, n_rows, n), floor, pressed, None, shard)
 
 
@@ -128,10 +136,28 @@ def compose(
     return Composed(
         score=score,
         host=np.einsum("btn,bt->bn", rate, load.pressing.host),
-        own=(rate * load.pressing.own).sum(axis=1),
+        own=(rate * load.pressing.surge).sum(axis=1),
         probability=material.sum(axis=1),
         predicted=at_stake.sum(axis=1),
+        loss=loss,
     )
+
+
+def with_findings(load: Load, odds: F64) -> Load:
+    """Blame after experiments: `odds` (N, N) multiply what j presses on i with, of one host.
+
+    A suspect that an experiment cleared (odds near 0) hands its part to the others; where nobody
+    else is left, it stays.
+    """
+    return replace(load, meeting=met_by(load) * odds)
+
+
+def met_by(load: Load) -> F64:
+    """(B, N, N) how much j meets i."""
+    if load.meeting is not None:
+        return load.meeting
+    n_hosts, _, n = load.demand.shape
+    return np.broadcast_to(1.0 - np.eye(n), (n_hosts, n, n))
 
 
 def physical_hazard(load: Load) -> F64:
@@ -148,4 +174,4 @@ def pressed_on(load: Load, by_vms: F64) -> F64:
         others = np.where(others > NOBODY * everybody, others, 0.0)
     else:
         others = by_vms @ load.meeting.transpose(0, 2, 1)
-    return np.asarray(others + load.pressing.host[:, :, None] + load.pressing.own)
+    return np.asarray(others + load.pressing.host[:, :, None] + load.pressing.surge)

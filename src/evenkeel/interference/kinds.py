@@ -22,7 +22,7 @@ from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import N_RESOURCES
 from evenkeel.domain.rollup import kind_of
 from evenkeel.domain.vm import Vm
-from evenkeel.interference.traits import FARTHEST, PRIOR_SPREAD, Belief
+from evenkeel.interference.traits import FARTHEST, MOOD, PRIOR_SPREAD, Belief
 
 FORMAT: Final = 1
 MOST_KEPT: Final = 2000
@@ -30,12 +30,14 @@ MOST_KEPT: Final = 2000
 WITHIN: Final = 0.7
 """How much of a stranger's spread is left among the VMs of one kind."""
 _SHAPE: Final = (2, N_RESOURCES)
-_STRANGER: Final = np.broadcast_to(PRIOR_SPREAD[:, None] ** 2, _SHAPE)
+_STRANGER: Final = np.broadcast_to(PRIOR_SPREAD[:MOOD, None] ** 2, _SHAPE)
+
+_CALM: Final = np.stack([np.zeros(N_RESOURCES), np.full(N_RESOURCES, PRIOR_SPREAD[MOOD] ** 2)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learnt:
-    """`mean` and `variance` (2, R) of the logs of one VM's or kind's traits."""
+    """`mean` and `variance` (2, R) of the logs of one VM's or kind's lasting traits."""
 
     kind: str
     mean: F64
@@ -63,24 +65,32 @@ class Priors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TraitMemory:
-    """What was learnt of each VM, those seen last at the end. Immutable."""
+    """What was learnt of each VM, those seen last at the end. Immutable.
+
+    `moods` (2, R), mean and variance, are of the VMs of the last tick alone, and are not saved.
+    """
 
     kept: Mapping[VmId, Learnt] = field(default_factory=lambda: MappingProxyType({}))
+    moods: Mapping[VmId, F64] = field(default_factory=lambda: MappingProxyType({}))
 
     def belief(self, vms: Sequence[Vm], priors: Priors) -> Belief:
         """Of the VMs in their order: what was learnt, or what their kind says."""
-        known = [self.kept.get(vm.id) or priors.of(kind_of(vm)) for vm in vms]
-        return _stacked(known)
+        known = [self.kept.get(vm.id) or priors.of(_kind(vm)) for vm in vms]
+        return _stacked(known, [self.moods.get(vm.id, _CALM) for vm in vms])
 
     def with_(self, vms: Sequence[Vm], belief: Belief) -> TraitMemory:
         """The same with what is believed of `vms` now."""
         kept = dict(self.kept)
         for i, vm in enumerate(vms):
             kept.pop(vm.id, None)
-            kept[vm.id] = Learnt(kind_of(vm), belief.mean[:, i], belief.variance[:, i])
+            kept[vm.id] = Learnt(_kind(vm), belief.mean[:MOOD, i], belief.variance[:MOOD, i])
         for _, oldest in zip(range(len(kept) - MOST_KEPT), list(kept), strict=False):
             del kept[oldest]
-        return TraitMemory(MappingProxyType(kept))
+        moods = {
+            vm.id: np.stack([belief.mean[MOOD, i], belief.variance[MOOD, i]])
+            for i, vm in enumerate(vms)
+        }
+        return TraitMemory(MappingProxyType(kept), MappingProxyType(moods))
 
     def save(self) -> bytes:
         return _save("memory", self.kept)
@@ -92,48 +102,72 @@ class TraitMemory:
         return cls(MappingProxyType(kept))
 
 
+def _kind(vm: Vm) -> str:
+    """In one line, since lists of kinds are kept as lines."""
+    return " ".join(kind_of(vm).split())
+
+
 def expected(vms: Sequence[Vm], priors: Priors) -> Belief:
     """What the VMs' kinds say of them."""
-    return _stacked([priors.of(kind_of(vm)) for vm in vms])
+    return _stacked([priors.of(_kind(vm)) for vm in vms], [_CALM] * len(vms))
 
 
-def _stacked(known: Sequence[Learnt]) -> Belief:
+def _stacked(known: Sequence[Learnt], moods: Sequence[F64]) -> Belief:
     if not known:
         return Belief.nobody_knows(0)
+    mood = np.stack(moods, axis=1)[:, None]
     mean = np.stack([one.mean for one in known], axis=1)
-    return Belief(mean, np.stack([one.variance for one in known], axis=1))
+    variance = np.stack([one.variance for one in known], axis=1)
+    return Belief(np.concatenate([mean, mood[0]]), np.concatenate([variance, mood[1]]))
 
 
-def pool(learnt: Iterable[Learnt]) -> Priors:
-    """Priors of every kind and of all kinds together, from what was learnt of single VMs."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Said:
+    """What VMs of one kind say together: `weight` and `total` (2, R), the sums of their weights
+    and of their weighted traits. Sums of sums are the same again, so hosts can be added up."""
+
+    kind: str
+    weight: F64
+    total: F64
+
+
+def said_by(learnt: Iterable[Learnt]) -> tuple[Said, ...]:
+    """By kind, sorted. A VM says as much as its variance has shrunk."""
     by_kind: dict[str, list[Learnt]] = {}
     for one in learnt:
         by_kind.setdefault(one.kind, []).append(one)
+    out = []
+    for kind, members in sorted(by_kind.items()):
+        mean = np.stack([one.mean for one in members])
+        variance = np.stack([one.variance for one in members])
+        weight = np.clip(1.0 - variance / _STRANGER, 0.0, 1.0) / (WITHIN * _STRANGER + variance)
+        out.append(Said(kind, weight.sum(axis=0), (weight * mean).sum(axis=0)))
+    return tuple(out)
+
+
+def pool(said: Iterable[Said]) -> Priors:
+    """Priors of every kind and of all kinds together, drawn towards 1 as far as little was said."""
+    by_kind: dict[str, tuple[F64, F64]] = {}
+    for one in said:
+        weight, total = by_kind.get(one.kind, (np.zeros(_SHAPE), np.zeros(_SHAPE)))
+        by_kind[one.kind] = (weight + one.weight, total + one.total)
     if not by_kind:
         return Priors()
-    everyone = [one for members in by_kind.values() for one in members]
-    overall = _pooled("", everyone, np.zeros(_SHAPE), np.array(_STRANGER))
-    priors = {"": overall}
-    for kind, members in sorted(by_kind.items()):
-        if kind:
-            priors[kind] = _pooled(kind, members, overall.mean, WITHIN * _STRANGER)
-    return Priors(MappingProxyType(priors))
+    everyone = [sum(parts) for parts in zip(*by_kind.values(), strict=True)]
+    overall = _pooled("", everyone[0], everyone[1], np.zeros(_SHAPE), _STRANGER)
+    kinds = {
+        kind: _pooled(kind, weight, total, overall.mean, WITHIN * _STRANGER)
+        for kind, (weight, total) in sorted(by_kind.items())
+        if kind
+    }
+    return Priors(MappingProxyType({"": overall, **kinds}))
 
 
-def _pooled(kind: str, members: Sequence[Learnt], around: F64, between: F64) -> Learnt:
-    """The mean of a kind's VMs, drawn towards `around` as far as they say little.
-
-    `between` (2, R): variance of kinds about `around`. A VM says as much as its own variance has
-    shrunk.
-    """
-    within = WITHIN * _STRANGER
-    mean = np.stack([one.mean for one in members])
-    variance = np.stack([one.variance for one in members])
-    said = np.clip(1.0 - variance / _STRANGER, 0.0, 1.0)
-    weight = said / (within + variance)
-    precision = 1.0 / between + weight.sum(axis=0)
-    pooled = (around / between + (weight * mean).sum(axis=0)) / precision
-    return Learnt(kind, pooled, np.minimum(within + 1.0 / precision, _STRANGER))
+def _pooled(kind: str, weight: F64, total: F64, around: F64, between: F64) -> Learnt:
+    """`between` (2, R): variance of kinds about `around`."""
+    precision = 1.0 / between + weight
+    mean = (around / between + total) / precision
+    return Learnt(kind, mean, np.minimum(WITHIN * _STRANGER + 1.0 / precision, _STRANGER))
 
 
 def _save(what: str, learnt: Mapping[Any, Learnt]) -> bytes:

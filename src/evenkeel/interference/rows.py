@@ -24,7 +24,8 @@ U64 = np.ndarray[Any, np.dtype[np.uint64]]
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """`demand` `held` `loss` (T, N, R): wanted, held back by the VM's own limits, share lost;
-    `background` (T, R), `weights` (T,) that add up to 1, `norm` (N, R). NaN: not known."""
+    `background` (T, R), `weights` (T,) that add up to 1, `norm` (N, R) and `host_norm` (R,) what
+    is usual. NaN: not known."""
 
     vms: tuple[Vm, ...]
     demand: F64
@@ -33,6 +34,7 @@ class Rows:
     background: F64
     weights: F64
     norm: F64
+    host_norm: F64
 
 
 def present(window: Window, half_life_s: float) -> Rows:
@@ -45,6 +47,7 @@ def present(window: Window, half_life_s: float) -> Rows:
         background=window.background,
         weights=window.weights(half_life_s),
         norm=window.norm(),
+        host_norm=window.host_norm(),
     )
 
 
@@ -72,6 +75,7 @@ def ahead(quantiles: F32 | F64, window: Window, half_life_s: float) -> Rows:
         background=np.broadcast_to(background, (N_SCENARIOS, len(background))),
         weights=np.full(N_SCENARIOS, 1.0 / N_SCENARIOS),
         norm=window.norm(),
+        host_norm=window.host_norm(),
     )
 
 

@@ -30,7 +30,8 @@ class Window:
     """Rows are ticks, oldest first; columns are `vms`. NaN where a VM was absent or unmeasured.
 
     Shapes: `at_s` (T,), `demand` `loss` `self_limited` (T, N, R), `background` (T, R),
-    `slots` (S, N, R), `slot_sum` `slot_weight` (N, R), the slot in the making.
+    `slots` (S, N, R), `slot_sum` `slot_weight` (N, R), the slot in the making,
+    `inside_loss` (T, N), `host_slots` (S, R) and `host_sum` (R,): slots of the background.
     """
 
     vms: tuple[Vm, ...]
@@ -45,13 +46,32 @@ class Window:
     slot_weight: F64
     slot_age_s: float
     window_s: float
+    inside_loss: F64
+    host_slots: F64
+    host_sum: F64
 
     @classmethod
     def empty(cls, window_s: float) -> Window:
         cube = np.empty((0, 0, N_RESOURCES))
         flat = np.empty((0, N_RESOURCES))
         none = np.empty(0)
-        return cls((), none, none, cube, cube, cube, flat, cube, flat, flat, 0.0, window_s)
+        return cls(
+            vms=(),
+            at_s=none,
+            interval_s=none,
+            demand=cube,
+            loss=cube,
+            self_limited=cube,
+            background=flat,
+            slots=cube,
+            slot_sum=flat,
+            slot_weight=flat,
+            slot_age_s=0.0,
+            window_s=window_s,
+            inside_loss=np.empty((0, 0)),
+            host_slots=flat,
+            host_sum=np.zeros(N_RESOURCES),
+        )
 
     def append(self, tick: HostTick) -> Window:
         """Add a tick, forget rows older than `window_s`, follow VMs that came and went."""
@@ -63,17 +83,22 @@ class Window:
         def grown(rows: F64, row: F64) -> F64:
             return np.concatenate([_realign(rows[keep], columns), row[None]])
 
+        silent = np.full(len(tick.vms), np.nan)
+        inside = silent if tick.inside_loss is None else tick.inside_loss
         slot_sum = _realign(self.slot_sum[None], columns, fill=0.0)[0]
         slot_weight = _realign(self.slot_weight[None], columns, fill=0.0)[0]
         known = ~np.isnan(tick.demand)
         slot_sum = slot_sum + np.where(known, tick.demand, 0.0) * tick.interval_s
         slot_weight = slot_weight + known * tick.interval_s
-        slots = _realign(self.slots, columns)
+        slots, host_slots = _realign(self.slots, columns), self.host_slots
+        host_sum = self.host_sum + np.nan_to_num(tick.background) * tick.interval_s
         age_s = self.slot_age_s + tick.interval_s
         if age_s >= SLOT_S:
             with np.errstate(invalid="ignore"):
                 mean = np.where(slot_weight > 0, slot_sum / np.maximum(slot_weight, 1e-9), np.nan)
             slots = np.concatenate([slots, mean[None]])[-N_SLOTS:]
+            host_slots = np.concatenate([host_slots, host_sum[None] / age_s])[-N_SLOTS:]
+            host_sum = np.zeros(N_RESOURCES)
             slot_sum, slot_weight = np.zeros_like(slot_sum), np.zeros_like(slot_weight)
             age_s = 0.0
         return replace(
@@ -89,6 +114,11 @@ class Window:
             slot_sum=slot_sum,
             slot_weight=slot_weight,
             slot_age_s=age_s,
+            inside_loss=np.concatenate(
+                [_realign(self.inside_loss[keep][..., None], columns)[..., 0], inside[None]]
+            ),
+            host_slots=host_slots,
+            host_sum=host_sum,
         )
 
     def weights(self, half_life_s: float) -> F64:
@@ -110,6 +140,13 @@ class Window:
             out[enough] = np.nanmedian(settled[:, enough], axis=0)
         return out
 
+    def host_norm(self) -> F64:
+        """(R,) usual load outside all VMs, as `norm`."""
+        settled = self.host_slots[: max(0, len(self.host_slots) - SLOTS_TOO_NEW)]
+        if len(settled) < MIN_NORM_SLOTS:
+            return np.full(N_RESOURCES, np.nan)
+        return np.asarray(np.median(settled, axis=0), dtype=np.float64)
+
     def index_of(self, vm_id: VmId) -> int | None:
         for i, vm in enumerate(self.vms):
             if vm.id == vm_id:
@@ -125,7 +162,7 @@ def _columns(old: tuple[Vm, ...], new: tuple[Vm, ...]) -> Ints:
 
 def _realign(rows: F64, columns: Ints, fill: float = np.nan) -> F64:
     """(T, N_old, R) -> (T, N_new, R); columns that are new get `fill`."""
-    out = np.full((len(rows), len(columns), N_RESOURCES), fill)
+    out = np.full((len(rows), len(columns), rows.shape[2]), fill)
     known = columns >= 0
     if known.any():
         out[:, known] = rows[:, columns[known]]

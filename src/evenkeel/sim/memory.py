@@ -104,3 +104,16 @@ class MemoryPolicy:
 
     def save(self, policy: Policy) -> None:
         self._policy = policy
+
+
+class MemoryTraits:
+    """Implements `ports.TraitKeeper`."""
+
+    def __init__(self, blob: bytes | None = None) -> None:
+        self.blob = blob
+
+    def load(self) -> bytes | None:
+        return self.blob
+
+    def save(self, blob: bytes) -> None:
+        self.blob = blob

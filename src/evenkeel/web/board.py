@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from evenkeel.api.reader import MAX_LIMIT, FleetReader, Principal, Role
 from evenkeel.api.schemas import EventOut, HostOut, MitigationOut, Page, StatusOut, VmOut
 from evenkeel.domain.errors import Forbidden, NotFound
+from evenkeel.web.graph import Graph, build_graph
 from evenkeel.web.heatmap import HeatMap, build_heatmap
 
 MOST_HOSTS: Final = 500
@@ -34,6 +35,10 @@ class Board:
     events: list[EventOut]
     only: str | None
     tenant: bool
+
+    @property
+    def graphs(self) -> dict[str, Graph | None]:
+        return {each.host: build_graph(each) for each in self.maps}
 
     @property
     def silent(self) -> list[HostOut]:

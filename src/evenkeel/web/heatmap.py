@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from evenkeel.api.schemas import MapCell, MapOut, PairOut
+from evenkeel.api.schemas import MapCell, MapOut, PairDeviationOut, PairOut
 from evenkeel.domain.ids import HOST_ITSELF
 from evenkeel.domain.resources import Resource
 from evenkeel.web.words import heat_level, percent, resource_label, resource_letter
@@ -50,6 +50,7 @@ class HeatMap:
     """Names of the VMs left out because they neither hurt nor are hurt."""
     crowded: int
     """VMs that take part but did not fit."""
+    deviations: tuple[PairDeviationOut, ...] = ()
 
 
 def build_heatmap(
@@ -88,6 +89,7 @@ def build_heatmap(
         ),
         calm=calm,
         crowded=crowded,
+        deviations=tuple(contention.deviations),
     )
 
 

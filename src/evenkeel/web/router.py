@@ -1,16 +1,16 @@
 """The page's routes. `build_web` is mounted by wiring beside the REST API.
 
 `/` the fleet, `/?host=H` one host, `/vms/{id}` one VM, `/vms/{id}/charts` its series as JSON,
-`/vms/{id}/forecast/charts` its forecast, `/login` the form that POSTs to the API's `/login`,
-`/static/...` what they are made of. A request by htmx (its 5 s refresh) gets the inner part
-alone, from the same URL.
+`/vms/{id}/forecast/charts` its forecast, `/reliability` predicted against measured loss, `/login`
+the form that POSTs to the API's `/login`, `/static/...` what they are made of. A request by htmx
+(its 5 s refresh) gets the inner part alone, from the same URL.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse
@@ -19,11 +19,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from evenkeel import __version__
 from evenkeel.api.reader import FleetReader, Principal
 from evenkeel.domain.errors import NotFound
+from evenkeel.domain.resources import Resource
 from evenkeel.web import words
 from evenkeel.web.board import is_silent, read_board
 from evenkeel.web.charts import DEFAULT_RANGE_S, RANGES, Charts, read_charts
 from evenkeel.web.fans import Fans, read_fans
 from evenkeel.web.pages import Pages, page_route
+from evenkeel.web.reliability import Chosen, read_reliability
 from evenkeel.web.static_files import static_files, static_url
 
 Authenticate = Callable[..., Principal]
@@ -119,6 +121,17 @@ def _add_fleet_routes(
     ) -> Response:
         board = read_board(reader, who, host or None)
         return pages.render(request, "fleet.html", who=who, board=board)
+
+    @router.get("/reliability", response_class=HTMLResponse)
+    def reliability(
+        request: Request,
+        host: str = "",
+        resource: Annotated[Resource | Literal[""], Query()] = "",
+        hours: Annotated[int, Query(ge=1, le=8784)] = 24,
+        who: Principal = Depends(authenticate),
+    ) -> Response:
+        page = read_reliability(reader, who, Chosen(host, resource, hours))
+        return pages.render(request, "reliability.html", who=who, **page)
 
     @router.get("/vms/{vm}", response_class=HTMLResponse)
     def vm_page(

@@ -23,6 +23,7 @@ ACTION_WORDS: Final = {
     ActionKind.PIN_APART: "pin apart",
     ActionKind.BOOST: "priority boost",
     ActionKind.QUOTA: "CPU quota",
+    ActionKind.PROBE: "probe",
 }
 STATE_WORDS: Final = {
     MitigationState.ADVISED: "advised, not done",
@@ -45,6 +46,11 @@ def percent(share: float | None) -> str:
     if 0 < share < 0.005:
         return "<1\u202f%"
     return f"{100 * share:.0f}\u202f%"
+
+
+def percent_point(share: float) -> str:
+    """With a digit behind the point: "4.3 %"."""
+    return f"{100 * share:.1f}\u202f%"
 
 
 def amount(value: float | None, unit: str = "") -> str:
@@ -126,6 +132,7 @@ def prose(text: str) -> Markup:
 FILTERS: Final = {
     "prose": prose,
     "percent": percent,
+    "percent_point": percent_point,
     "amount": amount,
     "memory": memory,
     "duration": duration,

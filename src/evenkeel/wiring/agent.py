@@ -17,9 +17,11 @@ from evenkeel.adapters.disk.journal import SqliteJournal
 from evenkeel.adapters.disk.models import FileModelMemory
 from evenkeel.adapters.disk.policy import FilePolicyMemory
 from evenkeel.adapters.disk.spool import SqliteSpool
+from evenkeel.adapters.disk.traits import FileTraitKeeper
 from evenkeel.adapters.guest.channels import ChannelProfiles
 from evenkeel.adapters.http.link import HttpLink
 from evenkeel.adapters.memory import give_back
+from evenkeel.agent.contending import Contending
 from evenkeel.agent.foresight import Foresight
 from evenkeel.agent.reporter import Reporter
 from evenkeel.agent.service import Agent
@@ -97,6 +99,7 @@ def build_agent(
             reporter.wake()
 
     foresight = Foresight(FileModelMemory(state / "models"), clock, config.tick_s)
+    contending = Contending(FileTraitKeeper(state / "traits.npz"), config.half_life_s)
     agent = Agent(
         host=_unseen_host(config),
         hypervisor=hypervisor,
@@ -106,7 +109,7 @@ def build_agent(
         clock=clock,
         epoch=f"{time.time_ns():020d}",
         window_s=config.window_s,
-        half_life_s=config.half_life_s,
+        contending=contending,
         foresight=foresight,
         profiles=profiles,
         on_batch=wake_reporter,
@@ -124,6 +127,7 @@ def build_agent(
             agent.answered(reply)
             foresight.follow(reply.short_models, link.model)
             foresight.hear(reply.slots_ahead)
+            contending.follow(reply.contention_model, link.model)
 
         reporter = Reporter(link, spool, answered, agent.acknowledged)
     loop = Loop(agent.tick, config.tick_s, clock, on_failure=agent.failed)

@@ -93,6 +93,7 @@ def assemble(
         tokens=tokens,
         gate=Gate(tokens, clock, key),
         history_hours=settings.history_hours,
+        reliability_days=settings.reliability_days,
         max_body_bytes=int(settings.max_body_mib * 2**20),
         host_silent_s=settings.host_silent_s,
         alarm_score=policy.alarm_score,

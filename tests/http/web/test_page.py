@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from fleet_fake import HOSTILE, FleetFake, vm_id
-from web_app import build_app
+from web_app import NOW_S, client_for, text_of
 
 from evenkeel.domain.errors import Forbidden, StoreUnavailable
 from evenkeel.domain.host import Mode
 
-NOW_S = 1_800_000_000.0
 HTMX = {"HX-Request": "true"}
 
 
@@ -22,19 +20,9 @@ def fleet() -> FleetFake:
     return FleetFake(NOW_S)
 
 
-def client_for(fleet: FleetFake, token: str = "admin-token") -> TestClient:
-    app: FastAPI = build_app(fleet, lambda: NOW_S)
-    cookies = {"session": token} if token else {}
-    return TestClient(app, cookies=cookies, follow_redirects=False)
-
-
 @pytest.fixture
 def page(fleet: FleetFake) -> TestClient:
     return client_for(fleet)
-
-
-def text_of(html: str) -> str:
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html)).replace("\u202f", " ")
 
 
 def test_the_fleet_names_the_culprit_worst_first(page):

@@ -18,6 +18,8 @@ import pytest
 from tests.batches import a_batch, a_mitigation, an_event
 from tests.controller_process import Controller, running
 
+from evenkeel.domain.reliability import Tally
+from evenkeel.domain.resources import Resource
 from evenkeel.wire import Batch
 
 pytestmark = pytest.mark.integration
@@ -41,6 +43,7 @@ def batch_of(host: str, seq: int) -> Batch:
         (f"vm-{host}",),
         events=(an_event(f"told_{host}_{seq}", vm=None),),
         mitigations=(a_mitigation(f"m{seq}", host=host),),
+        reliability=(Tally(Resource.CPU, 5.0, (3,), (7,), (100_000,), (120_000,), (900,)),),
     )
 
 
@@ -93,6 +96,8 @@ def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path, database_url: st
             series = controller.get(f"/v1/vms/{vm}/series?since_s=0&until_s=4e9&max_points=5000")
             taken = series.json()["at_s"]
             assert len(taken) == len(set(taken)) >= stream.acknowledged
+            counted = controller.get(f"/v1/reliability?host={stream.host}").json()["curves"]
+            assert [curve["n"] for curve in counted] == [7 * len(taken)]
             for seq in (1, stream.acknowledged):
                 assert controller.deliver(batch_of(stream.host, seq), stream.token).duplicate
             events = all_items(controller, f"/v1/events?host={stream.host}&limit=1000")

@@ -201,7 +201,7 @@ def test_a_session_that_ends_leads_to_the_login(page, context):
 def test_nothing_is_wider_than_the_window(page, width):
     page.set_viewport_size({"width": width, "height": 900})
     sign_in(page)
-    for path in ("/", "/vms/web1"):
+    for path in ("/", "/vms/web1", "/?host=host-a", "/reliability"):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -211,3 +211,53 @@ def test_a_tenant_sees_no_other_name(page, complaints):
     expect(page.locator("ol.alarms li").first).to_contain_text("another tenant's VM hurts web1")
     assert "batch7" not in page.content()
     assert complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_graph_and_the_reliability_of_the_scores(page, complaints, tmp_path, scheme):
+    page.emulate_media(color_scheme=scheme)
+    sign_in(page)
+    graph = page.get_by_role("group", name="Graph of host-a")
+    arrow = graph.locator("g.edge[data-tip*='batch7 hurts web1']")
+    shaft = arrow.locator(".shaft")
+    colour = shaft.evaluate("path => getComputedStyle(path).stroke")
+    paper = page.evaluate("getComputedStyle(document.querySelector('.card')).backgroundColor")
+    assert colour not in ("none", paper)
+    start, end = shaft.evaluate(
+        """path => [0, path.getTotalLength()].map(at => {
+          const {x, y} = path.getPointAtLength(at);
+          return new DOMPoint(x, y).matrixTransform(path.getScreenCTM());
+        }).map(({x, y}) => ({x, y}))"""
+    )
+    nodes = {
+        name: graph.get_by_role("link", name=f"{name}: hurt").locator("circle").bounding_box()
+        for name in ("batch7", "web1")
+    }
+    assert is_near(start, nodes["batch7"])
+    assert is_near(end, nodes["web1"])
+    page.screenshot(path=tmp_path / "graph.png", full_page=True)
+
+    node = graph.get_by_role("link", name="web1: hurt by batch7 36 (CPU)")
+    node.scroll_into_view_if_needed()
+    page.wait_for_timeout(200)  # scrolling hides tips
+    node.focus()
+    expect(page.get_by_role("tooltip")).to_contain_text("hurts batch7 3 (CPU)")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/vms/{vm_id('web1')}")
+
+    page.get_by_role("link", name="Reliability").click()
+    page.wait_for_url("**/reliability")
+    expect(page.get_by_role("img", name="Reliability diagram for the next 5")).to_be_visible()
+    page.locator(".diagram .mark").nth(5).hover()
+    expect(page.get_by_role("tooltip")).to_contain_text("900 predictions: 35.2")
+    page.screenshot(path=tmp_path / "reliability.png", full_page=True)
+    page.get_by_role("link", name="Disk").click()
+    expect(page.locator("#live svg.diagram")).to_have_count(1)
+    assert complaints == []
+
+
+def is_near(point: dict[str, float], box: dict[str, float]) -> bool:
+    """Within a head's length of the circle's rim."""
+    dx = point["x"] - box["x"] - box["width"] / 2
+    dy = point["y"] - box["y"] - box["height"] / 2
+    return (dx * dx + dy * dy) ** 0.5 < box["width"] / 2 + 25

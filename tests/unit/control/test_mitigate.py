@@ -113,6 +113,17 @@ def test_boost_or_quota_where_pinning_is_impossible():
     assert plan.steps[0].mitigation.kind in (ActionKind.BOOST, ActionKind.QUOTA)
 
 
+def test_a_culprit_that_is_not_sure_is_not_made_to_lose_but_may_be_pinned_apart():
+    no_pins = a_host(capabilities=EVERYTHING - {Capability.PIN})
+    shy = replace(ACT, min_confidence=1.1)
+    assert settle(view(4, host=no_pins))[0].steps != ()
+    plan, _ = settle(view(4, host=no_pins, policy=shy))
+    assert plan.steps == ()
+    assert any("is the culprit with" in r.why for r in plan.advice[0].rejected)
+    [step] = settle(view(4, policy=shy))[0].steps
+    assert step.mitigation.kind is ActionKind.PIN_APART
+
+
 def test_doubtful_numbers_close_the_gate():
     assert settle(view(4, flaws=frozenset({Flaw.IMPLAUSIBLE})))[0].steps == ()
 

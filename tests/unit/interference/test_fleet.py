@@ -18,10 +18,11 @@ from evenkeel.interference.candidate import (
     share_of_newcomer,
     standing,
 )
-from evenkeel.interference.contention import host_loads, score_host
+from evenkeel.interference.contention import score_host
 from evenkeel.interference.fleet import FleetRows, FleetShape, score_fleet
 from evenkeel.interference.fleet_rows import fleet_rows
 from evenkeel.interference.hazards import Traits
+from evenkeel.interference.loads import host_loads
 from evenkeel.interference.physics import fluid_loss
 from evenkeel.interference.rows import Rows, present
 
@@ -107,6 +108,7 @@ def joined(rows: Rows, vm: Candidate) -> Rows:
         background=rows.background,
         weights=rows.weights,
         norm=np.concatenate([rows.norm, np.full((1, N_RESOURCES), np.nan)]),
+        host_norm=rows.host_norm,
     )
 
 

@@ -10,13 +10,24 @@ from evenkeel.domain.bundle import pack, unpack
 from evenkeel.domain.errors import ModelCorrupt
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import CPU_AXIS, N_RESOURCES
-from evenkeel.domain.sample import Flaw
-from evenkeel.interference.contention import host_loads, score_host
+from evenkeel.domain.sample import Flaw, HostTick
+from evenkeel.interference.contention import score_host
 from evenkeel.interference.hazards import Traits
-from evenkeel.interference.kinds import MOST_KEPT, Learnt, Priors, TraitMemory, expected, pool
+from evenkeel.interference.kinds import (
+    MOST_KEPT,
+    Learnt,
+    Priors,
+    TraitMemory,
+    expected,
+    pool,
+    said_by,
+)
+from evenkeel.interference.loads import host_loads
 from evenkeel.interference.rows import present
 from evenkeel.interference.traits import (
-    MEMORY_S,
+    LASTING_S,
+    MOOD,
+    MOOD_S,
     PRESSURE,
     SENSITIVITY,
     Belief,
@@ -24,8 +35,7 @@ from evenkeel.interference.traits import (
     evidence,
     learn,
 )
-
-NOTHING = Evidence(np.full(1, np.nan), np.ones(1), np.zeros((1, 1)), np.zeros(1))
+from evenkeel.interference.window import Window
 
 
 def world(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +103,7 @@ def test_one_wild_number_moves_little_and_many_true_ones_win() -> None:
 def test_what_is_not_seen_again_is_forgotten() -> None:
     s, p = world(5, np.random.default_rng(4))
     belief, prior = learnt(200, s, p, 5), Belief.nobody_knows(5)
-    later = learn(belief, prior, [], 6 * MEMORY_S)
+    later = learn(belief, prior, [], 6 * LASTING_S)
     assert np.abs(later.mean).max() < 0.01
     assert later.variance == pytest.approx(prior.variance, rel=0.01)
 
@@ -114,7 +124,7 @@ VICTIM, NOISY, CALM = a_vm("victim", [0]), a_vm("noisy", [0]), a_vm("calm", [1])
 VMS = [VICTIM, NOISY, CALM]
 
 
-def collision(loss: float, flaws: frozenset[Flaw] = frozenset()):
+def collision(loss: float, flaws: frozenset[Flaw] = frozenset()) -> tuple[Window, HostTick]:
     """Both want 60 % of one core: physics says .3; what is measured is `loss`."""
     ticks = [a_tick(5.0 * i, VMS, [0.6, 0.6, 0.3], [loss, loss, 0], flaws=flaws) for i in range(8)]
     return a_window(ticks), ticks[-1]
@@ -152,6 +162,21 @@ def test_traits_close_the_gap_between_physics_and_what_is_measured() -> None:
     assert (belief.mean[:, 2] == 0).all(), "the calm one had no part in it"
 
 
+def test_a_mood_is_followed_within_a_minute_and_gone_in_the_next() -> None:
+    seen = Evidence(
+        np.array([np.log(0.4), np.nan]), np.full(2, 0.01), np.array([[0, 0.2], [0, 0]]), np.zeros(2)
+    )
+    known = Belief.nobody_knows(2)
+    known.variance[:MOOD] = 0.01
+    belief = known
+    for _ in range(12):
+        belief = learn(belief, Belief.nobody_knows(2), [seen], 5.0)
+    now = belief.traits()
+    assert now.sensitivity[0, 0] * now.pressure[1, 0] == pytest.approx(2.0, rel=0.15)
+    later = belief.traits(ahead_s=3 * MOOD_S)
+    assert later.sensitivity[0, 0] * later.pressure[1, 0] < 1.5
+
+
 def test_traits_of_one_change_nothing() -> None:
     window, _ = collision(0.4)
     ones = Traits(np.ones((3, N_RESOURCES)), np.ones((3, N_RESOURCES)))
@@ -163,7 +188,10 @@ def test_what_was_learnt_of_a_vm_outlives_its_absence() -> None:
     belief = learnt(100, *world(3, np.random.default_rng(1)), 2)
     memory = TraitMemory().with_(VMS, belief)
     away = memory.with_(VMS[:1], memory.belief(VMS[:1], Priors()))
-    np.testing.assert_array_equal(away.belief(VMS, Priors()).mean, belief.mean)
+    back = away.belief(VMS, Priors())
+    np.testing.assert_array_equal(back.mean[:MOOD], belief.mean[:MOOD])
+    assert (back.mean[MOOD, 1:] == 0).all(), "moods pass"
+    assert (back.mean[MOOD, 0] == belief.mean[MOOD, 0]).all()
 
 
 def test_memory_is_bounded_and_forgets_those_not_seen_for_longest() -> None:
@@ -189,7 +217,7 @@ def test_a_vm_without_history_takes_after_its_kind() -> None:
     rude.mean[PRESSURE] = 1.0 + rng.normal(0, 0.05, (8, N_RESOURCES))
     rude.variance[:] = 0.01
     vms = [a_vm(f"r{i}", tenant="rude") for i in range(8)]
-    kinds = pool(TraitMemory().with_(vms, rude).kept.values())
+    kinds = pool(said_by(TraitMemory().with_(vms, rude).kept.values()))
     newcomer, stranger = a_vm("new", tenant="rude"), a_vm("new", tenant="unheard")
     belief = expected([newcomer, stranger], kinds)
     alike, other = belief.mean[PRESSURE, :, 0]
@@ -204,8 +232,23 @@ def test_vms_that_nothing_was_learnt_of_say_nothing_of_their_kind() -> None:
     vms = [a_vm(f"r{i}") for i in range(50)]
     shifted = Belief.nobody_knows(50)
     shifted.mean[:] = 0.7
-    kinds = pool(TraitMemory().with_(vms, shifted).kept.values())
+    kinds = pool(said_by(TraitMemory().with_(vms, shifted).kept.values()))
     assert (expected(vms[:1], kinds).mean == 0).all()
+
+
+def test_what_hosts_say_adds_up() -> None:
+    """Pooled over two hosts is pooled over all their VMs."""
+    rng = np.random.default_rng(3)
+    vms = [a_vm(f"v{i}", tenant=f"t{i % 3}") for i in range(9)]
+    belief = learnt(100, *world(9, rng), 4)
+    kept = TraitMemory().with_(vms, belief).kept
+    learnt_of = [kept[vm.id] for vm in vms]
+    together = pool(said_by(learnt_of))
+    apart = pool([*said_by(learnt_of[:4]), *said_by(learnt_of[4:])])
+    assert list(apart.by_kind) == list(together.by_kind)
+    for kind, prior in together.by_kind.items():
+        np.testing.assert_allclose(apart.by_kind[kind].mean, prior.mean)
+        np.testing.assert_allclose(apart.by_kind[kind].variance, prior.variance)
 
 
 def test_memory_and_priors_survive_as_bytes() -> None:
@@ -213,9 +256,9 @@ def test_memory_and_priors_survive_as_bytes() -> None:
     again = TraitMemory.load(memory.save())
     assert list(again.kept) == list(memory.kept)
     np.testing.assert_array_equal(
-        again.belief(VMS, Priors()).mean, memory.belief(VMS, Priors()).mean
+        again.belief(VMS, Priors()).mean[:MOOD], memory.belief(VMS, Priors()).mean[:MOOD]
     )
-    priors = pool(memory.kept.values())
+    priors = pool(said_by(memory.kept.values()))
     assert Priors.load(priors.save()).save() == priors.save()
     assert not TraitMemory.load(TraitMemory().save()).kept
 

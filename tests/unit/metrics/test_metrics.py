@@ -19,11 +19,11 @@ from tests.unit.libvirt.domstats_records import HUNG, RECORD
 from evenkeel.adapters.metrics.server import MetricsServer
 from evenkeel.domain.errors import ConfigInvalid, MetricsUnavailable
 from evenkeel.domain.host import Mode
-from evenkeel.domain.ids import HOST_ITSELF
+from evenkeel.domain.ids import HOST_ITSELF, VmId
 from evenkeel.domain.plan import ActionKind, MitigationState
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.sample import Ahead, HostCounters, HostTick
-from evenkeel.domain.score import PairScore
+from evenkeel.domain.score import PairDeviation, PairScore
 from evenkeel.domain.vm import VmState
 from evenkeel.ports import Snapshot
 from evenkeel.wire import Health
@@ -131,13 +131,14 @@ def test_scores_ticks_and_the_agent_itself(serve: Callable[..., int]) -> None:
         flaws=(frozenset(),),
         inside_loss=np.array([0.25]),
     )
-    score = PairScore(vm.id, HOST_ITSELF, Resource.CPU, 42.0, 0.8, 0.5, 0.9, 60.0, 12, 60.0)
+    score = PairScore(vm.id, HOST_ITSELF, Resource.CPU, 42.0, 0.8, 0.5, 0.9, 60.0, 12, 5.0)
+    ahead_of = replace(score, score=51.0, horizon_s=60.0)
     quantiles = np.arange(1 * 4 * 2 * 9, dtype=np.float32).reshape(1, 4, 2, 9)
     quantiles[0, 1] = NAN
     shown = Snapshot(
         mode=Mode.ACT,
         tick=tick,
-        scores=(score,),
+        scores=(score, ahead_of),
         mitigations=(  # type: ignore[arg-type]
             Mitigated(ActionKind.PIN_APART, MitigationState.ACTIVE),
             Mitigated(ActionKind.PIN_APART, MitigationState.ROLLED_BACK),
@@ -162,6 +163,7 @@ def test_scores_ticks_and_the_agent_itself(serve: Callable[..., int]) -> None:
     assert of(samples, "evenkeel_vm_demand_ahead", **named, quantile="0.95") == 9 + 7
     assert of(samples, "evenkeel_agent_short_model_info", resource="cpu", model="cpu-short") == 1
     assert of(samples, "evenkeel_pair_score", victim=vm.id, aggressor="host", resource="cpu") == 42
+    assert of(samples, "evenkeel_pair_score_ahead", victim=vm.id, horizon_s="60") == 51
     assert of(samples, "evenkeel_mitigations_open", kind="pin_apart") == 1
     assert of(samples, "evenkeel_mitigations_open", kind="quota") == 0
     assert of(samples, "evenkeel_agent_tick_seconds") == 0.0125
@@ -242,3 +244,25 @@ def test_a_closed_server_frees_its_port() -> None:
     assert second.start() == port
     assert scrape(port) == {}
     second.close()
+
+
+def test_predicted_against_measured_is_shown_and_stays_small(serve: Callable[..., int]) -> None:
+    counts = np.zeros((4, 4, 12))
+    counts[:, 0, 6] = (20, 7.0, 8.5, 0.4)
+    pairs = tuple(
+        PairDeviation(VmId(f"v{k}"), VmId("b"), Resource.CPU, 0.05, 0.31, 1.0, 9, 5.0)
+        for k in range(400)
+    )
+    snapshot = Snapshot(Mode.ADVISE, deviating=pairs, reliability={5.0: counts, 60.0: counts})
+    samples = scrape(serve(lambda: snapshot, tuple))
+    where = {"resource": "cpu", "horizon_s": "60", "from": "0.4"}
+    assert of(samples, "evenkeel_loss_predictions_total", **where) == 20
+    assert of(samples, "evenkeel_loss_predicted_sum_total", **where) == 7
+    assert of(samples, "evenkeel_loss_measured_sum_total", **where) == 8.5
+    assert of(samples, "evenkeel_pairs_deviating") == 400
+    pair = {"victim": "v0", "aggressor": "b", "resource": "cpu"}
+    assert of(samples, "evenkeel_pair_loss_predicted_ratio", **pair) == 0.05
+    assert of(samples, "evenkeel_pair_loss_measured_ratio", **pair) == 0.31
+    shown = [name for name, _ in samples if name == "evenkeel_pair_loss_measured_ratio"]
+    assert len(shown) == 50
+    assert len([n for n, _ in samples if n == "evenkeel_loss_predictions_total"]) == 2

@@ -17,13 +17,17 @@ from prometheus_client.metrics_core import Metric
 from evenkeel.domain.host import Mode
 from evenkeel.domain.plan import OPEN_STATES, ActionKind
 from evenkeel.domain.quantiles import QUANTILES
+from evenkeel.domain.reliability import EDGES
 from evenkeel.domain.resources import AXIS
 from evenkeel.domain.sample import Ahead, HostCounters, HostTick, VmCounters
+from evenkeel.domain.score import PRESENT_S
 from evenkeel.domain.vm import VmState
 from evenkeel.ports import Snapshot
 
 VM_LABELS: Final = ("domain", "uuid")
 AHEAD_QUANTILES: Final = (0.5, 0.95)
+MOST_PAIRS: Final = 50
+"""Pairs that deviate are shown up to so many; `evenkeel_pairs_deviating` counts all."""
 _SHOWN: Final = [QUANTILES.index(level) for level in AHEAD_QUANTILES]
 NS: Final = 1e-9
 KIB: Final = 1024
@@ -110,6 +114,7 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
         if snapshot.ahead is not None:
             yield from _of_ahead(snapshot.tick, snapshot.ahead)
     yield from _of_scores(snapshot)
+    yield from _of_watch(snapshot)
     yield from _of_agent(snapshot)
 
 
@@ -217,9 +222,19 @@ def _of_scores(snapshot: Snapshot) -> Iterator[Metric]:
         "Contention score (0-100) of victim from aggressor",
         labels=("victim", "aggressor", "resource"),
     )
+    ahead = GaugeMetricFamily(
+        "evenkeel_pair_score_ahead",
+        "Contention score (0-100) of victim from aggressor, so many seconds from now",
+        labels=("victim", "aggressor", "resource", "horizon_s"),
+    )
     for pair in snapshot.scores:
-        scores.add_metric((pair.victim, pair.aggressor, pair.resource.value), pair.score)
+        names = (pair.victim, pair.aggressor, pair.resource.value)
+        if pair.horizon_s == PRESENT_S:
+            scores.add_metric(names, pair.score)
+        else:
+            ahead.add_metric((*names, f"{pair.horizon_s:g}"), pair.score)
     yield scores
+    yield ahead
     n_open = Counter(m.kind for m in snapshot.mitigations if m.state in OPEN_STATES)
     mitigations = GaugeMetricFamily(
         "evenkeel_mitigations_open", "Mitigations in force", labels=("kind",)
@@ -227,6 +242,46 @@ def _of_scores(snapshot: Snapshot) -> Iterator[Metric]:
     for kind in ActionKind:
         mitigations.add_metric((kind.value,), n_open[kind])
     yield mitigations
+
+
+def _of_watch(snapshot: Snapshot) -> Iterator[Metric]:
+    """Predicted against measured: the pairs that deviate (the worst), and all sums by bin."""
+    pair_labels = ("victim", "aggressor", "resource")
+    predicted = GaugeMetricFamily(
+        "evenkeel_pair_loss_predicted_ratio",
+        "Predicted loss of a pair that deviates, since it does",
+        labels=pair_labels,
+    )
+    measured = GaugeMetricFamily(
+        "evenkeel_pair_loss_measured_ratio",
+        "Measured loss of a pair that deviates, since it does",
+        labels=pair_labels,
+    )
+    for one in snapshot.deviating[:MOST_PAIRS]:
+        pair = (one.victim, one.aggressor, one.resource.value)
+        predicted.add_metric(pair, one.predicted_loss)
+        measured.add_metric(pair, one.measured_loss)
+    yield predicted
+    yield measured
+    yield GaugeMetricFamily(
+        "evenkeel_pairs_deviating",
+        "Pairs whose loss is not as predicted",
+        value=len(snapshot.deviating),
+    )
+    labels = ("resource", "horizon_s", "from")
+    shown = (
+        ("evenkeel_loss_predictions", "Predictions that were held against what came"),
+        ("evenkeel_loss_predicted_sum", "Sum of their predicted losses (shares)"),
+        ("evenkeel_loss_measured_sum", "Sum of the losses that came (shares)"),
+    )
+    for k, (name, text) in enumerate(shown):
+        family = CounterMetricFamily(name, text, labels=labels)
+        for horizon_s, counts in snapshot.reliability.items():
+            for resource, row, n in zip(AXIS, counts[k], counts[0], strict=True):
+                for lower, value, any_ in zip(EDGES, row.tolist(), n.tolist(), strict=True):
+                    if any_:
+                        family.add_metric((resource.value, f"{horizon_s:g}", f"{lower:g}"), value)
+        yield family
 
 
 def _of_agent(snapshot: Snapshot) -> Iterator[Metric]:

@@ -11,6 +11,7 @@ from evenkeel.adapters.store.pairs import SqlPairs
 from evenkeel.adapters.store.sql import Row, unique, upsert
 from evenkeel.adapters.store.tables import claim, host, mitigation, pair, vm
 from evenkeel.domain.ids import HostId, TenantId, VmId
+from evenkeel.domain.score import PRESENT_S
 from evenkeel.domain.vm import Vm
 from evenkeel.records import Claim, FleetSummary, HostRecord, HostSummary, VmRecord
 
@@ -42,7 +43,7 @@ class SqlInventory(SqlPairs):
             mitigation.c.open, mitigation.c.host.in_(ids)
         )
         worst = sa.select(pair.c.host, sa.func.max(pair.c.score).label("score")).where(
-            pair.c.host.in_(ids)
+            pair.c.host.in_(ids), pair.c.horizon_s == PRESENT_S
         )
         n_open = {r.host: r.n for r in self._connection.execute(opened.group_by("host"))}
         score = {r.host: r.score for r in self._connection.execute(worst.group_by("host"))}

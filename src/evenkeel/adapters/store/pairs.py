@@ -10,7 +10,7 @@ from evenkeel.adapters.store.sql import Row, vms_of
 from evenkeel.adapters.store.tables import host, pair, vm
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.resources import Resource
-from evenkeel.domain.score import PairScore
+from evenkeel.domain.score import PRESENT_S, PairScore
 from evenkeel.records import PairRecord, PairsPassed
 
 _ORDER = (pair.c.score.desc(), pair.c.host, pair.c.victim, pair.c.aggressor, pair.c.resource)
@@ -30,8 +30,9 @@ class SqlPairs:
         alive_since_s: float | None = None,
         after: PairsPassed | None = None,
         limit: int = 100,
+        horizon_s: float = PRESENT_S,
     ) -> list[PairRecord]:
-        query = sa.select(pair).where(*_conditions(tenant, min_score, alive_since_s))
+        query = sa.select(pair).where(*_conditions(tenant, min_score, alive_since_s, horizon_s))
         if host is not None:
             query = query.where(pair.c.host == host)
         if victims is not None:
@@ -46,13 +47,13 @@ class SqlPairs:
     def n_pairs(
         self, tenant: TenantId | None, min_score: float, alive_since_s: float | None
     ) -> int:
-        conditions = _conditions(tenant, min_score, alive_since_s)
+        conditions = _conditions(tenant, min_score, alive_since_s, PRESENT_S)
         query = sa.select(sa.func.count()).select_from(pair).where(*conditions)
         return self._connection.scalar(query) or 0
 
     def replace_pairs(self, host: HostId, scores: Sequence[PairScore], at_s: float) -> None:
         self._connection.execute(sa.delete(pair).where(pair.c.host == host))
-        rows: dict[tuple[str, str, str], Row] = {}
+        rows: dict[tuple[str, str, str, float], Row] = {}
         for score in scores:
             row: Row = {
                 "host": host,
@@ -68,17 +69,21 @@ class SqlPairs:
                 "horizon_s": score.horizon_s,
                 "at_s": at_s,
             }
-            rows[score.victim, score.aggressor, score.resource] = row
+            rows[score.victim, score.aggressor, score.resource, score.horizon_s] = row
         if rows:
             self._connection.execute(sa.insert(pair), list(rows.values()))
 
 
 def _conditions(
-    tenant: TenantId | None, min_score: float, alive_since_s: float | None
+    tenant: TenantId | None, min_score: float, alive_since_s: float | None, horizon_s: float
 ) -> list[sa.ColumnElement[bool]]:
     # A host that a VM has left may be silent and go on telling old scores for it.
     at_home = sa.exists().where(vm.c.id == pair.c.victim, vm.c.home == pair.c.host)
-    conditions: list[sa.ColumnElement[bool]] = [pair.c.score >= min_score, at_home]
+    conditions: list[sa.ColumnElement[bool]] = [
+        pair.c.score >= min_score,
+        pair.c.horizon_s == horizon_s,
+        at_home,
+    ]
     if tenant is not None:
         own = vms_of(tenant)
         conditions.append(pair.c.victim.in_(own) | pair.c.aggressor.in_(own))

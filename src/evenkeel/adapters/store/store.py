@@ -20,6 +20,7 @@ from evenkeel.adapters.store.engine import (
 from evenkeel.adapters.store.history import SqlHistory
 from evenkeel.adapters.store.inventory import SqlInventory
 from evenkeel.adapters.store.migrate import migrate
+from evenkeel.adapters.store.reliability import SqlReliability
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class SqlSession:
     connection: sa.Connection
     inventory: SqlInventory
     history: SqlHistory
+    reliability: SqlReliability
     chronicle: SqlChronicle
     access: SqlAccess
 
@@ -38,6 +40,7 @@ class SqlSession:
             connection,
             SqlInventory(connection),
             SqlHistory(connection),
+            SqlReliability(connection),
             SqlChronicle(connection),
             SqlAccess(connection),
         )

@@ -8,12 +8,18 @@ its body is bare numbers.
 
 from __future__ import annotations
 
+import dataclasses
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+
+from evenkeel.domain.reliability import BinSums
 
 TEXT = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 """Ordered by bytes in both databases, so that pages of results are the same."""
 SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+SUMS = tuple(field.name for field in dataclasses.fields(BinSums))
 
 metadata = sa.MetaData()
 
@@ -59,13 +65,13 @@ pair = sa.Table(
     sa.Column("victim", TEXT, primary_key=True),
     sa.Column("aggressor", TEXT, primary_key=True),
     sa.Column("resource", TEXT, primary_key=True),
+    sa.Column("horizon_s", sa.Double, primary_key=True),
     sa.Column("score", sa.Double, nullable=False),
     sa.Column("probability", sa.Double, nullable=False),
     sa.Column("severity", sa.Double, nullable=False),
     sa.Column("confidence", sa.Double, nullable=False),
     sa.Column("window_s", sa.Double, nullable=False),
     sa.Column("n_samples", sa.BigInteger, nullable=False),
-    sa.Column("horizon_s", sa.Double, nullable=False),
     sa.Column("at_s", sa.Double, nullable=False),
     sa.Index("pair_by_score", "score"),
     sa.Index("pair_by_victim", "victim"),
@@ -113,6 +119,18 @@ watermark = sa.Table(
     sa.Column("host", TEXT, primary_key=True),
     sa.Column("epoch", TEXT, primary_key=True),
     sa.Column("pruned_seq", sa.BigInteger, nullable=False),
+)
+
+reliability = sa.Table(
+    "reliability",
+    metadata,
+    sa.Column("host", TEXT, primary_key=True),
+    sa.Column("hour_s", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("resource", TEXT, primary_key=True),
+    sa.Column("horizon_s", sa.Double, primary_key=True),
+    sa.Column("bin", sa.Integer, primary_key=True, autoincrement=False),
+    *(sa.Column(name, sa.Double, nullable=False) for name in SUMS),
+    sa.Index("reliability_by_age", "hour_s"),
 )
 
 mitigation = sa.Table(
