@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from evenkeel.agent.contending import Contending
 from evenkeel.agent.foresight import Foresight
 from evenkeel.agent.service import Agent
 from evenkeel.domain.ids import VmId
@@ -17,7 +18,13 @@ from evenkeel.sim.faults import FaultKind, Faults, FaultWindow
 from evenkeel.sim.fleet import SimFleet
 from evenkeel.sim.host import HostSpec
 from evenkeel.sim.hypervisor import SimHypervisor
-from evenkeel.sim.memory import MemoryJournal, MemoryModels, MemoryPolicy, MemorySpool
+from evenkeel.sim.memory import (
+    MemoryJournal,
+    MemoryModels,
+    MemoryPolicy,
+    MemorySpool,
+    MemoryTraits,
+)
 from evenkeel.sim.profiles import SimGuestProfiles
 from evenkeel.sim.vm import VmSpec
 from evenkeel.sim.workload import Onset, Steady
@@ -52,7 +59,7 @@ class World:
             clock=self.fleet.clock,
             epoch="1",
             window_s=60.0,
-            half_life_s=7.5,
+            contending=Contending(MemoryTraits(), 7.5),
             foresight=Foresight(MemoryModels(), self.fleet.clock, TICK_S),
             profiles=profiles,
         )
