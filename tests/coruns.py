@@ -51,7 +51,7 @@ def queued(n: int = 8, seed: int = 5) -> CoRuns:
     vcpus = np.where(np.arange(n) % 4 == 3, 2.0, 1.0)
     profile = np.column_stack([used, devices, vcpus])
     pairs = [(i, j) for i in range(n) for j in range(n)]
-    features = ("cpu_used", "device_cores", "vcpus")
+    features = ("cpu_cores", "device_cores", "vcpus")
     co_runs = CoRuns(
         victim=tuple(f"w{i}" for i, _ in pairs),
         partner=tuple(f"w{j}" for _, j in pairs),

@@ -36,7 +36,11 @@ USED = dict(zip(NAMES, (0.3, 0.9, 0.2, 0.15), strict=True))
 
 def seen(name: str, **changes: float) -> Seen:
     zeros = dict.fromkeys(Seen.__slots__, 0.0)
-    return Seen(**zeros | {"cpu_used": USED[name], "vcpus": 1.0, "device_cores": 0.05} | changes)
+    return Seen(
+        **zeros
+        | {"cpu_cores": USED[name], "cpu_used": USED[name], "vcpus": 1.0, "device_cores": 0.05}
+        | changes
+    )
 
 
 def a_run(drift: float = 0.0) -> list[Measured]:

@@ -23,11 +23,12 @@ from evenkeel.domain.corun import CoRuns
 from evenkeel.domain.errors import ModelCorrupt
 from evenkeel.interference.pairs.base import Arrays, Facing, Said, Scale, learnable, opened, sealed
 from evenkeel.interference.pairs.process import Inputs, Process
-from evenkeel.interference.pairs.queue import DEVICES, USED, VCPUS, hazards
+from evenkeel.interference.pairs.queue import DEVICES, VCPUS, hazards
 from evenkeel.interference.pairs.scaling import Scaling
 from evenkeel.interference.pairs.views import CPU
 
 _INPUTS: Final = ("victim", "partner", "placement", "demand", "victim_id", "partner_id", "weight")
+USED: Final = "cpu_used"
 LEAST_HAZARD: Final = 1e-3
 LEAST_CORES: Final = 1e-3
 
@@ -35,9 +36,9 @@ LEAST_CORES: Final = 1e-3
 def shape_of(names: tuple[str, ...], values: F64) -> F64:
     """(N, 4) how a VM uses a CPU: how much, by how many vCPUs, which share of it for devices, and
     which share of what its vCPUs want they wait for its own devices, alone."""
-    used, devices, vcpus = (values[:, names.index(n)] for n in (USED, DEVICES, VCPUS))
+    wanted, devices, vcpus = (values[:, names.index(n)] for n in (CPU, DEVICES, VCPUS))
+    used = values[:, names.index(USED)] if USED in names else wanted
     total = np.maximum(used + devices, LEAST_CORES)
-    wanted = values[:, names.index(CPU)] if CPU in names else used
     waits = np.maximum(wanted - used, 0.0) / np.maximum(wanted, LEAST_CORES)
     return np.column_stack([np.log(total), np.log(np.maximum(vcpus, 1.0)), devices / total, waits])
 

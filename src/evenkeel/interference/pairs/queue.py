@@ -1,8 +1,9 @@
 """What the CPU queue alone says of a pair on known cores: the physics that traits multiply.
 
-A VM is its vCPUs and the threads of its devices (its QEMU beside the vCPUs): four crowds queue for
-the cores. The hazard is the log of how much slower the victim's threads get than they are alone,
-where its own threads wait for one another already. See `interference.physics` for the queue.
+A VM is its vCPUs, which want what they run and wait (`cpu_cores`), and the threads of its devices
+(its QEMU beside the vCPUs): four crowds queue for the cores. The hazard is the log of how much
+slower the victim's threads get than they are alone, where its own threads wait for one another
+already. See `interference.physics` for the queue.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from evenkeel.domain.arrays import F64
 from evenkeel.domain.corun import CoRuns
 from evenkeel.domain.errors import ModelCorrupt
 from evenkeel.interference.pairs.base import Said, learnable, opened, sealed
+from evenkeel.interference.pairs.views import CPU
 from evenkeel.interference.physics import cpu_loss, cpu_shape
 
-USED: Final = "cpu_used"
 DEVICES: Final = "device_cores"
 VCPUS: Final = "vcpus"
 LEAST_LEFT: Final = 0.02
@@ -61,7 +62,7 @@ class QueueModel:
 
 def knows_queue(co_runs: CoRuns) -> bool:
     """Whether the profiles say what the queue needs, of both."""
-    needed = (USED, DEVICES, VCPUS)
+    needed = (CPU, DEVICES, VCPUS)
     return co_runs.has_one_profile and all(n in co_runs.victim_features for n in needed)
 
 
@@ -92,12 +93,12 @@ def _kept(wanted: F64, n_vcpus: F64, cores: float) -> F64:
 
 
 def _threads(co_runs: CoRuns, side: str) -> F64:
-    """(N, 3) cores of the vCPUs, cores of the devices, number of vCPUs."""
+    """(N, 3) cores that the vCPUs want, cores of the devices, number of vCPUs."""
 
     def column(name: str) -> F64:
         found = co_runs.column(side, name)
         return np.zeros(co_runs.n) if found is None else np.nan_to_num(found)
 
     vcpus = np.maximum(np.round(column(VCPUS)), 1.0)
-    used, devices = np.minimum(column(USED), vcpus), np.minimum(column(DEVICES), 1.0)
-    return np.column_stack([used, devices, vcpus])
+    wanted, devices = np.minimum(column(CPU), vcpus), np.minimum(column(DEVICES), 1.0)
+    return np.column_stack([wanted, devices, vcpus])
