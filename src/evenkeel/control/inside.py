@@ -9,8 +9,8 @@ How fast a VM works is one of two speeds, both independent of how much it has to
 `inside_loss` = 1 - speed / quiet speed. The quiet speed is what the VM shows when it is not
 contended: learnt while nothing that the host measures is lost and the speed is within its usual
 spread, at once while no other VM wants anything, quickly when the VM is faster than ever. A
-speed below that only lowers it by `CREEP` a tick, so that a loss lasts as long as its cause; an
-application that turns slow for good is believed to be hurt for some minutes, then is the new norm.
+speed below that only lowers it with `HALF_LIFE_S`, so that a loss outlasts a short contention; an
+application that turns slow for good is believed to be hurt until that has become its norm.
 
 A VM speaks for itself alone: nothing here depends on what another VM says.
 """
@@ -41,7 +41,8 @@ LEAST_SPREAD: Final = 0.01
 STEP: Final = 0.05
 LONELY_STEP: Final = 0.2
 RISE: Final = 0.3
-CREEP: Final = 0.001
+HALF_LIFE_S: Final = 900.0
+"""A quiet speed that is not reached any more halves in this time."""
 LEAST_CORES: Final = 0.02
 """A VM that wants less CPU than this has no work per core to speak of."""
 SILENT_S: Final = 10.0
@@ -56,8 +57,8 @@ class Quiet:
     spread: float = 0.0
     n: int = 0
 
-    def learn(self, speed: float, is_calm: bool, is_alone: bool) -> Quiet:
-        """The same after one more `speed`."""
+    def learn(self, speed: float, is_calm: bool, is_alone: bool, dt_s: float = 1.0) -> Quiet:
+        """The same after one more `speed`, that of `dt_s` seconds."""
         off = speed - self.mean
         if self.n < ENOUGH:
             hurts = off < 0 and self.n > 0 and not (is_calm or is_alone)
@@ -70,7 +71,8 @@ class Quiet:
         elif off > band:
             return replace(self, mean=self.mean + RISE * off)
         elif off < -band or not is_calm:
-            return self if off >= 0 else replace(self, mean=self.mean * (1 - CREEP))
+            faded = 0.5 ** (dt_s / HALF_LIFE_S)
+            return self if off >= 0 else replace(self, mean=self.mean * faded)
         else:
             step = STEP
         spread = self.spread + step * (min(abs(off), band) - self.spread)
@@ -173,11 +175,13 @@ def _judge(
             surge = rate / usual.mean if usual.n >= ENOUGH and usual.mean > 0 else 1.0
             speed = 1e3 * n / ms * max(1.0, surge)
             lost = state.operations.lost(speed)
-            calm_rate = usual.learn(rate, is_calm, is_alone) if is_calm or usual.n == 0 else usual
-            operations = state.operations.learn(speed, is_calm, is_alone)
+            calm_rate = (
+                usual.learn(rate, is_calm, is_alone, dt_s) if is_calm or usual.n == 0 else usual
+            )
+            operations = state.operations.learn(speed, is_calm, is_alone, dt_s)
             return lost, replace(state, operations=operations, ops_per_s=calm_rate)
     elif report.work is not None and cores > LEAST_CORES:
         speed = (report.work - (last.work or 0.0)) / dt_s / cores
         lost = state.per_core.lost(speed)
-        return lost, replace(state, per_core=state.per_core.learn(speed, is_calm, is_alone))
+        return lost, replace(state, per_core=state.per_core.learn(speed, is_calm, is_alone, dt_s))
     return float("nan"), state

@@ -37,7 +37,8 @@ def fleet(make_lab: Callable[..., Lab]) -> Iterator[Fleet]:
 @pytest.fixture(scope="module")
 def guests(fleet: Fleet) -> Iterator[dict[str, Guest]]:
     specs = {
-        "told": GuestSpec(disk_mib=64),
+        "told-cpu": GuestSpec(),
+        "told-write": GuestSpec(disk_mib=64),
         "noisy": GuestSpec(),
         "mute": GuestSpec(profiler=False),
     }
@@ -58,7 +59,7 @@ def inside(fleet: Fleet, name: str) -> float | None:
 def test_a_guest_without_a_profiler_loses_nothing_but_that(
     fleet: Fleet, guests: dict[str, Guest]
 ) -> None:
-    fleet.wait(lambda: len(fleet.get("/v1/vms")["items"]) == 3, 20, "all guests")
+    fleet.wait(lambda: len(fleet.get("/v1/vms")["items"]) == 4, 20, "all guests")
     vms = {vm["name"]: vm for vm in fleet.get("/v1/vms")["items"]}
 
     assert vms["mute"]["inside_loss"] is None
@@ -70,7 +71,7 @@ def test_a_guest_without_a_profiler_loses_nothing_but_that(
 def test_the_loss_from_inside_follows_the_work_counted_outside(
     fleet: Fleet, guests: dict[str, Guest], job: str
 ) -> None:
-    told, noisy = guests["told"], guests["noisy"]
+    told, noisy = guests[f"told-{job}"], guests["noisy"]
     noisy.set_load(cpu=0)
     told.set_load(cpu=50, job=JOBS.index(job))
     meter = WorkMeter(told)
@@ -81,7 +82,7 @@ def test_the_loss_from_inside_follows_the_work_counted_outside(
         time.sleep(2.0)
         said = []
         while time.time() < quiet_s + HURT_S:
-            said.append(inside(fleet, "told"))
+            said.append(inside(fleet, told.name))
             time.sleep(0.5)
         end_s = time.time()
         lost = 1 - meter.rate(quiet_s + 2, end_s) / meter.rate(quiet_s - 6, quiet_s)
@@ -100,5 +101,5 @@ def test_prometheus_has_it(fleet: Fleet, guests: dict[str, Guest]) -> None:
     address = fleet.lab.host("h1").address
     told = httpx2.get(f"http://{address}:9177/metrics", timeout=10).text
 
-    assert 'evenkeel_vm_inside_loss_ratio{domain="told"' in told
+    assert 'evenkeel_vm_inside_loss_ratio{domain="told-cpu"' in told
     assert 'evenkeel_vm_inside_loss_ratio{domain="mute"' not in told
