@@ -12,6 +12,7 @@ import numpy as np
 
 from evenkeel.adapters.traces.fairco2 import FEATURES
 from evenkeel.domain.corun import CoRuns
+from evenkeel.interference.pairs.queue import hazards
 
 
 def known_traits(n: int = 9, seed: int = 3, noise: float = 0.01) -> CoRuns:
@@ -41,6 +42,33 @@ def known_traits(n: int = 9, seed: int = 3, noise: float = 0.01) -> CoRuns:
         slowdown=np.exp(np.array(logs)),
         cpi_rise=np.array(logs) * 10,
     )
+
+
+def queued(n: int = 8, seed: int = 5) -> CoRuns:
+    """Every ordered pair of n VMs on one core; the queue does it, devices suffer more from it."""
+    rng = np.random.default_rng(seed)
+    used, devices = rng.uniform(0.05, 0.6, n), rng.uniform(0.0, 0.3, n)
+    vcpus = np.where(np.arange(n) % 4 == 3, 2.0, 1.0)
+    profile = np.column_stack([used, devices, vcpus])
+    pairs = [(i, j) for i in range(n) for j in range(n)]
+    features = ("cpu_cores", "device_cores", "vcpus")
+    co_runs = CoRuns(
+        victim=tuple(f"w{i}" for i, _ in pairs),
+        partner=tuple(f"w{j}" for _, j in pairs),
+        campaign=("lab",) * len(pairs),
+        victim_features=features,
+        partner_features=features,
+        placement_features=(),
+        victim_solo=profile[[i for i, _ in pairs]],
+        partner_solo=profile[[j for _, j in pairs]],
+        placement=np.empty((len(pairs), 0)),
+        slowdown=np.ones(len(pairs)),
+        cpi_rise=np.full(len(pairs), np.nan),
+    )
+    share = devices / (used + devices)
+    suffers = np.array([1.2 + share[i] + 0.3 * share[j] for i, j in pairs])
+    logs = hazards(co_runs, 1.0) * suffers + rng.normal(0, 0.01, len(pairs))
+    return replace(co_runs, slowdown=np.exp(logs))
 
 
 def placed(n: int = 60, seed: int = 4) -> CoRuns:

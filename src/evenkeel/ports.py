@@ -6,6 +6,7 @@ Every method says what it raises; an implementation raises nothing else on expec
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from evenkeel.domain.ids import VmId
 from evenkeel.domain.plan import Instruction, Mitigation
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.resources import Resource
-from evenkeel.domain.sample import Ahead, HostCounters, HostTick
+from evenkeel.domain.sample import Ahead, GuestReading, HostCounters, HostTick
 from evenkeel.domain.score import PairDeviation, PairScore
 from evenkeel.domain.vm import CpuTuning
 from evenkeel.wire import BatchReply, Health
@@ -62,6 +63,21 @@ class Hypervisor(Protocol):
         """Turn one knob of a running VM, for this run only. Retry: yes, it is idempotent.
 
         Raises VmGone, ActionUnsupported, ActionRefused, HypervisorError.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class GuestProfiles(Protocol):
+    """What profilers inside the VMs of one host say. Most VMs have none, and lose nothing."""
+
+    def read(self) -> Mapping[VmId, GuestReading]:
+        """What came since the last call, of the VMs that have a channel. Never blocks or raises.
+
+        A report is given once. What a VM sends that cannot be true, or beyond a bound, is refused
+        and marked with a flaw of that VM's reading; other VMs' readings are what they would be
+        without it.
         """
         ...
 

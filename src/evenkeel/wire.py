@@ -51,6 +51,8 @@ class TickBody(msgspec.Struct, frozen=True):
     background: list[float | None]
     flaws: tuple[tuple[Flaw, ...], ...]
     psi: tuple[float | None, float | None, float | None]
+    inside_loss: tuple[float | None, ...] | None = None
+    """By row of `vms`: share of its work that a VM's own profiler says it did not get done."""
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -220,6 +222,11 @@ def _check_tick(tick: TickBody) -> None:
             raise BatchInvalid(f"{name} holds a negative number")
     if any(value is not None and value > 1 for row in tick.loss for value in row):
         raise BatchInvalid("loss holds a share above 1")
+    if tick.inside_loss is not None:
+        if len(tick.inside_loss) != n_vms:
+            raise BatchInvalid("inside_loss does not match the tick's VMs")
+        if any(value is not None and not 0 <= value <= 1 for value in tick.inside_loss):
+            raise BatchInvalid("inside_loss holds no share between 0 and 1")
 
 
 def _check_traits(traits: tuple[KindTraits, ...]) -> None:
@@ -250,6 +257,7 @@ def tick_to_body(tick: HostTick) -> TickBody:
         background=_to_lists(tick.background[None, :])[0],
         flaws=tuple(tuple(sorted(flaws)) for flaws in tick.flaws),
         psi=(psi[0], psi[1], psi[2]),
+        inside_loss=None if tick.inside_loss is None else tuple(_to_list(tick.inside_loss)),
     )
 
 
@@ -268,6 +276,7 @@ def body_to_tick(host: Host, body: TickBody) -> HostTick:
         background=_to_array([body.background])[0],
         flaws=tuple(frozenset(flaws) for flaws in body.flaws),
         psi=(psi[0], psi[1], psi[2]),
+        inside_loss=None if body.inside_loss is None else _to_row(body.inside_loss),
     )
 
 
@@ -277,6 +286,14 @@ def _to_lists(matrix: F64) -> Matrix:
     if np.isnan(rounded).any():
         out = [[None if x != x else x for x in row] for row in out]
     return out
+
+
+def _to_list(row: F64) -> list[float | None]:
+    return [None if x != x else x for x in np.round(row, 5).tolist()]
+
+
+def _to_row(row: tuple[float | None, ...]) -> F64:
+    return np.array([np.nan if x is None else x for x in row], dtype=np.float64)
 
 
 def _to_array(matrix: Matrix) -> F64:

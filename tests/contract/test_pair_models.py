@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from coruns import known_traits, placed, shuffled_truth
+from coruns import known_traits, placed, queued, shuffled_truth
 
 from evenkeel.domain.corun import CoRuns
 from evenkeel.domain.errors import ModelCorrupt
@@ -13,17 +13,24 @@ from evenkeel.interference.pairs.catalogue import models
 
 SEED = 7
 CASES = {
-    "pairs": (known_traits(5), Facing.PAIR, Scale.SLOWDOWN),
-    "placed": (placed(40), Facing.CAMPAIGN, Scale.LOG),
+    "pairs": (known_traits(5), Facing.PAIR, Scale.SLOWDOWN, None),
+    "placed": (placed(40), Facing.CAMPAIGN, Scale.LOG, None),
+    "queued": (queued(6), Facing.WORKLOAD, Scale.SLOWDOWN, 1.0),
 }
-NAMES = [(case, name) for case, (c, f, s) in CASES.items() for name in models(f, s, c)]
+PHYSICAL = ("physics-traits", "queue")
+NAMES = [
+    (case, name)
+    for case, (c, f, s, cores) in CASES.items()
+    for name in models(f, s, c, cores)
+    if (name in PHYSICAL) == (case == "queued")
+]
 
 
 @pytest.fixture(scope="module", params=NAMES, ids="/".join)
 def case(request):
     kind, name = request.param
-    co_runs, facing, scale = CASES[kind]
-    model = models(facing, scale, co_runs)[name]
+    co_runs, facing, scale, cores = CASES[kind]
+    model = models(facing, scale, co_runs, cores)[name]
     learn = np.arange(co_runs.n) % 4 != 0
     return model, co_runs.take(learn), co_runs.take(~learn)
 

@@ -20,7 +20,7 @@ from evenkeel.agent.foresight import Foresight
 from evenkeel.agent.watching import MOST_STANDING, Observed, Watch
 from evenkeel.control.check import check
 from evenkeel.control.knobs import fit
-from evenkeel.control.measure import Baselines, derive
+from evenkeel.control.measure import SILENCE, Baselines, derive
 from evenkeel.control.mitigate import Patience, View, decide
 from evenkeel.domain.errors import EvenkeelError, HypervisorError, JournalUnavailable
 from evenkeel.domain.events import Event, Severity
@@ -35,7 +35,15 @@ from evenkeel.domain.vm import VmState
 from evenkeel.interference.contention import ContentionMap
 from evenkeel.interference.testimony import witnessed
 from evenkeel.interference.window import Window
-from evenkeel.ports import Clock, Hypervisor, Journal, PolicyMemory, Snapshot, Spool
+from evenkeel.ports import (
+    Clock,
+    GuestProfiles,
+    Hypervisor,
+    Journal,
+    PolicyMemory,
+    Snapshot,
+    Spool,
+)
 from evenkeel.runtime.executor import Executor
 from evenkeel.wire import WIRE_VERSION, Batch, BatchReply, Health, encode, tick_to_body
 
@@ -62,6 +70,7 @@ class Agent:
         window_s: float,
         contending: Contending,
         foresight: Foresight,
+        profiles: GuestProfiles | None = None,
         on_batch: Callable[[], None] = lambda: None,
     ) -> None:
         self._host = host
@@ -74,6 +83,7 @@ class Agent:
         self._contending = contending
         self._window_s = window_s
         self._foresight = foresight
+        self._profiles = profiles
         self._on_batch = on_batch
         self._executor = Executor(hypervisor, journal)
         self._seq = 0
@@ -144,7 +154,8 @@ class Agent:
         if counters is not None:
             self._host = counters.host
             self._follow(counters)
-            tick, self._baselines = derive(self._before, counters, self._baselines)
+            inside = self._profiles.read() if self._profiles is not None else SILENCE
+            tick, self._baselines = derive(self._before, counters, self._baselines, inside)
             self._before = counters
         if tick is not None:
             self._window = self._window.append(tick)

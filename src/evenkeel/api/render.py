@@ -92,12 +92,19 @@ def vm_out(
         priority=vm.priority,
         cpus=sorted(vm.tuning.cpuset),
         readings=_readings(tick, row) if tick is not None and row is not None else [],
+        inside_loss=_inside(tick, row),
         flaws=sorted(tick.flaws[row]) if tick is not None and row is not None else [],
         last_seen_s=(host.tick_seen_s if host else None) or record.left_at_s or 0.0,
         worst_score=worst.score.score if worst else 0.0,
         worst_aggressor=viewer.shown(worst.score.aggressor)[0] if worst else None,
         worst_aggressor_name=viewer.name(worst.score.aggressor) if worst else None,
     )
+
+
+def _inside(tick: TickBody | None, row: int | None) -> float | None:
+    if tick is None or row is None or tick.inside_loss is None:
+        return None
+    return tick.inside_loss[row]
 
 
 def _readings(tick: TickBody, row: int) -> list[Reading]:

@@ -89,6 +89,10 @@ class VmOut(Body):
     priority: float
     cpus: list[int] = Field(description="Host CPUs it may run on.")
     readings: list[Reading]
+    inside_loss: float | None = Field(
+        default=None,
+        description="Share of its work that its own profiler says it did not get done.",
+    )
     flaws: list[str]
     last_seen_s: float
     worst_score: float = Field(description="Highest score with this VM as the victim.")

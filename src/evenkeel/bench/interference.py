@@ -11,13 +11,15 @@ from typing import Final
 import numpy as np
 
 from evenkeel.adapters.traces.fairco2 import read_fairco2
+from evenkeel.adapters.traces.lab_matrix import HOST_CPUS, read_lab_pairs
 from evenkeel.adapters.traces.ntua import read_ntua
+from evenkeel.bench.triples import FittedFold, judge_triples
 from evenkeel.domain.arrays import F64
 from evenkeel.domain.corun import CoRuns
 from evenkeel.domain.errors import InvalidRequest, TraceInvalid
 from evenkeel.envelope import Result
 from evenkeel.interference.pairs.base import Facing, Scale
-from evenkeel.interference.pairs.catalogue import OURS, models
+from evenkeel.interference.pairs.catalogue import OURS, models, ours
 from evenkeel.interference.pairs.folds import Fold, folds, unseen
 from evenkeel.interference.pairs.judge import metrics, reliability
 from evenkeel.interference.pairs.traits import TraitsModel
@@ -34,6 +36,10 @@ class Format:
 
     read: Callable[[Sequence[Path]], CoRuns]
     scale: Scale
+    cores: float | None = None
+    """CPUs that all share, where that is known."""
+    also: Callable[[Sequence[Path], Sequence[FittedFold]], dict[str, float]] | None = None
+    """More to judge a model by, where the files have more than pairs."""
 
     @property
     def headline(self) -> str:
@@ -44,6 +50,7 @@ class Format:
 FORMATS: Final = {
     "fairco2": Format(read_fairco2, Scale.SLOWDOWN),
     "ntua": Format(read_ntua, Scale.LOG),
+    "lab": Format(read_lab_pairs, Scale.SLOWDOWN, HOST_CPUS, judge_triples),
 }
 
 
@@ -71,6 +78,7 @@ class Outcome:
     metrics: dict[str, dict[str, float]]
     notes: tuple[str, ...]
     seconds: float
+    ours: str = OURS
 
     @property
     def headline(self) -> str:
@@ -79,7 +87,7 @@ class Outcome:
     @property
     def baselines(self) -> tuple[str, ...]:
         """What sees the solo profiles alone: those that goals are stated against."""
-        others = (OURS, BLIND, *DETECTORS)
+        others = (self.ours, OURS, BLIND, *DETECTORS)
         return tuple(n for n in self.said if n not in others and not n.endswith(SAME_INPUTS))
 
     def best(self, names: Sequence[str], metric: str) -> str:
@@ -87,7 +95,7 @@ class Outcome:
 
     def result(self) -> Result:
         """The envelope: `ratio.*` is ours over the best baseline of the run (below 1: better)."""
-        ours = dict(self.metrics[OURS])
+        ours = dict(self.metrics[self.ours])
         same = [n for n in self.said if n.endswith(SAME_INPUTS)]
         for metric in dict.fromkeys(("mae", "mae.log", self.headline)):
             best = self.metrics[self.best(self.baselines, metric)][metric]
@@ -97,19 +105,19 @@ class Outcome:
                 all_best = self.best([*self.baselines, *same], metric)
                 ratio = ours[metric] / self.metrics[all_best][metric]
                 ours[f"ratio.{metric}.same_inputs"] = ratio
-        bins = reliability(self.said[OURS], self.asked.slowdown)
+        bins = reliability(self.said[self.ours], self.asked.slowdown)
         known = np.isfinite(self.spread)
         if known.any():
-            off = np.abs(self.said[OURS] - self.asked.slowdown)[known]
+            off = np.abs(self.said[self.ours] - self.asked.slowdown)[known]
             ours["coverage.2_spread"] = float((off <= 2 * self.spread[known]).mean())
         return Result(
             name=f"interference {self.question.format} {self.question.split}",
             seconds=self.seconds,
             metrics=ours,
-            baselines={n: m for n, m in self.metrics.items() if n != OURS},
+            baselines={n: m for n, m in self.metrics.items() if n != self.ours},
             seed=self.question.seed,
             detail={
-                "model": OURS,
+                "model": self.ours,
                 "headline": self.headline,
                 "best_baseline": self.best(self.baselines, self.headline),
                 "n_tested": self.asked.n,
@@ -126,7 +134,7 @@ class Outcome:
             self.asked.partner,
             self.asked.campaign,
             self.asked.slowdown.tolist(),
-            self.said[OURS].tolist(),
+            self.said[self.ours].tolist(),
             strict=True,
         )
         names = ("victim", "partner", "campaign", "slowdown", "predicted")
@@ -163,24 +171,29 @@ def evaluate(question: Question, on_step: OnStep = lambda *_: None) -> Outcome:
         asked, cuts = test.take(mask), []
     if train.placement_features:
         notes.append("placement is inferred from residency of cores during the co-runs")
-    candidates = {**models(split, kind.scale, train)}
+    candidates = {**models(split, kind.scale, train, kind.cores)}
+    own = ours(train, kind.cores)
     if train.placement_features:
         candidates[BLIND] = TraitsModel(split, kind.scale, BLIND)
     said: dict[str, F64] = {}
+    more: dict[str, dict[str, float]] = {}
     spread = np.full(asked.n, np.nan)
     if cuts:
         asked = asked.take(np.concatenate([np.flatnonzero(test) for _, _, test in cuts]))
     for name, model in candidates.items():
-        parts, spreads = [], []
+        parts, spreads, fits = [], [], []
         for done, (learn, ask) in enumerate(_pieces(train, asked, cuts)):
             on_step(name, done, len(cuts) or 1)
             if name == BLIND:
                 learn, ask = learn.without_placement(), ask.without_placement()
-            found = model.fit(learn, question.seed).predict(ask.blind())
+            fitted = model.fit(learn, question.seed)
+            fits.append((cuts[done][0] if cuts else "", fitted))
+            found = fitted.predict(ask.blind())
             parts.append(found.expected)
             spreads.append(found.spread)
         said[name] = np.concatenate(parts)
-        spread = np.concatenate(spreads) if name == OURS else spread
+        spread = np.concatenate(spreads) if name == own else spread
+        more[name] = kind.also(question.test, fits) if kind.also else {}
     left_out = tuple(name for name, _, test in cuts for _ in range(int(test.sum())))
     return Outcome(
         question,
@@ -188,9 +201,10 @@ def evaluate(question: Question, on_step: OnStep = lambda *_: None) -> Outcome:
         left_out,
         said,
         spread,
-        {name: _metrics(of, asked, left_out, split, kind) for name, of in said.items()},
+        {n: _metrics(of, asked, left_out, split, kind) | more[n] for n, of in said.items()},
         tuple(notes),
         time.monotonic() - began_s,
+        own,
     )
 
 

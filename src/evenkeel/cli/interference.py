@@ -24,6 +24,8 @@ _COLUMNS = {
     "loss\npoints": "mae.loss",
     "bias\npoints": "bias.loss",
     "AUC\n> 10 %": "auc.loss10",
+    "false\nalarms": "false_alarms",
+    "culprit\nfirst": "culprit_first",
     "calibration\nworst bin": "calibration.worst",
 }
 
@@ -31,7 +33,7 @@ _COLUMNS = {
 @interference_app.command(cls=lists_of_words("--train", "--test"))
 @friendly_errors
 def evaluate(
-    format_: Annotated[str, typer.Option("--format", help="Layout: fairco2 or ntua.")],
+    format_: Annotated[str, typer.Option("--format", help="Layout: fairco2, ntua or lab.")],
     train: Annotated[list[Path], typer.Option(help="Learn from these: CSV, CSV.gz or Parquet.")],
     test: Annotated[list[Path], typer.Option(help="Predict these; the same files: in folds.")],
     split: Annotated[
@@ -53,6 +55,7 @@ def evaluate(
     fairco2: a row a direction of a pair: victim, partner, slowdown, victim_solo_*, partner_solo_*.
     ntua: a row a test of nginx: campaign, Replicas, Given_RPS, pods_*, base_*_ms, slowdown_p99,
     is_baseline, Core0..7_C0res_mean, Core0..7_IPC_mean. It is judged on the log of slowdown.
+    lab: what `evenkeel lab matrix` writes; triples tell who is named first.
 
     Example: evenkeel interference evaluate --format fairco2 --train pairs.csv.gz
     --test pairs.csv.gz --split unseen-workload --json pairs.json
@@ -73,8 +76,6 @@ def evaluate(
 
 
 def _show(outcome: Outcome, ours: dict[str, float]) -> None:
-    from evenkeel.interference.pairs.catalogue import OURS
-
     table = Table(
         title=f"{outcome.asked.n} co-runs, {outcome.question.split}",
         title_justify="left",
@@ -87,10 +88,10 @@ def _show(outcome: Outcome, ours: dict[str, float]) -> None:
     best = outcome.best(outcome.baselines, outcome.headline)
     for name, found in outcome.metrics.items():
         cells = [f"{found[m]:.3f}" if m in found else "" for m in _COLUMNS.values()]
-        style = "bold" if name == OURS else "green" if name == best else ""
+        style = "bold" if name == outcome.ours else "green" if name == best else ""
         table.add_row(name, *cells, style=style)
     out.print(table)
     told = ", ".join(f"{name} {ours[name]:.3f}" for name in ours if name.startswith("ratio."))
-    out.print(f"{OURS} over the best baseline, below 1 is better: {told}", highlight=False)
+    out.print(f"{outcome.ours} over the best baseline, below 1 is better: {told}", highlight=False)
     for note in outcome.notes:
         out.print(f"[dim]note:[/] {note}", highlight=False)

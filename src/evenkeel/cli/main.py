@@ -20,6 +20,7 @@ from evenkeel.cli.controller import controller
 from evenkeel.cli.demo import demo
 from evenkeel.cli.interference import interference_app
 from evenkeel.cli.lab import lab_app
+from evenkeel.cli.lab_matrix import matrix
 from evenkeel.cli.scenario import scenario_app
 from evenkeel.cli.token import token_app
 from evenkeel.cli.train import train
@@ -37,6 +38,7 @@ reliability.register(app)
 whatif.register(app)
 forecast.register(app)
 doctor.register(app)
+lab_app.command()(matrix)
 lab_app.add_typer(scenario_app, name="scenario")
 app.add_typer(lab_app, name="lab")
 app.add_typer(bench_app, name="bench")

@@ -14,11 +14,14 @@ flaw that says why, never a guess. Formulas (per second of monotonic time):
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
+from evenkeel.control.inside import Inside, inside_loss
 from evenkeel.domain.arrays import F64
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import (
@@ -28,7 +31,7 @@ from evenkeel.domain.resources import (
     N_RESOURCES,
     NET_AXIS,
 )
-from evenkeel.domain.sample import Flaw, HostCounters, HostTick, VmCounters
+from evenkeel.domain.sample import Flaw, GuestReading, HostCounters, HostTick, VmCounters
 from evenkeel.domain.vm import VmState
 
 NS: Final = 1e-9
@@ -50,17 +53,28 @@ _DEVICES: Final = (_FAULTS, _REQS, _DISK_NS)
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """What measuring remembers between ticks: each VM's quiet disk service time, in seconds, and
-    its last device rates, which hold until the devices are read again."""
+    """What measuring remembers between ticks: each VM's quiet disk service time, in seconds, its
+    last device rates, which hold until the devices are read again, and what its profiler said."""
 
     quiet_disk_s: dict[VmId, float] = field(default_factory=dict)
     device_rates: dict[VmId, F64] = field(default_factory=dict)
+    inside: dict[VmId, Inside] = field(default_factory=dict)
+
+
+SILENCE: Final[Mapping[VmId, GuestReading]] = MappingProxyType({})
+"""What profilers say where there are none."""
 
 
 def derive(
-    before: HostCounters | None, now: HostCounters, baselines: Baselines
+    before: HostCounters | None,
+    now: HostCounters,
+    baselines: Baselines,
+    inside: Mapping[VmId, GuestReading] = SILENCE,
 ) -> tuple[HostTick | None, Baselines]:
-    """One tick from two observations; None when they do not bound an interval of time."""
+    """One tick from two observations; None when they do not bound an interval of time.
+
+    `inside` is what profilers said since the last tick.
+    """
     if before is None:
         return None, baselines
     dt_s = now.monotonic_s - before.monotonic_s
@@ -84,6 +98,7 @@ def derive(
             demand[i, [CPU_AXIS, NET_AXIS, IOPS_AXIS]] = 0.0
             usage[i, [CPU_AXIS, NET_AXIS, IOPS_AXIS]] = 0.0
             loss[i] = 0.0
+    lost_inside, remembered = inside_loss(now, demand, loss, inside, baselines.inside, flaws)
     tick = HostTick(
         host=now.host,
         taken_at_s=now.wall_s,
@@ -96,8 +111,9 @@ def derive(
         background=_background(before, now, usage, dt_s),
         flaws=tuple(frozenset(f) for f in flaws),
         psi=(now.psi_cpu_some, now.psi_memory_some, now.psi_io_some),
+        inside_loss=lost_inside,
     )
-    return tick, Baselines(quiet, device_rates)
+    return tick, Baselines(quiet, device_rates, remembered)
 
 
 Pairs = list[tuple[VmCounters | None, VmCounters]]

@@ -12,6 +12,30 @@ from evenkeel.domain.ids import VmId
 from evenkeel.domain.vm import Vm
 
 
+class Flaw(StrEnum):
+    """Why a VM's numbers in a tick are not trusted in full; flawed values are NaN.
+
+    The PROFILER_ ones are about `inside_loss` alone.
+    """
+
+    NEW = "new"
+    RESET = "reset"
+    PAUSED = "paused"
+    NO_BALLOON = "no_balloon"
+    STALE_BALLOON = "stale_balloon"
+    NO_DELAY = "no_delay"
+    IMPLAUSIBLE = "implausible"
+    PROFILER_NONSENSE = "profiler_nonsense"
+    """A line that is no report, or says what cannot be."""
+    PROFILER_TIME = "profiler_time"
+    """Two reports for one second, or a clock that went back or far too fast."""
+    PROFILER_FLOOD = "profiler_flood"
+    """More than a profiler has to say; the rest was thrown away."""
+    PROFILER_RESET = "profiler_reset"
+    PROFILER_SILENT = "profiler_silent"
+    """It spoke before, and now nothing comes."""
+
+
 @dataclass(frozen=True, slots=True)
 class VmCounters:
     """One VM's cumulative counters at one instant, as the hypervisor gave them.
@@ -68,6 +92,33 @@ class HostCounters:
         return self.monotonic_s if self.devices_at_s is None else self.devices_at_s
 
 
+@dataclass(frozen=True, slots=True)
+class GuestReport:
+    """What a VM's own profiler said: counters since it started, at `guest_s` of the VM's clock.
+
+    `work` is in the application's own unit, `ops` operations took `op_ms` together; None: it did
+    not say. `pressure` is the share of time that something inside waited for CPU, memory and I/O.
+    """
+
+    guest_s: float
+    work: float | None
+    ops: float | None
+    op_ms: float | None
+    pressure: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class GuestReading:
+    """What came from a VM's profiler since the last reading, at the host's `monotonic_s`.
+
+    `report` is the newest that was accepted, None when none came; `flaws` say what was refused.
+    """
+
+    monotonic_s: float
+    report: GuestReport | None
+    flaws: frozenset[Flaw] = frozenset()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Ahead:
     """What a tick's VMs will want: `quantiles` (n_vms, n_resources, H, Q), NaN where not known.
@@ -95,18 +146,6 @@ class NearSlots:
     def slot(self, at_s: float) -> int:
         """Negative before the origin."""
         return int((at_s - self.origin_s) // self.step_s)
-
-
-class Flaw(StrEnum):
-    """Why a VM's numbers in a tick are not trusted in full; flawed values are NaN."""
-
-    NEW = "new"
-    RESET = "reset"
-    PAUSED = "paused"
-    NO_BALLOON = "no_balloon"
-    STALE_BALLOON = "stale_balloon"
-    NO_DELAY = "no_delay"
-    IMPLAUSIBLE = "implausible"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,7 @@ from evenkeel.lab.image import GuestImage
 from evenkeel.lab.names import LabNames
 
 METADATA_URI: Final = "https://evenkeel.dev/xmlns/vm/1"
+PROFILER_PORT: Final = "evenkeel.profiler.0"
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
@@ -33,6 +34,8 @@ class GuestSpec:
         Size of a sparse disk, vda; 0: none. `swap` makes the guest swap to it.
     balloon
         Whether it has a balloon that reports memory statistics every second.
+    profiler
+        Whether it has the port on which its profiler reports to the host.
     paused
         Never runs and loads no kernel: for counting domains, at little cost.
     number
@@ -51,6 +54,7 @@ class GuestSpec:
     disk_mib: int = 0
     swap: bool = False
     balloon: bool = True
+    profiler: bool = True
     paused: bool = False
     number: int | None = None
 
@@ -162,6 +166,9 @@ def _devices(devices: ET.Element, name: str, mac: str, spec: GuestSpec, state_di
     _sub(interface, "model", type="virtio")
     serial = _sub(devices, "serial", type="pty")
     _sub(serial, "log", file=f"/var/log/libvirt/{name}.serial", append="off")
+    if spec.profiler:
+        channel = _sub(devices, "channel", type="unix")
+        _sub(channel, "target", type="virtio", name=PROFILER_PORT)
     balloon = _sub(devices, "memballoon", model="virtio" if spec.balloon else "none")
     if spec.balloon:
         _sub(balloon, "stats", period="1")

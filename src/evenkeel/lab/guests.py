@@ -14,6 +14,9 @@ from typing import Any, Final
 from evenkeel.domain.errors import LabError
 
 HTTP_PORT: Final = 80
+JOBS: Final = ("cpu", "read", "write", "send", "receive", "cached", "mixed", "pages")
+"""What a guest can do all day, in the order of guest/jobs.c."""
+KNOBS: Final = frozenset({"cpu", "thr", "ws", "job", "burst", "mem", "dirty"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,9 @@ class Guest:
         return stats
 
     def set_load(self, **knobs: int) -> dict[str, Any]:
-        """Change the workload: cpu (%), thr, ws, mem (MiB), dirty (MiB/s). Returns its stats."""
-        unknown = knobs.keys() - {"cpu", "thr", "ws", "mem", "dirty"}
+        """Change the workload: cpu (%), thr, ws, mem (MiB), dirty (MiB/s), job (an index into
+        JOBS), burst (mean spell in ms). Returns its stats."""
+        unknown = knobs.keys() - KNOBS
         if unknown:
             raise LabError(f"a guest has no knob {', '.join(sorted(unknown))}")
         query = "&".join(f"{name}={value}" for name, value in knobs.items())

@@ -123,6 +123,17 @@ class LabHosts:
             check=False,
         )
 
+    def outweigh(self) -> None:
+        """Let nothing else on this machine disturb the lab's CPUs, as far as weights go."""
+        self._cgroups.outweigh()
+
+    def host_root(self, host: str) -> Path:
+        """The host's own file system as it is seen from outside. Raises LabError."""
+        keeper = self._cgroups.keeper(self.host(host).name)
+        if keeper is None:
+            raise LabError(f"host {host} has lost its namespaces")
+        return Path(f"/proc/{keeper}/root")
+
     def host_pids(self, host: str) -> set[int]:
         """Every process of a host, its guests' QEMUs included."""
         return self._cgroups.pids(self.host(host).name)

@@ -1,8 +1,8 @@
 """The guest's kernel and initial RAM disk, built once and kept in the build directory.
 
 The kernel is the distribution's own, unpacked from its package and not installed; the RAM disk
-holds virtio drivers, busybox and guestd. Files are written aside and renamed, so a build that was
-killed leaves nothing that a later one would take for finished.
+holds virtio drivers, busybox, guestd and evenkeel-guest. Files are written aside and renamed, so a
+build that was killed leaves nothing that a later one would take for finished.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ from evenkeel.lab import commands
 Report = Callable[[str], None]
 
 KERNEL_PACKAGES: Final = ("linux-image-cloud-amd64", "linux-image-virtual", "linux-image-amd64")
-DRIVERS: Final = ("virtio_pci", "virtio_balloon", "virtio_net", "virtio_blk")
+DRIVERS: Final = ("virtio_pci", "virtio_balloon", "virtio_net", "virtio_blk", "virtio_console")
 """What a guest needs; a kernel has each as a module, with others it depends on, or built in."""
+DIRECTORIES: Final = ("bin", "lib", "proc", "sys", "dev", "tmp", "run")
+PROGRAMS: Final = {"guestd": ("guestd.c", "jobs.c"), "evenkeel-guest": ("evenkeel-guest.c",)}
+"""Static programs of the guest, and the sources of each."""
 RESOURCES: Final = Path(str(files("evenkeel.lab")))
 
 
@@ -64,8 +67,8 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def _sources_digest() -> str:
-    digest = hashlib.sha256(" ".join(DRIVERS).encode())
-    for name in ("guestd.c", "init"):
+    digest = hashlib.sha256(" ".join((*DRIVERS, *DIRECTORIES)).encode())
+    for name in (*(s for sources in PROGRAMS.values() for s in sources), "jobs.h", "init"):
         digest.update((RESOURCES / "guest" / name).read_bytes())
     return digest.hexdigest()[:12]
 
@@ -80,17 +83,19 @@ def _build(build_dir: Path, image: GuestImage, report: Report) -> None:
         report("getting a guest kernel")
         kernel, modules = _find_kernel(scratch)
         report("building the guest")
-        for name in ("bin", "lib", "proc", "sys", "dev", "tmp"):
+        for name in DIRECTORIES:
             (root / name).mkdir(parents=True)
         _add_modules(modules, root)
-        source, binary = RESOURCES / "guest" / "guestd.c", root / "bin" / "guestd"
-        commands.run("gcc", "-static", "-O2", "-s", "-pthread", "-o", binary, source)
+        for program, names in PROGRAMS.items():
+            sources = [RESOURCES / "guest" / name for name in names]
+            flags = ("-static", "-O2", "-s", "-pthread")
+            commands.run("gcc", *flags, "-o", root / "bin" / program, *sources)
         _add(Path(commands.tool("busybox") or ""), root / "bin" / "busybox")
         _add(RESOURCES / "guest" / "init", root / "init")
-        names = "\n".join(str(p.relative_to(root)) for p in sorted(root.rglob("*")))
+        listing = "\n".join(str(p.relative_to(root)) for p in sorted(root.rglob("*")))
         archive = subprocess.run(
             ["cpio", "-o", "-H", "newc", "--quiet"],
-            input=names.encode(),
+            input=listing.encode(),
             cwd=root,
             check=True,
             stdout=subprocess.PIPE,

@@ -40,6 +40,7 @@ class VmSpec:
     quota_us: int = UNLIMITED
     has_balloon: bool = True
     has_delay: bool = True
+    has_profiler: bool = False
 
     def tuning(self, cpus: tuple[int, ...]) -> CpuTuning:
         """The knobs it starts with on a host of these CPUs."""

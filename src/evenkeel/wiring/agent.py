@@ -18,6 +18,7 @@ from evenkeel.adapters.disk.models import FileModelMemory
 from evenkeel.adapters.disk.policy import FilePolicyMemory
 from evenkeel.adapters.disk.spool import SqliteSpool
 from evenkeel.adapters.disk.traits import FileTraitKeeper
+from evenkeel.adapters.guest.channels import ChannelProfiles
 from evenkeel.adapters.http.link import HttpLink
 from evenkeel.adapters.memory import give_back
 from evenkeel.agent.contending import Contending
@@ -28,7 +29,7 @@ from evenkeel.config import AgentConfig, parse_cpu_list
 from evenkeel.domain.errors import EvenkeelError, JournalUnavailable
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import HostId
-from evenkeel.ports import Clock, Hypervisor
+from evenkeel.ports import Clock, GuestProfiles, Hypervisor
 from evenkeel.runtime.executor import Executor
 from evenkeel.runtime.loop import Loop
 from evenkeel.wire import BatchReply
@@ -52,6 +53,7 @@ class AgentDaemon:
     reporter: Reporter | None
     metrics: MetricsServer | None
     hypervisor: Hypervisor
+    profiles: GuestProfiles | None = None
 
     def run(self) -> None:
         if self.reporter is not None:
@@ -68,6 +70,8 @@ class AgentDaemon:
                 self.reporter.stop()
             if self.metrics is not None:
                 self.metrics.close()
+            if self.profiles is not None:
+                self.profiles.close()
             self.hypervisor.close()
 
     def stop(self) -> None:
@@ -75,12 +79,18 @@ class AgentDaemon:
 
 
 def build_agent(
-    config: AgentConfig, *, hypervisor: Hypervisor | None = None, clock: Clock | None = None
+    config: AgentConfig,
+    *,
+    hypervisor: Hypervisor | None = None,
+    profiles: GuestProfiles | None = None,
+    clock: Clock | None = None,
 ) -> AgentDaemon:
     """Wire an agent. Raises ConfigInvalid, JournalUnavailable; libvirt may come up later."""
     clock = clock or SystemClock()
     state = _state_dir(config)
-    hypervisor = hypervisor or _libvirt(config, clock)
+    if hypervisor is None:
+        hypervisor = libvirt = _libvirt(config, clock)
+        profiles = profiles or ChannelProfiles(libvirt.profilers, clock)
     spool = SqliteSpool(state / "spool.db", int(config.spool_max_mib * 2**20))
     reporter: Reporter | None = None
 
@@ -101,6 +111,7 @@ def build_agent(
         window_s=config.window_s,
         contending=contending,
         foresight=foresight,
+        profiles=profiles,
         on_batch=wake_reporter,
     )
     if config.controller_url:
@@ -120,7 +131,8 @@ def build_agent(
 
         reporter = Reporter(link, spool, answered, agent.acknowledged)
     loop = Loop(agent.tick, config.tick_s, clock, on_failure=agent.failed)
-    return AgentDaemon(agent, loop, reporter, _metrics(config, agent, hypervisor), hypervisor)
+    metrics = _metrics(config, agent, hypervisor)
+    return AgentDaemon(agent, loop, reporter, metrics, hypervisor, profiles)
 
 
 def run_agent(config: AgentConfig) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from coruns import known_traits, placed
+from coruns import known_traits, placed, queued
 
 from evenkeel.domain.corun import CoRuns, joined
 from evenkeel.interference.pairs.base import Facing, Scale
@@ -12,6 +14,7 @@ from evenkeel.interference.pairs.catalogue import models
 from evenkeel.interference.pairs.folds import folds, unseen
 from evenkeel.interference.pairs.judge import auc, loss, metrics, reliability
 from evenkeel.interference.pairs.process import minimum
+from evenkeel.interference.pairs.queue import hazards
 from evenkeel.interference.pairs.traits import TraitsModel
 
 
@@ -126,3 +129,33 @@ def test_loss_auc_and_bins():
     perfect = metrics(came, came)
     assert perfect["mae"] == perfect["calibration.worst"] == 0.0
     assert perfect["auc.loss10"] == 1.0
+
+
+def test_physics_traits_learn_what_the_queue_alone_cannot_say():
+    co_runs = queued(10)
+    errors = {"physics-traits": [], "queue": [], "traits": []}
+    for _, train, test in folds(co_runs, Facing.WORKLOAD, 0, 1):
+        learn, ask = co_runs.take(train), co_runs.take(test)
+        for name, found in errors.items():
+            model = models(Facing.WORKLOAD, Scale.SLOWDOWN, co_runs, 1.0)[name]
+            said = model.fit(learn, 1).predict(ask.blind()).expected
+            found += list(np.abs(said - ask.slowdown))
+    mae = {name: np.mean(found) for name, found in errors.items()}
+    assert mae["physics-traits"] < 0.5 * mae["queue"]
+    assert mae["physics-traits"] < 0.8 * mae["traits"]
+
+
+@pytest.mark.parametrize("vcpus", [1.0, 2.0])
+def test_a_queue_hurts_nobody_who_is_alone_and_more_the_busier_the_other_is(vcpus):
+    one = queued(1)
+    last = 0.0
+    for busy in (0.0, 0.1, 0.4, 0.8, 1.0):
+        asked = replace(
+            one,
+            victim_solo=np.array([[0.3, 0.1, vcpus]]),
+            partner_solo=np.array([[busy, 0.0, 1.0]]),
+        )
+        said = float(hazards(asked, 1.0)[0])
+        assert said == 0.0 if busy == 0.0 else said > last
+        last = said
+    assert last > 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evenkeel.adapters.libvirt.metadata import Metadata, balloon_is_silent, parse
+from evenkeel.adapters.libvirt.metadata import Metadata, balloon_is_silent, parse, profiler_socket
 from evenkeel.domain.ids import NO_TENANT, TenantId
 
 NOVA = """<nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1">
@@ -80,3 +80,31 @@ def test_broken_xml_is_named_and_harmless() -> None:
 )
 def test_a_balloon_that_was_never_told_to_report(devices: str, silent: bool) -> None:
     assert balloon_is_silent(f"<domain><devices>{devices}</devices></domain>") is silent
+
+
+_PORT = "<target type='virtio' name='evenkeel.profiler.0' state='connected'/>"
+_SOURCE = "<source mode='bind' path='/run/p.sock'/>"
+
+
+@pytest.mark.parametrize(
+    ("devices", "path"),
+    [
+        ("", None),
+        (f"<channel type='unix'>{_SOURCE}{_PORT}</channel>", "/run/p.sock"),
+        (f"<channel type='unix'>{_PORT}</channel>", None),
+        (f"<channel type='unix'><source mode='connect' path='/x'/>{_PORT}</channel>", None),
+        (f"<channel type='pty'>{_SOURCE}{_PORT}</channel>", None),
+        (
+            "<channel type='unix'><source mode='bind' path='/run/agent'/>"
+            "<target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+            f"<channel type='unix'>{_SOURCE}{_PORT}</channel>",
+            "/run/p.sock",
+        ),
+    ],
+)
+def test_the_profilers_port_is_found_by_its_name(devices: str, path: str | None) -> None:
+    assert profiler_socket(f"<domain><devices>{devices}</devices></domain>") == path
+
+
+def test_xml_that_does_not_parse_has_no_profiler() -> None:
+    assert profiler_socket("<domain>") is None

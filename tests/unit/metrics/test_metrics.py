@@ -129,6 +129,7 @@ def test_scores_ticks_and_the_agent_itself(serve: Callable[..., int]) -> None:
         self_limited=matrix * 0,
         background=np.zeros(4),
         flaws=(frozenset(),),
+        inside_loss=np.array([0.25]),
     )
     score = PairScore(vm.id, HOST_ITSELF, Resource.CPU, 42.0, 0.8, 0.5, 0.9, 60.0, 12, 5.0)
     ahead_of = replace(score, score=51.0, horizon_s=60.0)
@@ -151,6 +152,7 @@ def test_scores_ticks_and_the_agent_itself(serve: Callable[..., int]) -> None:
     assert of(samples, "evenkeel_vm_demand", domain="web", uuid=vm.id, resource="cpu") == 1.5
     assert of(samples, "evenkeel_vm_usage", resource="cpu") == 0.75
     assert of(samples, "evenkeel_vm_loss_ratio", resource="cpu") == 0.5
+    assert of(samples, "evenkeel_vm_inside_loss_ratio", domain="web", uuid=vm.id) == 0.25
     assert not [
         ls for n, ls in samples if n == "evenkeel_vm_demand" and ("resource", "memory") in ls
     ]

@@ -42,6 +42,7 @@ class VmFacts:
     read_at_s: float
     machine: Path | None
     quota_on_whole: bool
+    profiler: str | None = None
     throttled_ns: int | None = None
     disk: Disk | None = None
     disk_base: Disk | None = None
@@ -127,11 +128,12 @@ class FactBook:
         try:
             knobs, quota_on_whole = tuning.read(domain)
             try:
-                about, name = metadata.parse(domain.XMLDesc()), domain.name()
+                xml, name = domain.XMLDesc(), domain.name()
             except libvirt.libvirtError as error:
                 raise faults.on_call(error, "read domain XML") from error
         finally:
             self._reading = None
+        about = metadata.parse(xml)
         old = self.get(uuid, incarnation)
         if about.flaws and (old is None or old.metadata != about):
             _log.warning("VM %s (%s): metadata: %s", name, uuid, "; ".join(about.flaws))
@@ -143,6 +145,7 @@ class FactBook:
             read_at_s=self._now(),
             machine=None if old is None else old.machine,
             quota_on_whole=quota_on_whole,
+            profiler=metadata.profiler_socket(xml),
         )
         if facts.machine is None and (old is None or facts.may_throttle):
             facts.machine = self._find_machine(incarnation, name)
@@ -185,6 +188,14 @@ class FactBook:
         if (self._facts.keys() | self._paused_until_s.keys()) - present.keys():
             self._facts = {k: v for k, v in self._facts.items() if k in present}
             self._paused_until_s = {k: v for k, v in self._paused_until_s.items() if k in present}
+
+    def profilers(self) -> dict[str, tuple[int, str]]:
+        """By UUID of the VMs that have a profiler port: incarnation and the socket's path."""
+        return {
+            uuid: (facts.incarnation, facts.profiler)
+            for uuid, facts in self._facts.items()
+            if facts.profiler
+        }
 
     def uuids(self) -> set[str]:
         return set(self._facts)

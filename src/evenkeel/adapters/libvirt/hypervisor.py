@@ -83,6 +83,7 @@ class LibvirtHypervisor:
         self._devices: dict[tuple[str, int], dict[str, Any]] = {}
         self._devices_at_s = float("-inf")
         self._records: tuple[tuple[str, str, dict[str, Any]], ...] = ()
+        self._profilers: dict[VmId, tuple[int, str]] = {}
         self._lock = threading.Lock()
 
     def observe(self) -> HostCounters:
@@ -129,6 +130,10 @@ class LibvirtHypervisor:
     def records(self) -> tuple[tuple[str, str, dict[str, Any]], ...]:
         """Name, UUID and libvirt's own dictionary of every VM in the last observation."""
         return self._records
+
+    def profilers(self) -> dict[VmId, tuple[int, str]]:
+        """Of the VMs in the last observation that have a profiler port: incarnation and socket."""
+        return self._profilers
 
     @property
     def n_hung_calls(self) -> int:
@@ -188,6 +193,7 @@ class LibvirtHypervisor:
             except (TypeError, ValueError, OverflowError) as error:
                 self._name_odd(uuid, facts.name, error)
         self._records = tuple(records)
+        self._profilers = {VmId(uuid): found for uuid, found in book.profilers().items()}
         self._learn(book, vms)
         if vms:
             self._host.ask(session.connection)

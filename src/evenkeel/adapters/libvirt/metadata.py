@@ -1,4 +1,4 @@
-"""What a domain's XML says about a VM's owner and importance, and about its balloon.
+"""What a domain's XML says about a VM's owner, importance, balloon and profiler port.
 
     <metadata><evenkeel:vm xmlns:evenkeel="https://evenkeel.dev/xmlns/vm/1"
         tenant="acme" priority="2" exempt="yes"/></metadata>
@@ -14,6 +14,7 @@ from typing import Final
 from xml.etree import ElementTree
 
 from evenkeel.domain.ids import NO_TENANT, TenantId
+from evenkeel.guest_wire import PORT_NAME
 
 VM_NAMESPACE: Final = "https://evenkeel.dev/xmlns/vm/1"
 NOVA_NAMESPACE: Final = "http://openstack.org/xmlns/libvirt/nova/1.1"
@@ -53,6 +54,19 @@ def parse(domain_xml: str) -> Metadata:
         exempt=_exempt(own.get("exempt"), flaws),
         flaws=tuple(flaws),
     )
+
+
+def profiler_socket(domain_xml: str) -> str | None:
+    """Path of the unix socket behind the VM's profiler port; None where it has no such port."""
+    try:
+        channels = ElementTree.fromstring(domain_xml).iterfind("devices/channel[@type='unix']")  # noqa: S314  libvirt wrote it
+    except ElementTree.ParseError:
+        return None
+    for channel in channels:
+        target, source = channel.find("target"), channel.find("source")
+        if target is not None and source is not None and target.get("name") == PORT_NAME:
+            return source.get("path") if source.get("mode", "bind") == "bind" else None
+    return None
 
 
 def balloon_is_silent(domain_xml: str) -> bool:

@@ -180,6 +180,16 @@ def _of_tick(tick: HostTick) -> Iterator[Metric]:
                 if not math.isnan(value):
                     family.add_metric((vm.name, vm.id, resource.value), value)
         yield family
+    if tick.inside_loss is not None:
+        inside = GaugeMetricFamily(
+            "evenkeel_vm_inside_loss_ratio",
+            "Share of its work that the VM's own profiler says it did not get done",
+            labels=VM_LABELS,
+        )
+        for vm, value in zip(tick.vms, tick.inside_loss.tolist(), strict=True):
+            if not math.isnan(value):
+                inside.add_metric((vm.name, vm.id), value)
+        yield inside
 
 
 def _of_ahead(tick: HostTick, ahead: Ahead) -> Iterator[Metric]:

@@ -10,6 +10,8 @@ from evenkeel.domain.arrays import F64
 from evenkeel.domain.corun import CoRuns
 from evenkeel.interference.pairs.base import Facing, PairModel, Scale
 from evenkeel.interference.pairs.effects import DetectorModel, EffectsModel
+from evenkeel.interference.pairs.physics_traits import PhysicsTraitsModel
+from evenkeel.interference.pairs.queue import QueueModel, knows_queue
 from evenkeel.interference.pairs.tabular import Look, Ridge, TabularModel, Trees
 from evenkeel.interference.pairs.traits import TraitsModel
 from evenkeel.interference.pairs.views import CPU
@@ -83,17 +85,31 @@ def cpu_sum(co_runs: CoRuns) -> F64:
 
 
 OURS: Final = "traits"
+PHYSICAL: Final = "physics-traits"
 
 
-def models(facing: Facing, scale: Scale, co_runs: CoRuns) -> dict[str, PairModel]:
-    """What makes sense on `co_runs`: ours, every baseline, and those with the same inputs."""
+def ours(co_runs: CoRuns, cores: float | None) -> str:
+    """Name of the model that is ours on `co_runs`."""
+    return PHYSICAL if cores is not None and knows_queue(co_runs) else OURS
+
+
+def models(
+    facing: Facing, scale: Scale, co_runs: CoRuns, cores: float | None = None
+) -> dict[str, PairModel]:
+    """What makes sense on `co_runs`: ours, every baseline, and those with the same inputs.
+
+    `cores` is how many CPUs all share, None where that is not known.
+    """
 
     def table(name: str, of: str, look: Look) -> TabularModel:
         grids = {"ridge": PENALTIES, "boosted": BOOSTED, "forest": FOREST, "line": PENALTIES[:1]}
         regressor = Trees() if of in ("boosted", "forest") else Ridge()
         return TabularModel(name, regressor, look, grids[of], facing, scale)
 
-    found: list[PairModel] = [
+    found: list[PairModel] = []
+    if cores is not None and knows_queue(co_runs):
+        found += [PhysicsTraitsModel(facing, scale, cores, PHYSICAL), QueueModel(cores)]
+    found += [
         TraitsModel(facing, scale, OURS),
         EffectsModel(facing, scale, is_flat=True),
         EffectsModel(facing, scale),

@@ -14,6 +14,8 @@ BIN_WIDTH: Final = 10.0
 MIN_IN_BIN: Final = 10
 """A score bin of fewer co-runs is not asked for its gap."""
 MATERIAL_LOSS: Final = 0.1
+ALARM_LOSS: Final = 0.2
+"""A score of 20, where policies alarm unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ def auc(score: F64, is_bad: Bools) -> float | None:
 
 
 def metrics(said: F64, came: F64) -> dict[str, float]:
-    """Mean absolute errors, rank of material losses, calibration in points of loss."""
+    """Mean absolute errors, rank of material losses, share of co-runs without one that would
+    alarm, calibration in points of loss."""
     out = {
         "mae": float(Scale.SLOWDOWN.errors(said, came).mean()),
         "mae.log": float(Scale.LOG.errors(said, came).mean()),
@@ -71,6 +74,9 @@ def metrics(said: F64, came: F64) -> dict[str, float]:
     rank = auc(said, loss(came) > MATERIAL_LOSS)
     if rank is not None:
         out["auc.loss10"] = rank
+    is_quiet = loss(came) <= MATERIAL_LOSS
+    if is_quiet.any():
+        out["false_alarms"] = float((loss(said)[is_quiet] >= ALARM_LOSS).mean())
     bins = [b for b in reliability(said, came) if b.n >= MIN_IN_BIN]
     if bins:
         out["calibration.worst"] = max(b.gap for b in bins)

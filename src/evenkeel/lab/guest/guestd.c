@@ -3,136 +3,26 @@
  * HTTP on port 80, one thread a connection:
  *   GET /                       "ok NAME SERVED" after w units of work (?w=N, default 1)
  *   GET /stats                  JSON: ticks (units of background work done), CPU, memory, faults
- *   GET /set?cpu=&thr=&ws=&mem=&dirty=   change the background workload, answers as /stats:
- *       cpu    share of each thread's time wanted, in percent (0: idle)
- *       thr    threads that work, one a vCPU is usual
- *       ws     working set of a unit in MiB (0: pure arithmetic)
- *       mem    MiB held;  dirty  MiB/s of them rewritten
+ *   GET /set?cpu=&thr=&ws=&job=&burst=&mem=&dirty=   change the background workload (see jobs.h),
+ *                               answers as /stats
  *   GET /blob?kb=N              sends N KiB;   GET /sink?kb=N swallows N KiB (no zero bytes) sent
  *                               after the header
  *   GET /disk?mb=&bs=&rw=r|w    O_DIRECT requests of bs KiB on /dev/vda, timed
- *
- * The background threads yield to the HTTP threads (SCHED_IDLE, nice), so that a question is
- * answered quickly however busy the guest is, and the counters stay readable.
  */
 #define _GNU_SOURCE
+#include "jobs.h"
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#define MAX_THREADS 16
-#define SLICE_S .01
-
-struct worker {                 /* one cache line and more each: threads must not slow each other */
-    volatile unsigned long ticks;
-    unsigned x;
-    char *set;
-    int set_mib;
-    char pad[96];
-};
-
-static struct worker workers[MAX_THREADS];
-static volatile int cpu_pct, n_threads = 1, set_mib, held_mib, dirty_mib_s;
 static volatile unsigned long served;
-static volatile unsigned sink;
 static char name[64];
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static void nap(double s) {
-    if (s <= 0) return;
-    struct timespec t = {(time_t)s, (long)((s - (long)s) * 1e9)};
-    nanosleep(&t, NULL);
-}
-
-/* One tick of work: arithmetic, or random writes over the working set. */
-static void unit(struct worker *w) {
-    unsigned x = w->x;
-    if (set_mib != w->set_mib) {
-        free(w->set);
-        w->set_mib = set_mib;
-        w->set = set_mib ? malloc((size_t)set_mib << 20) : NULL;
-        if (w->set) memset(w->set, 1, (size_t)w->set_mib << 20);
-    }
-    if (w->set) {
-        unsigned size = (unsigned)w->set_mib << 20;
-        for (int i = 0; i < 2000; i++) {
-            x = x * 1664525u + 1013904223u;
-            w->set[(x >> 4) % size]++;
-        }
-    } else {
-        for (int i = 0; i < 20000; i++) x = x * 1664525u + 1013904223u;
-    }
-    w->x = x;
-    sink = x;
-}
-
-/* Works cpu_pct of the time in slices of wall time: time lost to neighbours is not made up for. */
-static void *burner(void *arg) {
-    struct worker *w = arg;
-    long id = w - workers;
-    struct sched_param lowest = {0};
-    sched_setscheduler(0, SCHED_IDLE, &lowest);
-    w->x = 1 + (unsigned)id;
-    for (;;) {
-        int pct = cpu_pct;
-        if (pct <= 0 || id >= n_threads) {
-            nap(.02);
-            continue;
-        }
-        double start = now();
-        do {
-            unit(w);
-            w->ticks++;
-        } while (now() - start < SLICE_S);
-        if (pct < 100) nap((now() - start) * (100 - pct) / pct);
-    }
-    return NULL;
-}
-
-/* Holds held_mib MiB and rewrites dirty_mib_s MiB of them a second, in 20 slices. */
-static void *toucher(void *arg) {
-    char *held = NULL;
-    int have = 0, refused = 0;
-    size_t at = 0;
-    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 10);
-    for (;;) {
-        int want = held_mib;
-        if (want != have && want != refused) {
-            free(held);
-            held = want > 0 ? malloc((size_t)want << 20) : NULL;
-            have = held ? want : 0;
-            refused = have == want ? -1 : want;
-            at = 0;
-            if (held) memset(held, 1, (size_t)have << 20);
-        }
-        double start = now();
-        size_t slice = have ? ((size_t)dirty_mib_s << 20) / 20 : 0;
-        for (int i = 0; i < 20 && held_mib == want; i++) {
-            for (size_t done = 0; done < slice; done += 4096) {
-                held[at]++;
-                at += 4096;
-                if (at >= (size_t)have << 20) at = 0;
-            }
-            nap(start + (i + 1) * .05 - now());
-        }
-    }
-    return arg;
-}
 
 /* The nth number after key in a /proc file, -1 when it is not there. */
 static long field(const char *file, const char *key, int n) {
@@ -151,15 +41,14 @@ static long field(const char *file, const char *key, int n) {
 }
 
 static int stats(char *to, size_t size) {
-    unsigned long ticks = 0;
-    for (int i = 0; i < MAX_THREADS; i++) ticks += workers[i].ticks;
     return snprintf(to, size,
-        "{\"name\":\"%s\",\"t\":%.3f,\"ticks\":%lu,\"served\":%lu,"
+        "{\"name\":\"%s\",\"t\":%.3f,\"ticks\":%lu,\"busy_s\":%.4f,\"served\":%lu,"
         "\"user\":%ld,\"sys\":%ld,\"idle\":%ld,\"steal\":%ld,\"ncpu\":%ld,"
         "\"memtotal_kb\":%ld,\"memavail_kb\":%ld,\"swapfree_kb\":%ld,"
         "\"majflt\":%ld,\"swapout\":%ld,\"oom\":%ld,"
-        "\"cpu\":%d,\"thr\":%d,\"ws\":%d,\"mem\":%d,\"dirty\":%d}\n",
-        name, now(), ticks, served,
+        "\"cpu\":%d,\"thr\":%d,\"ws\":%d,\"job\":%d,\"burst\":%d,"
+        "\"mem\":%d,\"dirty\":%d}\n",
+        name, now(), ticks_done(), busy_s(), served,
         field("/proc/stat", "cpu ", 0), field("/proc/stat", "cpu ", 2),
         field("/proc/stat", "cpu ", 3), field("/proc/stat", "cpu ", 7),
         sysconf(_SC_NPROCESSORS_ONLN),
@@ -167,7 +56,7 @@ static int stats(char *to, size_t size) {
         field("/proc/meminfo", "SwapFree:", 0),
         field("/proc/vmstat", "pgmajfault ", 0), field("/proc/vmstat", "pswpout ", 0),
         field("/proc/vmstat", "oom_kill ", 0),
-        cpu_pct, n_threads, set_mib, held_mib, dirty_mib_s);
+        knobs.cpu, knobs.thr, knobs.ws, knobs.job, knobs.burst, knobs.mem, knobs.dirty);
 }
 
 /* The number that "key=" has in the query of the request line, else fallback. */
@@ -184,11 +73,13 @@ static int bounded(int value, int low, int high) {
 }
 
 static void set_load(const char *request) {
-    cpu_pct = bounded(arg(request, "cpu", cpu_pct), 0, 100);
-    n_threads = bounded(arg(request, "thr", n_threads), 0, MAX_THREADS);
-    set_mib = bounded(arg(request, "ws", set_mib), 0, 2048);
-    held_mib = bounded(arg(request, "mem", held_mib), 0, 65536);
-    dirty_mib_s = bounded(arg(request, "dirty", dirty_mib_s), 0, 65536);
+    knobs.cpu = bounded(arg(request, "cpu", knobs.cpu), 0, 100);
+    knobs.thr = bounded(arg(request, "thr", knobs.thr), 0, MAX_THREADS);
+    knobs.ws = bounded(arg(request, "ws", knobs.ws), 0, 2048);
+    knobs.job = bounded(arg(request, "job", knobs.job), 0, N_JOBS - 1);
+    knobs.burst = bounded(arg(request, "burst", knobs.burst), 0, 60000);
+    knobs.mem = bounded(arg(request, "mem", knobs.mem), 0, 65536);
+    knobs.dirty = bounded(arg(request, "dirty", knobs.dirty), 0, 65536);
 }
 
 static int disk(const char *request, char *to, size_t size) {
@@ -265,9 +156,7 @@ static void *connection(void *a) {
         } else if (is(request, "/disk")) {
             length = disk(request, body, sizeof body);
         } else if (is(request, "/")) {
-            struct worker own = {.x = 1};
-            for (int i = arg(request, "w", 1); i > 0; i--) unit(&own);
-            free(own.set);
+            arithmetic(arg(request, "w", 1));
             length = snprintf(body, sizeof body, "ok %s %lu\n", name, ++served);
         } else {
             found = 0;
@@ -287,7 +176,7 @@ static void *connection(void *a) {
     return NULL;
 }
 
-static void start(void *(*run)(void *), void *argument) {
+void start_thread(void *(*run)(void *), void *argument) {
     pthread_t thread;
     pthread_attr_t attr;
     pthread_attr_init(&attr);
@@ -298,15 +187,14 @@ static void start(void *(*run)(void *), void *argument) {
     pthread_attr_destroy(&attr);
 }
 
-int main(int argc, char **argv) {              /* guestd CPU_PCT THREADS */
+int main(int argc, char **argv) {              /* guestd CPU_PCT THREADS PEER */
     int one = 1, s = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(80)};
     gethostname(name, sizeof name - 1);
     signal(SIGPIPE, SIG_IGN);
-    if (argc > 1) cpu_pct = bounded(atoi(argv[1]), 0, 100);
-    if (argc > 2) n_threads = bounded(atoi(argv[2]), 0, MAX_THREADS);
-    for (int i = 0; i < MAX_THREADS; i++) start(burner, &workers[i]);
-    start(toucher, NULL);
+    if (argc > 1) knobs.cpu = bounded(atoi(argv[1]), 0, 100);
+    if (argc > 2) knobs.thr = bounded(atoi(argv[2]), 0, MAX_THREADS);
+    start_jobs(argc > 3 ? argv[3] : "");
     setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(s, (struct sockaddr *)&any, sizeof any) || listen(s, 128)) {
         perror("listen");
@@ -314,6 +202,6 @@ int main(int argc, char **argv) {              /* guestd CPU_PCT THREADS */
     }
     for (;;) {
         int fd = accept(s, NULL, NULL);
-        if (fd >= 0) start(connection, (void *)(long)fd);
+        if (fd >= 0) start_thread(connection, (void *)(long)fd);
     }
 }

@@ -1,0 +1,1 @@
+../../src/evenkeel/lab/guest/evenkeel-guest.c

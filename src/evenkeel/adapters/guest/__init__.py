@@ -1,0 +1,1 @@
+"""Listens to the profilers inside VMs; `channels.ChannelProfiles` is the way in."""

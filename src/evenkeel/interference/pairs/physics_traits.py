@@ -1,0 +1,141 @@
+"""Traits that multiply the physics of a known capacity: log slowdown = queue x traits.
+
+    log slowdown = queue(pair) * (c + s(victim) + p(partner) + sum s_k(victim) p_k(partner))
+
+`queue` is what the CPU queue says of the two (`queue.hazards`); s and p are the unknown functions
+of the solo profiles that `traits` has, with offsets of the workloads' own. It is the same Gaussian
+process with the queue as each row's weight: where physics sees no contention there is none, and a
+workload never seen gets the physics times what alike workloads made of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from evenkeel.domain.arrays import F64, Ints
+from evenkeel.domain.bundle import from_text, text
+from evenkeel.domain.corun import CoRuns
+from evenkeel.domain.errors import ModelCorrupt
+from evenkeel.interference.pairs.base import Arrays, Facing, Said, Scale, learnable, opened, sealed
+from evenkeel.interference.pairs.process import Inputs, Process
+from evenkeel.interference.pairs.queue import DEVICES, VCPUS, hazards
+from evenkeel.interference.pairs.scaling import Scaling
+from evenkeel.interference.pairs.views import CPU
+
+_INPUTS: Final = ("victim", "partner", "placement", "demand", "victim_id", "partner_id", "weight")
+USED: Final = "cpu_used"
+LEAST_HAZARD: Final = 1e-3
+LEAST_CORES: Final = 1e-3
+
+
+def shape_of(names: tuple[str, ...], values: F64) -> F64:
+    """(N, 4) how a VM uses a CPU: how much, by how many vCPUs, which share of it for devices, and
+    which share of what its vCPUs want they wait for its own devices, alone."""
+    wanted, devices, vcpus = (values[:, names.index(n)] for n in (CPU, DEVICES, VCPUS))
+    used = values[:, names.index(USED)] if USED in names else wanted
+    total = np.maximum(used + devices, LEAST_CORES)
+    waits = np.maximum(wanted - used, 0.0) / np.maximum(wanted, LEAST_CORES)
+    return np.column_stack([np.log(total), np.log(np.maximum(vcpus, 1.0)), devices / total, waits])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedPhysicsTraits:
+    """The process, how its features are scaled, and the workloads that it knows by name."""
+
+    name: str
+    cores: float
+    by: Scaling
+    process: Process
+    known: tuple[str, ...]
+    features: tuple[str, ...]
+
+    def predict(self, co_runs: CoRuns) -> Said:
+        if co_runs.victim_features != self.features or co_runs.partner_features != self.features:
+            raise ValueError("these co-runs have other features than those learnt from")
+        mean, variance = self.process.predict(_inputs(co_runs, self.by, self.known, self.cores))
+        expected = np.exp(np.maximum(mean, 0.0))  # nobody gets faster by a queue
+        return Said.of(expected, expected * np.sqrt(variance))
+
+    def save(self) -> bytes:
+        about = {
+            "known": self.known,
+            "features": self.features,
+            "cores": self.cores,
+            "scale": self.process.scale,
+        }
+        arrays: Arrays = {
+            "about": from_text(json.dumps(about)),
+            "theta": self.process.theta,
+            "answers": self.process.answers,
+            "by": np.stack([self.by.mean, self.by.spread]),
+        }
+        for part in _INPUTS:
+            arrays[f"rows.{part}"] = getattr(self.process.rows, part)
+        return sealed(self.name, arrays)
+
+
+@dataclass(frozen=True, slots=True)
+class PhysicsTraitsModel:
+    """For co-runs that share `cores` CPUs and whose profiles say what the queue needs."""
+
+    facing: Facing
+    scale: Scale
+    cores: float
+    name: str = "physics-traits"
+
+    def fit(self, co_runs: CoRuns, seed: int) -> FittedPhysicsTraits:
+        co_runs = learnable(co_runs)
+        known = tuple(sorted({*co_runs.victim, *co_runs.partner}))
+        whole = np.concatenate(
+            [
+                shape_of(co_runs.victim_features, co_runs.victim_solo),
+                shape_of(co_runs.partner_features, co_runs.partner_solo),
+            ]
+        )
+        _, first = np.unique([*co_runs.victim, *co_runs.partner], return_index=True)
+        by = Scaling.of(whole[first])
+        rows = _inputs(co_runs, by, known, self.cores)
+        process = Process.fit(rows, np.log(co_runs.slowdown), seed)
+        return FittedPhysicsTraits(
+            self.name, self.cores, by, process, known, co_runs.victim_features
+        )
+
+    def load(self, blob: bytes) -> FittedPhysicsTraits:
+        arrays = opened(self.name, blob)
+        try:
+            about = json.loads(text(arrays["about"]))
+            rows = Inputs(*(arrays[f"rows.{part}"] for part in _INPUTS))
+            process = Process(rows, arrays["theta"], arrays["answers"], float(about["scale"]))
+            return FittedPhysicsTraits(
+                self.name,
+                float(about["cores"]),
+                Scaling(*arrays["by"]),
+                process,
+                tuple(map(str, about["known"])),
+                tuple(map(str, about["features"])),
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise ModelCorrupt(f"a part of this model is missing or damaged: {error}") from error
+
+
+def _inputs(co_runs: CoRuns, by: Scaling, known: Sequence[str], cores: float) -> Inputs:
+    nothing = np.empty((co_runs.n, 0))
+    return Inputs(
+        victim=by(shape_of(co_runs.victim_features, co_runs.victim_solo)),
+        partner=by(shape_of(co_runs.partner_features, co_runs.partner_solo)),
+        placement=nothing,
+        demand=nothing,
+        victim_id=_ids(co_runs.victim, known),
+        partner_id=_ids(co_runs.partner, known),
+        weight=np.maximum(hazards(co_runs, cores), LEAST_HAZARD),
+    )
+
+
+def _ids(who: Sequence[str], known: Sequence[str]) -> Ints:
+    at = {name: i for i, name in enumerate(known)}
+    return np.array([at.get(name, -1) for name in who], dtype=np.intp)

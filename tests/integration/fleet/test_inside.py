@@ -1,0 +1,105 @@
+"""Profilers inside real guests, found and read by a real agent: the work that is lost, from inside.
+
+Judged from outside: what each guest does a second, counted over HTTP.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import httpx2
+import pytest
+
+from evenkeel.lab.domain_xml import GuestSpec
+from evenkeel.lab.fleet import Fleet
+from evenkeel.lab.guests import JOBS, Guest
+from evenkeel.lab.lab import Lab
+from evenkeel.lab.scenarios import WorkMeter
+
+pytestmark = pytest.mark.integration
+
+QUIET_S = 14.0
+HURT_S = 12.0
+
+
+@pytest.fixture(scope="module")
+def fleet(make_lab: Callable[..., Lab]) -> Iterator[Fleet]:
+    lab = make_lab(n_hosts=1, cpus_per_host=((1,),))
+    lab.outweigh()
+    fleet = Fleet(lab)
+    fleet.start("observe")
+    yield fleet
+    fleet.stop()
+
+
+@pytest.fixture(scope="module")
+def guests(fleet: Fleet) -> Iterator[dict[str, Guest]]:
+    specs = {
+        "told-cpu": GuestSpec(),
+        "told-write": GuestSpec(disk_mib=64),
+        "noisy": GuestSpec(),
+        "mute": GuestSpec(profiler=False),
+    }
+    made = {n: fleet.lab.start_guest("h1", n, s, wait=False) for n, s in specs.items()}
+    for guest in made.values():
+        guest.wait_ready()
+    yield made
+    for guest in made.values():
+        guest.destroy()
+
+
+def inside(fleet: Fleet, name: str) -> float | None:
+    vms = {vm["name"]: vm for vm in fleet.get("/v1/vms")["items"]}
+    loss: float | None = vms[name]["inside_loss"]
+    return loss
+
+
+def test_a_guest_without_a_profiler_loses_nothing_but_that(
+    fleet: Fleet, guests: dict[str, Guest]
+) -> None:
+    fleet.wait(lambda: len(fleet.get("/v1/vms")["items"]) == 4, 20, "all guests")
+    vms = {vm["name"]: vm for vm in fleet.get("/v1/vms")["items"]}
+
+    assert vms["mute"]["inside_loss"] is None
+    assert not [flaw for flaw in vms["mute"]["flaws"] if flaw.startswith("profiler")]
+    assert any(r["demand"] is not None for r in vms["mute"]["readings"])
+
+
+@pytest.mark.parametrize("job", ["cpu", "write"])
+def test_the_loss_from_inside_follows_the_work_counted_outside(
+    fleet: Fleet, guests: dict[str, Guest], job: str
+) -> None:
+    told, noisy = guests[f"told-{job}"], guests["noisy"]
+    noisy.set_load(cpu=0)
+    told.set_load(cpu=50, job=JOBS.index(job))
+    meter = WorkMeter(told)
+    try:
+        time.sleep(QUIET_S)
+        quiet_s = time.time()
+        noisy.set_load(cpu=90)
+        time.sleep(2.0)
+        said = []
+        while time.time() < quiet_s + HURT_S:
+            said.append(inside(fleet, told.name))
+            time.sleep(0.5)
+        end_s = time.time()
+        lost = 1 - meter.rate(quiet_s + 2, end_s) / meter.rate(quiet_s - 6, quiet_s)
+    finally:
+        meter.stop()
+        noisy.set_load(cpu=0)
+        told.set_load(cpu=0)
+    known = [s for s in said if s is not None]
+
+    assert lost > 0.2, "the two share a core"
+    assert len(known) > len(said) / 2
+    assert statistics.median(known) == pytest.approx(lost, abs=0.1)
+
+
+def test_prometheus_has_it(fleet: Fleet, guests: dict[str, Guest]) -> None:
+    address = fleet.lab.host("h1").address
+    told = httpx2.get(f"http://{address}:9177/metrics", timeout=10).text
+
+    assert 'evenkeel_vm_inside_loss_ratio{domain="told-cpu"' in told
+    assert 'evenkeel_vm_inside_loss_ratio{domain="mute"' not in told
