@@ -94,12 +94,16 @@ def test_the_loss_from_inside_follows_the_work_counted_outside(
 
     assert lost > 0.2, "the two share a core"
     assert len(known) > len(said) / 2
-    assert statistics.median(known) == pytest.approx(lost, abs=0.1)
+    # A disk is shared with whatever else this machine does, and so is less steady.
+    assert statistics.mean(known) == pytest.approx(lost, abs=0.1 if job == "cpu" else 0.15)
 
 
 def test_prometheus_has_it(fleet: Fleet, guests: dict[str, Guest]) -> None:
-    address = fleet.lab.host("h1").address
-    told = httpx2.get(f"http://{address}:9177/metrics", timeout=10).text
+    url = f"http://{fleet.lab.host('h1').address}:9177/metrics"
+    guests["told-cpu"].set_load(cpu=30)  # who does nothing says nothing of how fast it does it
 
-    assert 'evenkeel_vm_inside_loss_ratio{domain="told-cpu"' in told
-    assert 'evenkeel_vm_inside_loss_ratio{domain="mute"' not in told
+    def told(name: str) -> bool:
+        return f'inside_loss_ratio{{domain="{name}"' in httpx2.get(url, timeout=10).text
+
+    fleet.wait(lambda: told("told-cpu"), 30, "the profiler's family")
+    assert not told("mute")

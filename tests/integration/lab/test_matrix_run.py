@@ -56,7 +56,6 @@ def test_cells_are_measured_once_though_the_run_is_broken_off(
     assert abs(rows["cpu60", ()].slowdown - 1) < 0.15
     together = rows["cpu60", ("cpu60",)]
     assert together.loss > 0.15
-    assert together.seen.inside_loss == pytest.approx(together.loss, abs=0.1)
     assert rows["receive50", ("cpu60",)].loss > 0.15
     assert table(done).solo["receive50"]["net_mbit_s"] > 10
     assert table(done).solo["receive50"]["device_cores"] > 0.05
