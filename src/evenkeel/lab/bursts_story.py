@@ -26,7 +26,7 @@ APART_S: Final = 150
 """Least time between starts of bursts on one host: each is told apart, and quiet comes between."""
 KIND: Final = "default/1x96MiB"
 NOISE: Final = 0.02
-EVENT_ODDS: Final = 0.04
+EVENT_ODDS: Final = 0.1
 """That an event begins in a slot in which it may."""
 
 
