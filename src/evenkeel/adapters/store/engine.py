@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from evenkeel.domain.errors import ConfigInvalid, StoreUnavailable
 BUSY_TIMEOUT_MS: Final = 5000
 STATEMENT_TIMEOUT_MS: Final = 30_000
 LOCK_TIMEOUT_MS: Final = 10_000
+WAL_RETRY_S: Final = 0.02
 WRITER_LOCK: Final = 0x45_56_4B_4C  # "EVKL", the advisory lock of PostgreSQL's only writer
 MIGRATION_LOCK: Final = WRITER_LOCK + 1
 
@@ -49,7 +52,7 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
         dbapi_connection.isolation_level = None  # SQLAlchemy says BEGIN, not the driver
         cursor = dbapi_connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _use_wal(cursor)
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.close()
 
@@ -59,6 +62,20 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _use_wal(cursor: sqlite3.Cursor) -> None:
+    """The one statement that does not wait for a lock by itself: others may be opening the file."""
+    until_s = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= until_s:
+                raise
+            time.sleep(WAL_RETRY_S)
+        else:
+            return
 
 
 def _open_postgresql(url: sa.URL) -> sa.Engine:
