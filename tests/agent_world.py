@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.vm import CpuTuning
 from evenkeel.sim.faults import FaultKind, Faults
+from evenkeel.sim.fleet import SimFleet
 from evenkeel.sim.hypervisor import SimHypervisor
 from evenkeel.sim.memory import MemoryJournal, MemoryModels, MemoryPolicy, MemorySpool, MemoryTraits
 from evenkeel.sim.scenarios import Scenario
@@ -25,6 +27,25 @@ from evenkeel.wire import decode_batch
 
 TICK_S = 5.0
 ACT = Policy(mode=Mode.ACT)
+
+
+def an_agent(fleet: SimFleet, host: HostId, spool: MemorySpool, epoch: str, **parts: Any) -> Agent:
+    """A whole agent of a simulated host; `parts` replace those it is made of."""
+    made: dict[str, Any] = {
+        "hypervisor": SimHypervisor(fleet, host),
+        "journal": MemoryJournal(),
+        "policies": MemoryPolicy(),
+        "contending": Contending(MemoryTraits(), 7.5),
+        "foresight": Foresight(MemoryModels(), fleet.clock, TICK_S),
+    } | parts
+    return Agent(
+        host=fleet.hosts[host].describe(),
+        spool=spool,
+        clock=fleet.clock,
+        epoch=epoch,
+        window_s=60.0,
+        **made,
+    )
 
 
 class Killed(BaseException):
@@ -83,17 +104,14 @@ class World:
     def start(self) -> Agent:
         self.starts += 1
         deadly = ("apply", "tuning"), ("record",)
-        return Agent(
-            host=self.scenario.fleet.hosts[HostId(self.host_id)].describe(),
+        return an_agent(
+            self.scenario.fleet,
+            HostId(self.host_id),
+            self.spool,
+            f"{self.starts:04}",
             hypervisor=Deadly(self.hypervisor, self.rng, self.kill_chance, deadly[0]),
             journal=Deadly(self.journal, self.rng, self.kill_chance, deadly[1]),
-            spool=self.spool,
             policies=self.policies,
-            clock=self.scenario.fleet.clock,
-            epoch=f"{self.starts:04}",
-            window_s=60.0,
-            contending=Contending(MemoryTraits(), 7.5),
-            foresight=Foresight(MemoryModels(), self.scenario.fleet.clock, 5.0),
         )
 
     def run(self, seconds: float) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 
-from fleet_facts import ADMIN, HOSTILE, INFRA, OTHER, PAIRS, SHOP, TICK_S, USUAL, VMS
+import fleet_story as story
+from fleet_facts import ADMIN, HOSTILE, INFRA, SHOP, TICK_S, USUAL, VMS
+from fleet_story import Sight, vm_id
 from forecast_fake import FAKE_PROFILE, fake_demands
 from reliability_fake import fake_sums
 
@@ -16,24 +18,18 @@ from evenkeel.api.reader import DEFAULT_LIMIT, Principal, Role
 from evenkeel.api.reliability import ReliabilityOut, reliability_out
 from evenkeel.api.render_forecast import forecast_out, profile_out
 from evenkeel.api.schemas import (
-    AdviceOut,
     DeviationOut,
     EventOut,
-    EvidenceOut,
-    FindingOut,
     HostOut,
     MapCell,
     MapOut,
     MitigationOut,
     ModeOut,
     Page,
-    PairDeviationOut,
     PairOut,
     Reading,
-    RejectionOut,
     SeriesOut,
     StatusOut,
-    SuspicionOut,
     VmOut,
     WhyOut,
 )
@@ -41,17 +37,11 @@ from evenkeel.api.schemas_forecast import ForecastOut, ProfileOut
 from evenkeel.domain.errors import Forbidden, NotFound
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import VmId
-from evenkeel.domain.plan import OPEN_STATES, ActionKind, MitigationState
 from evenkeel.domain.rdv import DemandVector
 from evenkeel.domain.resources import AXIS, SPECS, Resource
 from evenkeel.domain.vm import VmState
 
 __all__ = ["ADMIN", "HOSTILE", "INFRA", "SHOP", "FleetFake", "vm_id"]
-
-
-def vm_id(name: str) -> str:
-    """Stable UUID-like id of a VM of this fleet."""
-    return f"0e5c2f6a-0000-4000-8000-{list(VMS).index(name):012d}"
 
 
 class FleetFake:
@@ -63,25 +53,8 @@ class FleetFake:
         self.names = [] if empty else list(VMS)
         self.page_size = DEFAULT_LIMIT
 
-    def _sees(self, who: Principal, name: str) -> bool:
-        return who.role is Role.ADMIN or VMS[name][1] == who.subject
-
-    def _visible(self, who: Principal) -> list[str]:
-        return [name for name in self.names if self._sees(who, name)]
-
-    def _shown(self, who: Principal, name: str) -> tuple[str, str]:
-        """Id and name as this principal may know them."""
-        if name == "host":
-            return "host", "the host"
-        if self._sees(who, name):
-            return vm_id(name), name
-        return f"other-{list(VMS).index(name)}", OTHER
-
-    def _find(self, who: Principal, vm: str) -> str:
-        for name in self._visible(who):
-            if vm in (name, vm_id(name)):
-                return name
-        raise NotFound(f"there is no VM {vm!r}", hint="`evenkeel vms` lists them.")
+    def _sight(self, who: Principal) -> Sight:
+        return Sight(who, self.names, self.now_s)
 
     def _page(self, items: list, cursor: str | None, limit: int) -> Page:
         start, size = int(cursor or 0), min(limit, self.page_size)
@@ -89,26 +62,27 @@ class FleetFake:
         return Page(items=items[start:end], next=str(end) if end < len(items) else None)
 
     def forecast(self, who, vm: str, resource: Resource | None = None) -> ForecastOut:
-        name = self._find(who, vm)
+        name = self._sight(who).find(vm)
         demands = fake_demands(VMS[name][4], VMS[name][2], self.now_s)
         return forecast_out(DemandVector(VmId(vm_id(name)), demands), name, self.now_s, resource)
 
     def profile(self, who, vm: str) -> ProfileOut:
-        name = self._find(who, vm)
+        name = self._sight(who).find(vm)
         return profile_out(vm_id(name), name, {Resource.CPU: FAKE_PROFILE})
 
     def status(self, who: Principal) -> StatusOut:
-        alarms = [pair for pair in self._pairs(who) if pair.score >= 20]
-        hosts = {VMS[name][0] for name in self._visible(who)}
+        sight = self._sight(who)
+        alarms = [pair for pair in story.pairs(sight) if pair.score >= 20]
+        hosts = {VMS[name][0] for name in sight.visible()}
         return StatusOut(
             version="0.1.0",
             mode=self.modes.mode,
             started_at_s=self.now_s - 90_000,
             n_hosts=len(hosts),
             n_hosts_alive=len(hosts - {"host-c"}),
-            n_vms=len(self._visible(who)),
+            n_vms=len(sight.visible()),
             n_pairs_above_threshold=len(alarms),
-            n_open_mitigations=len(self._mitigations(who, open_only=True)),
+            n_open_mitigations=len(story.mitigations(sight, open_only=True)),
             alarms=alarms,
             problems=[
                 problem
@@ -129,7 +103,8 @@ class FleetFake:
         return self._host(who, host)
 
     def _host(self, who, host: str) -> HostOut:
-        mine = [name for name in self._visible(who) if VMS[name][0] == host]
+        sight = self._sight(who)
+        mine = [name for name in sight.visible() if VMS[name][0] == host]
         if not mine:
             raise NotFound(f"there is no host {host!r}", hint="`evenkeel hosts` lists them.")
         alive = host != "host-c"
@@ -149,7 +124,7 @@ class FleetFake:
             agent_version="0.1.0",
             n_vms=len(mine),
             n_open_mitigations=1 if host == "host-a" else 0,
-            worst_score=max([p.score for p in self._pairs(who, host)], default=0.0),
+            worst_score=max([p.score for p in story.pairs(sight, host)], default=0.0),
             cpu_demand_cores=demand if alive else None,
             cpu_usage_cores=demand * 0.86 if alive else None,
             psi_cpu_some=0.31 if host == "host-a" else 0.04,
@@ -161,13 +136,14 @@ class FleetFake:
         )
 
     def vms(self, who, host=None, cursor=None, limit=DEFAULT_LIMIT) -> Page[VmOut]:
-        mine = [n for n in self._visible(who) if host is None or VMS[n][0] == host]
+        mine = [n for n in self._sight(who).visible() if host is None or VMS[n][0] == host]
         return self._page([self.vm(who, name) for name in mine], cursor, limit)
 
     def vm(self, who, vm: str) -> VmOut:
-        name = self._find(who, vm)
+        sight = self._sight(who)
+        name = sight.find(vm)
         host, tenant, n_vcpus, memory_mib, demand, loss = VMS[name]
-        worst = max(self._pairs(who, victim=name), key=lambda p: p.score, default=None)
+        worst = max(story.pairs(sight, victim=name), key=lambda p: p.score, default=None)
         readings = [
             Reading(
                 resource=r,
@@ -199,7 +175,7 @@ class FleetFake:
         )
 
     def series(self, who, vm, resource, since_s, until_s, max_points=720) -> SeriesOut:
-        name = self._find(who, vm)
+        name = self._sight(who).find(vm)
         step = max(TICK_S, (until_s - since_s) / max_points)
         at = [since_s + i * step for i in range(int((until_s - since_s) / step))]
         base = VMS[name][4] if resource is Resource.CPU else USUAL[resource]
@@ -226,11 +202,12 @@ class FleetFake:
         )
 
     def why(self, who, vm: str) -> WhyOut:
-        name = self._find(who, vm)
-        pairs = self._pairs(who, victim=name)
+        sight = self._sight(who)
+        name = sight.find(vm)
+        pairs = story.pairs(sight, victim=name)
         advice = []
         if name == "web1":
-            advice = [self._advice(who)]
+            advice = [story.advice(sight)]
             summary = (
                 f"{name} is expected to lose 36 % of the CPU it wants because of "
                 f"{pairs[0].aggressor_name}; pinning them apart brings that to 3 %."
@@ -250,72 +227,13 @@ class FleetFake:
             vm=self.vm(who, name),
             summary=summary,
             hurt_by=pairs,
-            hurts=[p for p in self._pairs(who) if p.aggressor == vm_id(name)],
+            hurts=[p for p in story.pairs(sight) if p.aggressor == vm_id(name)],
             deviations=[deviation] if name == "web1" else [],
-            pair_deviations=self._pair_deviations(who, VMS[name][0], vm_id(name)),
+            pair_deviations=story.pair_deviations(sight, VMS[name][0], vm_id(name)),
             advice=advice,
-            mitigations=self._mitigations(who, vm=vm_id(name)),
-            evidence=self._evidence(who) if name == "web1" else None,
+            mitigations=story.mitigations(sight, vm=vm_id(name)),
+            evidence=story.evidence(sight) if name == "web1" else None,
         )
-
-    def _evidence(self, who: Principal) -> EvidenceOut:
-        aggressor, aggressor_name = self._shown(who, "batch7")
-        return EvidenceOut(
-            resource=Resource.CPU,
-            measured_loss=0.42,
-            predicted_loss=0.36,
-            witnesses={"cpu": 0.42, "memory": 0.0, "inside": 0.5, "unexplained": 0.14, "net": None},
-            suspects=[
-                SuspicionOut(
-                    who=aggressor,
-                    name=aggressor_name,
-                    attributed_loss=0.35,
-                    probability=0.93,
-                    loss_without=0.04,
-                ),
-                SuspicionOut(
-                    who="",
-                    name="nobody known",
-                    attributed_loss=0.07,
-                    probability=0.02,
-                    loss_without=None,
-                ),
-            ],
-            findings=[
-                FindingOut(
-                    suspect=aggressor,
-                    suspect_name=aggressor_name,
-                    verdict="confirmed",
-                    at_s=self.now_s - 60,
-                    expected_drop=0.09,
-                    loss_free=0.41,
-                    loss_throttled=0.3,
-                    n_free=12,
-                    n_throttled=6,
-                    reason="",
-                )
-            ],
-        )
-
-    def _pair_deviations(self, who, host, vm=None) -> list[PairDeviationOut]:
-        """batch7 costs web2 more memory than it should."""
-        if "web2" not in self.names or not self._sees(who, "web2") or host != "host-a":
-            return []
-        aggressor, aggressor_name = self._shown(who, "batch7")
-        one = PairDeviationOut(
-            host="host-a",
-            victim=vm_id("web2"),
-            victim_name="web2",
-            aggressor=aggressor,
-            aggressor_name=aggressor_name,
-            resource=Resource.MEMORY,
-            predicted_loss=0.02,
-            measured_loss=0.24,
-            since_s=self.now_s - 1500,
-            n_minutes=25,
-            horizon_s=5,
-        )
-        return [one] if vm in (None, one.victim, one.aggressor) else []
 
     def reliability(
         self, who, host=None, resource=None, horizon_s=None, hours=24.0
@@ -332,36 +250,11 @@ class FleetFake:
         }
         return reliability_out(found, self.now_s - 3600 * hours, host, resource)
 
-    def _advice(self, who: Principal) -> AdviceOut:
-        aggressor, aggressor_name = self._shown(who, "batch7")
-        rejected = [
-            (ActionKind.BOOST, "web1", 0.18, "helps less than pinning apart"),
-            (ActionKind.QUOTA, "batch7", 0.05, "would take half of what it wants"),
-        ]
-        return AdviceOut(
-            victim=vm_id("web1"),
-            aggressor=aggressor,
-            resource=Resource.CPU,
-            score=36.0,
-            answer=f"keep {aggressor_name} off the CPUs of web1",
-            change=f"{aggressor_name}: vCPUs 0-3 pinned to CPUs 4-7",
-            predicted_loss=0.03,
-            rejected=[
-                RejectionOut(
-                    kind=kind,
-                    target=self._shown(who, target)[0],
-                    target_name=self._shown(who, target)[1],
-                    predicted_loss=loss,
-                    why=why,
-                )
-                for kind, target, loss, why in rejected
-            ],
-        )
-
     def contention_map(self, who, host: str, horizon_s: float = 5.0) -> MapOut:
+        sight = self._sight(who)
         known = self._host(who, host)
         names = [name for name in self.names if VMS[name][0] == host]
-        shown = [self._shown(who, name) for name in names]
+        shown = [sight.shown(name) for name in names]
         ids = [vm for vm, _ in shown]
         cells = [
             MapCell(
@@ -371,7 +264,7 @@ class FleetFake:
                 score=p.score,
                 confidence=p.confidence,
             )
-            for p in self._pairs(who, host)
+            for p in story.pairs(sight, host)
             if horizon_s == p.horizon_s
         ]
         return MapOut(
@@ -382,95 +275,24 @@ class FleetFake:
             names=[name for _, name in shown],
             cells=cells,
             horizon_s=horizon_s,
-            deviations=self._pair_deviations(who, host),
+            deviations=story.pair_deviations(sight, host),
         )
 
     def pairs(
         self, who, host=None, min_score=1.0, cursor=None, limit=DEFAULT_LIMIT, horizon_s=5.0
     ) -> Page[PairOut]:
         found = [
-            p for p in self._pairs(who, host) if p.score >= min_score and p.horizon_s == horizon_s
+            p
+            for p in story.pairs(self._sight(who), host)
+            if p.score >= min_score and p.horizon_s == horizon_s
         ]
         return self._page(found, cursor, limit)
-
-    def _pairs(self, who, host=None, victim=None) -> list[PairOut]:
-        found = []
-        for v, a, resource, score, probability, severity, confidence in PAIRS:
-            wanted = host in (None, VMS[v][0]) and victim in (None, v)
-            if v not in self.names or not wanted or not self._sees(who, v):
-                continue
-            (vid, vname), (aid, aname) = self._shown(who, v), self._shown(who, a)
-            found.append(
-                PairOut(
-                    host=VMS[v][0],
-                    victim=vid,
-                    victim_name=vname,
-                    aggressor=aid,
-                    aggressor_name=aname,
-                    resource=resource,
-                    score=score,
-                    probability=probability,
-                    severity=severity,
-                    confidence=confidence,
-                    window_s=60,
-                    n_samples=12,
-                    horizon_s=5,
-                    at_s=self.now_s - 3,
-                )
-            )
-        return found
 
     def mitigations(
         self, who, host=None, vm=None, open_only=False, cursor=None, limit=DEFAULT_LIMIT
     ) -> Page[MitigationOut]:
-        found = self._mitigations(who, vm, open_only)
+        found = story.mitigations(self._sight(who), vm, open_only)
         return self._page([m for m in found if host in (None, m.host)], cursor, limit)
-
-    def _mitigations(self, who, vm=None, open_only=False) -> list[MitigationOut]:
-        if "web1" not in self.names or not self._sees(who, "web1"):
-            return []
-        rows = [
-            ("m-3", ActionKind.PIN_APART, MitigationState.ACTIVE, 12, 12, None, ""),
-            ("m-2", ActionKind.BOOST, MitigationState.INEFFECTIVE, 700, 640, 0.37, "loss stayed"),
-            ("m-1", ActionKind.QUOTA, MitigationState.ROLLED_BACK, 2900, 2700, 0.05, "calm again"),
-        ]
-        victim, (aggressor, aggressor_name) = vm_id("web1"), self._shown(who, "batch7")
-        found = []
-        for id_, kind, state, age, state_age, measured, reason in rows:
-            on_victim = kind is ActionKind.BOOST
-            found.append(
-                MitigationOut(
-                    id=id_,
-                    host="host-a",
-                    kind=kind,
-                    state=state,
-                    target=victim if on_victim else aggressor,
-                    target_name="web1" if on_victim else aggressor_name,
-                    victim=victim,
-                    victim_name="web1",
-                    aggressor=aggressor,
-                    aggressor_name=aggressor_name,
-                    resource=Resource.CPU,
-                    change={
-                        ActionKind.PIN_APART: "vCPUs 0-3 pinned to CPUs 4-7",
-                        ActionKind.BOOST: "CPU shares 1024 to 4096",
-                        ActionKind.QUOTA: "CPU quota 2.0 cores",
-                    }[kind],
-                    reason="score 36 for 2 ticks",
-                    created_at_s=self.now_s - age,
-                    expires_at_s=self.now_s - age + 120,
-                    state_at_s=self.now_s - state_age,
-                    state_reason=reason,
-                    loss_before=0.42,
-                    predicted_loss=0.03,
-                    measured_loss=measured,
-                )
-            )
-        return [
-            m
-            for m in found
-            if vm in (None, m.victim, m.target) and (not open_only or m.state in OPEN_STATES)
-        ]
 
     def events(self, who, host=None, vm=None, cursor=None, limit=DEFAULT_LIMIT) -> Page[EventOut]:
         rows = [
@@ -480,7 +302,7 @@ class FleetFake:
             (2, 700, "mitigation_applied", "info", "web1 boosted", "host-a"),
             (1, 9000, "agent_failed", "error", "the journal's disk is full", "host-b"),
         ]
-        hosts = {VMS[name][0] for name in self._visible(who)}
+        hosts = {VMS[name][0] for name in self._sight(who).visible()}
         found = [
             EventOut(
                 id=id_,

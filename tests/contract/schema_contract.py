@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from tests.contract.store_contract import host_record
+from tests.stored import host_record
 
 from evenkeel.adapters.store.store import SqlStore
 from evenkeel.adapters.store.tables import metadata

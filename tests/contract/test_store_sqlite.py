@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 from tests.contract.ingest_contract import IngestContract
 from tests.contract.schema_contract import SchemaContract
-from tests.contract.store_contract import StoreContract, host_record
+from tests.contract.store_contract import StoreContract
+from tests.stored import host_record
 
 from evenkeel.adapters.store.store import SqlStore
 from evenkeel.domain.errors import ConfigInvalid, StoreUnavailable

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from evenkeel.interference.attribution import blame
-from evenkeel.interference.physics import cpu_loss, cpu_shape, fluid_loss
+from evenkeel.interference.attribution import blame, pressing
+from evenkeel.interference.cores import cut
+from evenkeel.interference.physics import Cores, cpu_loss, fluid_loss
 
 N_CPUS = 4
 pins = st.frozensets(st.integers(0, N_CPUS - 1))
@@ -19,23 +20,24 @@ def fleets(draw):
     part = draw(arrays(float, (3, n), elements=st.floats(0, 1)))
     weight = np.array(draw(st.lists(st.integers(2, 10_000), min_size=n, max_size=n)), dtype=float)
     cpusets = draw(st.lists(pins, min_size=n, max_size=n))
-    return part * n_vcpus, cpu_shape(range(N_CPUS), cpusets, weight, n_vcpus, np.full(n, np.inf))
+    atoms = cut(range(N_CPUS), cpusets)
+    return part * n_vcpus, (atoms, Cores.of_host(atoms, weight, n_vcpus, np.full(n, np.inf)))
 
 
 @given(fleets(), st.floats(0, N_CPUS))
 def test_nobody_loses_more_than_it_wants_or_less_than_nothing(fleet, background):
-    demand, shape = fleet
-    lost = cpu_loss(demand, np.full(3, background), shape, np.full(3, 1 / 3)).lost
+    demand, where = fleet
+    lost = cpu_loss(demand, np.full(3, background), *where, np.full(3, 1 / 3)).lost
     assert (lost >= -1e-9).all()
     assert (lost <= demand + 1e-9).all()
 
 
 @given(fleets())
 def test_whoever_is_alone_loses_nothing(fleet):
-    demand, shape = fleet
+    demand, where = fleet
     demand = demand.copy()
     demand[:, 1:] = 0
-    lost = cpu_loss(demand, np.zeros(3), shape, np.full(3, 1 / 3)).lost
+    lost = cpu_loss(demand, np.zeros(3), *where, np.full(3, 1 / 3)).lost
     assert np.abs(lost).max() < 1e-6
 
 
@@ -64,7 +66,17 @@ def test_fluid_is_max_min_fair(demand, weight, capacity):
 @given(demands, arrays(float, (5,), elements=st.floats(0, 100)), st.floats(0, 10))
 def test_blame_is_shared_out_whole_and_never_falls_on_the_idle(demand, norm, background):
     meeting = 1.0 - np.eye(5)
-    share = blame(demand, np.full(4, background), norm, np.ones(5), meeting, 10.0, 0.05)
+    presses = pressing(
+        demand[None],
+        np.full((1, 4), background),
+        norm[None],
+        np.ones((1, 5)),
+        np.array([10.0]),
+        0.05,
+        np.array([5.0]),
+        np.array([np.nan]),
+    )
+    share = blame(presses.on(0), meeting)
     total = share.sum(axis=2)
     assert ((np.abs(total - 1) < 1e-9) | (total == 0)).all()
     assert (share >= 0).all()

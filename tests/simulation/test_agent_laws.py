@@ -7,8 +7,8 @@ the journal; the next agent starts with what was on disk, as after `kill -9`.
 from __future__ import annotations
 
 import pytest
-
 from agent_world import TICK_S, World
+
 from evenkeel.domain.host import Mode
 from evenkeel.domain.plan import MitigationState
 from evenkeel.domain.policy import Policy

@@ -6,10 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from agent_world import an_agent
 
-from evenkeel.agent.contending import Contending
-from evenkeel.agent.foresight import Foresight
-from evenkeel.agent.service import Agent
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import CPU_AXIS
 from evenkeel.domain.sample import Flaw, HostTick
@@ -17,13 +15,8 @@ from evenkeel.ports import GuestProfiles
 from evenkeel.sim.faults import FaultKind, Faults, FaultWindow
 from evenkeel.sim.fleet import SimFleet
 from evenkeel.sim.host import HostSpec
-from evenkeel.sim.hypervisor import SimHypervisor
 from evenkeel.sim.memory import (
-    MemoryJournal,
-    MemoryModels,
-    MemoryPolicy,
     MemorySpool,
-    MemoryTraits,
 )
 from evenkeel.sim.profiles import SimGuestProfiles
 from evenkeel.sim.vm import VmSpec
@@ -50,19 +43,7 @@ class World:
         if has_profiles:
             profiles = SimGuestProfiles(self.fleet, host, self.faults)
         self.spool = MemorySpool()
-        self.agent = Agent(
-            host=self.fleet.hosts[host].describe(),
-            hypervisor=SimHypervisor(self.fleet, host),
-            journal=MemoryJournal(),
-            spool=self.spool,
-            policies=MemoryPolicy(),
-            clock=self.fleet.clock,
-            epoch="1",
-            window_s=60.0,
-            contending=Contending(MemoryTraits(), 7.5),
-            foresight=Foresight(MemoryModels(), self.fleet.clock, TICK_S),
-            profiles=profiles,
-        )
+        self.agent = an_agent(self.fleet, host, self.spool, "1", profiles=profiles)
 
     def run(self, until_s: float) -> list[HostTick]:
         ticks = []

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+from agent_world import an_agent
 
 from evenkeel.adapters.store.store import SqlStore
-from evenkeel.agent.contending import Contending
-from evenkeel.agent.foresight import Foresight
 from evenkeel.agent.reporter import Reporter
-from evenkeel.agent.service import Agent
 from evenkeel.controller.ingest import Ingest
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import HostId
@@ -19,7 +17,7 @@ from evenkeel.domain.policy import Policy
 from evenkeel.sim.fleet import SimFleet
 from evenkeel.sim.hypervisor import SimHypervisor
 from evenkeel.sim.link import SimLink
-from evenkeel.sim.memory import MemoryJournal, MemoryModels, MemoryPolicy, MemorySpool, MemoryTraits
+from evenkeel.sim.memory import MemoryJournal, MemoryPolicy, MemorySpool
 from evenkeel.sim.scenarios import noisy_neighbour
 from evenkeel.wire import decode_batch
 
@@ -30,17 +28,14 @@ class SimulatedHost:
     def __init__(self, fleet: SimFleet, host_id: HostId, ingest: Ingest) -> None:
         self.hypervisor = SimHypervisor(fleet, host_id)
         self.journal, self.spool = MemoryJournal(), MemorySpool()
-        self.agent = Agent(
-            host=fleet.hosts[host_id].describe(),
+        self.agent = an_agent(
+            fleet,
+            host_id,
+            self.spool,
+            "1",
             hypervisor=self.hypervisor,
             journal=self.journal,
-            spool=self.spool,
             policies=MemoryPolicy(ACT),
-            clock=fleet.clock,
-            epoch="1",
-            window_s=60.0,
-            contending=Contending(MemoryTraits(), 7.5),
-            foresight=Foresight(MemoryModels(), fleet.clock, 5.0),
         )
         link = SimLink(lambda body: ingest.accept(decode_batch(body)))
         self.reporter = Reporter(link, self.spool, self.answered, self.agent.acknowledged)

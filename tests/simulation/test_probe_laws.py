@@ -10,8 +10,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-
 from agent_world import World
+
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.plan import ActionKind

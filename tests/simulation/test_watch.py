@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agent_world import an_agent
 from tests.batches import ManualClock
 
 from evenkeel.adapters.store.store import SqlStore
 from evenkeel.agent.contending import Contending
-from evenkeel.agent.foresight import Foresight
-from evenkeel.agent.service import Agent
 from evenkeel.api.fleet import StoreReader
 from evenkeel.api.reader import Principal, Role
 from evenkeel.controller.ingest import Ingest
@@ -33,8 +32,6 @@ from evenkeel.sim.fleet import SimFleet
 from evenkeel.sim.host import HostSpec
 from evenkeel.sim.hypervisor import SimHypervisor
 from evenkeel.sim.memory import (
-    MemoryJournal,
-    MemoryModels,
     MemoryPolicy,
     MemorySpool,
     MemoryTraits,
@@ -104,17 +101,14 @@ class World:
         """Also after a kill: what was in memory is gone, the spool is not."""
         self.starts += 1
         self.contending = WrongPhysics(MemoryTraits(), 7.5)
-        self.agent = Agent(
-            host=self.fleet.hosts[self.host].describe(),
+        self.agent = an_agent(
+            self.fleet,
+            self.host,
+            self.spool,
+            f"{self.starts:04}",
             hypervisor=self.hypervisor,
-            journal=MemoryJournal(Faults(lambda: self.fleet.now_s, seed=1, rates={})),
-            spool=self.spool,
             policies=MemoryPolicy(Policy(mode=Mode.OBSERVE)),
-            clock=self.fleet.clock,
-            epoch=f"{self.starts:04}",
-            window_s=60.0,
             contending=self.contending,
-            foresight=Foresight(MemoryModels(), self.fleet.clock, TICK_S),
         )
 
     def run(self, minutes: float) -> list[Batch]:

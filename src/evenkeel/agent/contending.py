@@ -18,11 +18,12 @@ from evenkeel.agent.foresight import News
 from evenkeel.domain.errors import EvenkeelError, ModelCorrupt
 from evenkeel.domain.events import Severity
 from evenkeel.domain.sample import Ahead, HostTick
-from evenkeel.interference.contention import ContentionMap, Findings, score_ahead, score_loads
+from evenkeel.interference.contention import ContentionMap, score_ahead, score_loads
 from evenkeel.interference.kinds import Priors, TraitMemory, expected, pool, said_by
 from evenkeel.interference.loads import host_loads
 from evenkeel.interference.rows import present
 from evenkeel.interference.traits import evidence, learn
+from evenkeel.interference.weighing import Findings
 from evenkeel.interference.window import Window
 from evenkeel.ports import TraitKeeper
 from evenkeel.wire import MAX_KIND, MAX_KINDS, KindTraits, ServingModel

@@ -11,7 +11,7 @@ from evenkeel.api.access import ADMIN
 from evenkeel.api.errors import ERROR_RESPONSES
 from evenkeel.api.reader import Principal
 from evenkeel.api.schemas import Body
-from evenkeel.api.services import services_of
+from evenkeel.api.services import Services, services_of
 from evenkeel.controller.whatif import AHEAD_S, Asked
 from evenkeel.domain.errors import InvalidRequest, NotFound
 from evenkeel.domain.ids import NO_TENANT, TenantId, VmId
@@ -61,7 +61,7 @@ def what_if(
 ) -> WhatIfOut:
     """By forecasts an hour ahead. What is not told it wants is, without `like`, all that it may."""
     services = services_of(request)
-    twin = _twin(request, like) if like else None
+    twin = _twin(services, who, like) if like else None
     if twin is None and (vcpus is None or memory_mib is None):
         raise InvalidRequest("how large is the VM?", hint="Say vcpus and memory_mib, or like.")
     if services.whatif is None:
@@ -91,12 +91,7 @@ def what_if(
     )
 
 
-def _twin(request: Request, like: str) -> Vm:
-    with services_of(request).store.read() as session:
-        named = session.inventory.vms_named(like, None)
-        found = session.inventory.vms_by_id([VmId(like)])
-        records = [*found.values(), *named]
-    if len(records) != 1:
-        many = "several VMs are" if records else "no VM is"
-        raise NotFound(f"{many} called {like!r}", hint="Use the id; `evenkeel vms` lists both.")
-    return records[0].vm
+def _twin(services: Services, who: Principal, like: str) -> Vm:
+    vm = VmId(services.reader.vm(who, like).id)
+    with services.store.read() as session:
+        return session.inventory.vms_by_id([vm])[vm].vm

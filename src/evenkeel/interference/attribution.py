@@ -33,31 +33,12 @@ class Pressing:
     host: F64
     surge: F64
 
+    def on(self, host: int) -> Pressing:
+        """On one of B hosts."""
+        return Pressing(self.vms[host], self.host[host], self.surge[host])
+
 
 def pressing(
-    demand: F64,
-    background: F64,
-    norm: F64,
-    weight: F64,
-    capacity: float,
-    idle_below: float,
-    host_norm: float = np.nan,
-) -> Pressing:
-    """Arguments as in `blame`; `host_norm` is the usual background, NaN: not known."""
-    told = pressing_on(
-        demand[None],
-        background[None],
-        norm[None],
-        weight[None],
-        np.array([capacity]),
-        idle_below,
-        np.array([float(demand.shape[1])]),
-        np.array([host_norm]),
-    )
-    return Pressing(told.vms[0], told.host[0], told.surge[0])
-
-
-def pressing_on(
     demand: F64,
     background: F64,
     norm: F64,
@@ -67,9 +48,10 @@ def pressing_on(
     n_vms: F64,
     host_norm: F64,
 ) -> Pressing:
-    """The same on B hosts padded to N VMs.
+    """On B hosts padded to N VMs.
 
-    demand (B, T, N), background (B, T), norm and weight (B, N), capacity, n_vms, host_norm (B,).
+    demand (B, T, N), background (B, T), norm and weight (B, N), capacity, n_vms, host_norm (B,);
+    the norms are what is usual, NaN: not known. Capacity and `idle_below` in the resource's unit.
     """
     awake = demand >= idle_below
     norm = norm[:, None]
@@ -84,27 +66,12 @@ def pressing_on(
     return Pressing(surge + excess + TRACE * demand * awake, host, surge)
 
 
-def blame(
-    demand: F64,
-    background: F64,
-    norm: F64,
-    weight: F64,
-    meeting: F64,
-    capacity: float,
-    idle_below: float,
-) -> F64:
+def blame(presses: Pressing, meeting: F64) -> F64:
     """(T, N, N + 2) blame [row, victim, who]; who = N is the host, N + 1 the victim itself.
 
-    demand (T, N), background (T,), norm (N,) with NaN for "not known yet", weight (N,),
-    meeting (N, N), capacity of the pool and `idle_below` in the resource's unit. A row of a
-    victim that nobody can be blamed for holds zeros.
+    presses of one host, meeting (N, N). A row of a victim that nobody can be blamed for holds
+    zeros.
     """
-    presses = pressing(demand, background, norm, weight, capacity, idle_below)
-    return blame_of(presses, meeting)
-
-
-def blame_of(presses: Pressing, meeting: F64) -> F64:
-    """`blame`, from what presses."""
     n_rows, n_vms = presses.vms.shape
     out = np.zeros((n_rows, n_vms, n_vms + 2))
     out[:, :, :n_vms] = meeting[None] * presses.vms[:, None, :]

@@ -8,7 +8,7 @@ recency-weighted window, or, for scores ahead, to bring the demand that is forec
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,33 +16,18 @@ import numpy as np
 
 from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.host import Host
-from evenkeel.domain.ids import HOST_ITSELF, VmId
-from evenkeel.domain.resources import (
-    AXIS,
-    CPU_AXIS,
-    N_RESOURCES,
-)
+from evenkeel.domain.ids import HOST_ITSELF
+from evenkeel.domain.resources import AXIS, CPU_AXIS, N_RESOURCES
 from evenkeel.domain.score import PRESENT_S, PairScore
 from evenkeel.domain.vm import Vm
-from evenkeel.interference.attribution import Pressing, blame_of
-from evenkeel.interference.counterfactual import Cores as CoresAlone
 from evenkeel.interference.evidence import Evidence, unexplained, weigh
-from evenkeel.interference.evidence import Pool as EvidencePool
-from evenkeel.interference.hazards import (
-    Composed,
-    Load,
-    Traits,
-    compose,
-    met_by,
-    with_findings,
-)
-from evenkeel.interference.loads import cpu_demand, cpu_weight, host_loads
+from evenkeel.interference.hazards import Composed, Load, Traits, compose, with_findings
+from evenkeel.interference.loads import cpu_demand, host_loads
 from evenkeel.interference.rows import Rows, ahead, present
+from evenkeel.interference.weighing import Findings, blamed, coverage, log_odds, pool_of
 from evenkeel.interference.window import Window
 
 HORIZON_S: Final = PRESENT_S
-ENOUGH_ROWS: Final = 3.0
-"""Effective number of rows from which on coverage no longer limits confidence."""
 MIN_SCORE: Final = 1.0
 TINY: Final = 1e-12
 
@@ -99,10 +84,6 @@ class ContentionMap:
         return float(self.evidence.culprit[resource, victim, who])
 
 
-Findings = Mapping[tuple[VmId, VmId], float]
-"""Log odds that experiments gave (victim, suspect) pairs: > 0 confirmed, < 0 cleared."""
-
-
 def score_host(
     window: Window,
     host: Host,
@@ -135,11 +116,11 @@ def score_ahead(
     recency = window.weights(half_life_s)
     n = len(rows.vms)
     out = _empty(host, window, n, horizon_s)
-    odds = _odds(window, findings) if findings else None
+    odds = log_odds(window, findings) if findings else None
     for r, load in enumerate(host_loads(rows, host)):
         _fill(out, r, _composed(load, r, rows, traits, odds)[1])
         out.measured[r] = _measured(window, r, load.shard, recency)
-        out.confidence[r] = _coverage(window.loss[:, :, r], recency)
+        out.confidence[r] = coverage(window.loss[:, :, r], recency)
     return out
 
 
@@ -158,7 +139,7 @@ def score_loads(
     if not loads:
         return out
     recency = window.weights(half_life_s)
-    odds = _odds(window, findings) if findings else None
+    odds = log_odds(window, findings) if findings else None
     culprit, attributed = np.zeros((2, N_RESOURCES, n, n + 3))
     without = np.zeros((N_RESOURCES, n, n + 2))
     for r, raw in enumerate(loads):
@@ -167,10 +148,10 @@ def score_loads(
         out.measured[r] = _measured(window, r, load.shard, recency)
         if not out.probability[r].any() and not out.measured[r].any():
             continue
-        share = _shares(load, r, traits)
-        pool = _pool(raw, found, share, r, rows, host, window, out.score[r])
+        share = blamed(r, load, traits)
+        pool = pool_of(r, raw, found, share, out.score[r], rows, host, window)
         attributed[r], culprit[r], without[r] = weigh(pool, recency, out.measured[r], odds)
-        culprit[r] *= _coverage(window.loss[:, :, r], recency)[:, None]
+        culprit[r] *= coverage(window.loss[:, :, r], recency)[:, None]
         worst = out.score[r].argmax(1)[:, None]
         out.confidence[r] = np.take_along_axis(culprit[r], worst, 1)[:, 0]
     inside = unexplained(window.inside_loss, window.loss, recency)
@@ -210,71 +191,6 @@ def _fill(out: ContentionMap, r: int, found: Composed) -> None:
     out.probability[r], out.predicted[r] = found.probability[0], found.predicted[0]
     out.score[r, :, :n] = found.score[0]
     out.score[r, :, n], out.score[r, :, n + 1] = found.host[0], found.own[0]
-
-
-def _shares(load: Load, r: int, traits: Traits | None) -> F64:
-    """(T, N, N + 2) blame, row by row."""
-    vms = load.pressing.vms[0]
-    if traits is not None:
-        vms = vms * traits.pressure[:, r]
-    presses = Pressing(vms, load.pressing.host[0], load.pressing.surge[0])
-    return blame_of(presses, met_by(load)[0])
-
-
-def _pool(
-    load: Load,
-    found: Composed,
-    share: F64,
-    r: int,
-    rows: Rows,
-    host: Host,
-    window: Window,
-    score: F64,
-) -> EvidencePool:
-    """What the evidence of one resource is weighed by."""
-    demand, background = load.demand[0], np.nan_to_num(rows.background[:, r])
-    presses = Pressing(load.pressing.vms[0], load.pressing.host[0], load.pressing.surge[0])
-    cores = None
-    if load.reach is not None and host.cpus:
-        n_vcpus = np.array([float(max(1, vm.n_vcpus)) for vm in rows.vms])
-        weight, met = cpu_weight(rows.vms), met_by(load)[0]
-        cores = CoresAlone(demand, background, met, weight, n_vcpus, load.reach[0], len(host.cpus))
-    return EvidencePool(
-        loss=found.loss[0],
-        measured=window.loss[:, :, r],
-        share=share,
-        blamed=score / 100.0,
-        presses=presses,
-        floor=_floor(demand, rows.weights, load.shard),
-        known_norm=~np.isnan(rows.norm[:, r]),
-        cores=cores,
-    )
-
-
-def _odds(window: Window, findings: Findings) -> F64:
-    """(N, N) log odds of [victim, suspect]; 0 where no experiment was made."""
-    where = {vm.id: i for i, vm in enumerate(window.vms)}
-    out = np.zeros((len(where), len(where)))
-    for (victim, suspect), log_odds in findings.items():
-        if victim in where and suspect in where:
-            out[where[victim], where[suspect]] = log_odds
-    return out
-
-
-def _coverage(loss: F64, row_weights: F64) -> F64:
-    """(N,) how far there are enough rows in which a VM's loss was measured, 0 to 1."""
-    weight = row_weights[:, None] * ~np.isnan(loss)
-    squares = (weight**2).sum(axis=0)
-    n_effective = np.divide(
-        weight.sum(axis=0) ** 2, squares, out=np.zeros_like(squares), where=squares > 0
-    )
-    return np.asarray(np.minimum(1.0, n_effective / ENOUGH_ROWS))
-
-
-def _floor(demand: F64, row_weights: F64, shard: float) -> F64:
-    """(N,) a shard as a share of what a VM wants: the least loss that is a harm."""
-    mean = row_weights @ demand
-    return np.asarray(np.minimum(shard / np.maximum(mean, 2.0 * shard), 0.5))
 
 
 def _measured(window: Window, axis: int, shard: float, row_weights: F64) -> F64:

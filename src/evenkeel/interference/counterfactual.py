@@ -14,15 +14,17 @@ import numpy as np
 
 from evenkeel.domain.arrays import F64, Ints
 from evenkeel.interference.attribution import Pressing
-from evenkeel.interference.crowd import lost_at
+from evenkeel.interference.crowd import lost_at, lost_to_siblings, runnable
+from evenkeel.interference.hazards import hazard
 
+MOST_TELLABLE: Final = 0.98
+"""A larger one is told apart no further: its hazard would drown all others."""
 MOST_VCPUS: Final = 160
 """Beyond that many threads on a victim's cores, `effects` gives up: it would cost too much."""
-MAX_LOSS: Final = 0.98
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cores:
+class SharedCores:
     """Who wants what on which cores: `demand` (T, N), `background` (T,) cores, `meeting` (N, N),
     `weight` `n_vcpus` `reach` (N,): scheduler weight, vCPUs, CPUs a VM runs on; the host's
     `n_cpus`."""
@@ -36,12 +38,7 @@ class Cores:
     n_cpus: int
 
 
-def hazard(loss: F64) -> F64:
-    """-log(1 - loss): what adds up where losses compose."""
-    return np.asarray(-np.log1p(-np.clip(loss, 0.0, MAX_LOSS)), dtype=np.float64)
-
-
-def effects(cores: Cores, presses: Pressing, victim: int, suspects: Ints) -> F64 | None:
+def effects(cores: SharedCores, presses: Pressing, victim: int, suspects: Ints) -> F64 | None:
     """(T, C + 3) hazard of a victim: as things are, without each suspect's, the host's and its
     own pressing. A loss is that of the demand as it is, also where the victim wants less.
 
@@ -75,43 +72,32 @@ def _worlds(columns: F64, reduced: F64, vcpus: Ints, per_vcpu: F64, c: float) ->
     """Column 0 is the victim, the last one all the others. Order of the result: as it is, without
     each suspect's, without the host's, without its own."""
     n_rows, n = columns.shape
-    size = int(vcpus.sum())
-    turn = np.exp(2j * np.pi * np.arange(size // 2 + 1) / size)
     busy = np.clip(np.stack([columns, reduced]) / vcpus, 0.0, 1.0)
-    unit = 1.0 - busy[..., None] + busy[..., None] * turn
+    own_world = n
+    in_world = [own_world, *range(1, n)]
+    each = np.repeat(busy[0].T[:, None], n + 1, axis=1)
+    each[range(n), in_world] = busy[1].T
     rivals = vcpus.copy()
     rivals[0] -= 1
-    power = np.stack([unit[:, :, k] ** int(v) for k, v in enumerate(rivals)], axis=2)
-    base = power[0]
-    before, after = np.ones_like(base), np.ones_like(base)
-    np.cumprod(base[:, :-1], axis=1, out=before[:, 1:])
-    np.cumprod(base[:, :0:-1], axis=1, out=after[:, -2::-1])
-    swapped = before * after * power[1]
-    worlds = np.concatenate([(before[:, :1] * after[:, :1] * base[:, :1]), swapped], axis=1)
-    order = [0, *range(2, n + 1), 1]
-    worlds = worlds[:, order]
-    pull = columns * per_vcpu
-    gone = (columns - reduced) * per_vcpu
-    own = per_vcpu[:, 0]
-    p_own = np.repeat(busy[0, :, :1], n + 1, axis=1)
-    p_own[:, -1] = busy[1, :, 0]
-    zeros = np.zeros((n_rows, 1))
-    taken = np.concatenate([zeros, columns[:, 1:] - reduced[:, 1:], (columns - reduced)[:, :1]], 1)
-    taken_pull = np.concatenate([zeros, gone[:, 1:], gone[:, :1]], 1)
+    alike = np.repeat(rivals[:, None], (n + 1) * n_rows, axis=1)
+    pmf = runnable(each.reshape(n, -1), alike)
+    taken = np.zeros((n_rows, n + 1))
+    taken[:, in_world] = columns - reduced
+    taken_pull = np.zeros_like(taken)
+    taken_pull[:, in_world] = (columns - reduced) * per_vcpu
+    weight, p_own = per_vcpu[:, :1], each[0].T
     k_mean = columns.sum(axis=1, keepdims=True) - taken - p_own
-    k_pull = pull.sum(axis=1, keepdims=True) - taken_pull - p_own * own[:, None]
+    k_pull = (columns * per_vcpu).sum(axis=1, keepdims=True) - taken_pull - p_own * weight
     safe = k_mean > 1e-9
-    ratio = np.divide(
-        np.maximum(k_pull, 0.0) / own[:, None], k_mean, np.ones_like(k_mean), where=safe
-    )
-    k = np.arange(size, dtype=np.float64)
-    pmf = np.fft.irfft(worlds.conj(), n=size, axis=2)
-    lost = (pmf * lost_at(k, ratio[..., None], c)).sum(axis=2)
+    ratio = np.divide(np.maximum(k_pull, 0.0) / weight, k_mean, np.ones_like(k_mean), where=safe)
+    k = np.arange(len(pmf), dtype=np.float64)[:, None]
+    lost = (pmf * lost_at(k, ratio.T.reshape(-1), c)).sum(axis=0).reshape(n + 1, n_rows).T
     if vcpus[0] > c:
-        alone = np.fft.irfft(power[:, :, 0].conj(), n=size, axis=2)
-        by_itself = (alone * lost_at(k, np.ones((1, 1, 1)), c)).sum(axis=2)
-        lost[:, :-1] -= by_itself[0][:, None]
-        lost[:, -1] -= by_itself[1]
+        mine = np.full(2 * n_rows, vcpus[0])
+        alone = lost_to_siblings(busy[:, :, 0].reshape(-1), mine, np.full(2 * n_rows, c))
+        lost[:, :own_world] -= alone[:n_rows, None]
+        lost[:, own_world] -= alone[n_rows:]
     lost = np.maximum(lost, 0.0)
-    lost[:, -1] *= np.divide(reduced[:, 0], columns[:, 0], np.ones(n_rows), where=columns[:, 0] > 0)
-    return hazard(lost)
+    still = np.divide(reduced[:, 0], columns[:, 0], np.ones(n_rows), where=columns[:, 0] > 0)
+    lost[:, own_world] *= still
+    return hazard(lost, MOST_TELLABLE)

@@ -25,7 +25,8 @@ import numpy as np
 
 from evenkeel.domain.arrays import F64, Bools, Ints
 from evenkeel.interference.attribution import Pressing
-from evenkeel.interference.counterfactual import Cores, effects, hazard
+from evenkeel.interference.counterfactual import MOST_TELLABLE, SharedCores, effects
+from evenkeel.interference.hazards import hazard
 
 MAX_ROWS: Final = 8
 MAX_SUSPECTS: Final = 5
@@ -81,7 +82,7 @@ class Pool:
     presses: Pressing
     floor: F64
     known_norm: F64
-    cores: Cores | None = None
+    cores: SharedCores | None = None
 
 
 def weigh(
@@ -107,7 +108,7 @@ def weigh(
     suspects, examined = _suspects(base[:, :n])
     x = _effects(pool, group, victims, suspects)
     x[:, :, : suspects.shape[1]] *= examined[:, None, :]
-    y = hazard(_means(pool.measured[:, victims], group))
+    y = hazard(_means(pool.measured[:, victims], group), MOST_TELLABLE)
     weight = np.add.reduceat(row_weights, group)
     spread = np.where(pool.known_norm[suspects] > 0, SPREAD, SPREAD_WITHOUT_NORM)
     mean, cov = _posterior(x, y.T, spread)
@@ -119,7 +120,9 @@ def weigh(
         log_p[:, : suspects.shape[1]] += log_odds[victims[:, None], suspects]
     probability = np.exp(log_p - log_p.max(axis=1, keepdims=True))
     probability /= probability.sum(axis=1, keepdims=True)
-    probability *= _harmed(part, spread_of_part, hazard(pool.floor[victims]))[:, None]
+    probability *= _harmed(part, spread_of_part, hazard(pool.floor[victims], MOST_TELLABLE))[
+        :, None
+    ]
     rows = victims[:, None]
     others = np.broadcast_to(np.arange(n, n + N_OTHERS), (len(victims), N_OTHERS))
     where = np.concatenate([suspects, others], axis=1)
@@ -148,7 +151,9 @@ def unexplained(inside_loss: F64, loss: F64, row_weights: F64) -> F64:
     heard = ~np.isnan(inside_loss)
     weight = row_weights[:, None] * heard
     total = weight.sum(axis=0)
-    left = hazard(np.nan_to_num(inside_loss)) - hazard(np.nan_to_num(loss)).sum(axis=2)
+    left = hazard(np.nan_to_num(inside_loss), MOST_TELLABLE) - hazard(
+        np.nan_to_num(loss), MOST_TELLABLE
+    ).sum(axis=2)
     mean = np.divide(
         (weight * left).sum(axis=0), total, np.full(len(total), np.nan), where=total > 0
     )
@@ -158,7 +163,7 @@ def unexplained(inside_loss: F64, loss: F64, row_weights: F64) -> F64:
 def _in_hazard(blamed: F64, expected: F64) -> F64:
     """Parts of the expected loss as parts of its hazard."""
     total = blamed.sum(axis=1, keepdims=True)
-    whole = hazard(expected)[:, None]
+    whole = hazard(expected, MOST_TELLABLE)[:, None]
     none = np.zeros_like(blamed)
     return np.asarray(np.divide(blamed * whole, total, out=none, where=total > 0))
 
@@ -193,7 +198,7 @@ def _suspects(base: F64) -> tuple[Ints, Bools]:
 def _effects(pool: Pool, group: Ints, victims: Ints, suspects: Ints) -> F64:
     """(V, T, C + 3) hazard that each suspect, the host, itself and nobody known would explain."""
     n = pool.loss.shape[1]
-    lost = hazard(pool.loss)
+    lost = hazard(pool.loss, MOST_TELLABLE)
     others = np.broadcast_to(np.arange(n, n + 2), (len(victims), 2))
     where = np.concatenate([suspects, others], axis=1)
     by_blame = lost[:, victims, None] * pool.share[:, victims[:, None], where]
@@ -220,12 +225,12 @@ def _scaled(lessened: F64, whole: F64) -> F64:
     return parts
 
 
-def _condense(cores: Cores, presses: Pressing, group: Ints) -> tuple[Cores, Pressing]:
+def _condense(cores: SharedCores, presses: Pressing, group: Ints) -> tuple[SharedCores, Pressing]:
     def mean(rows: F64) -> F64:
         return _means(rows, group)
 
     return (
-        Cores(
+        SharedCores(
             mean(cores.demand),
             mean(cores.background),
             cores.meeting,
@@ -291,7 +296,7 @@ def _log_normal(z: F64) -> F64:
 
 def _without(base: F64, expected: F64, where: Ints, now: F64) -> F64:
     """(V, N + 2) loss expected had who not pressed: hazards are taken away, not losses."""
-    whole = hazard(expected)[:, None]
+    whole = hazard(expected, MOST_TELLABLE)[:, None]
     parts = base.copy()
     np.put_along_axis(parts, where[:, :-1], now[:, :-1], axis=1)
     return np.asarray(-np.expm1(-np.maximum(whole - parts, 0.0)))

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from evenkeel.domain.arrays import F64
-from evenkeel.interference.attribution import Pressing, pressing_on
+from evenkeel.interference.attribution import Pressing, pressing
 from evenkeel.interference.physics import SOME_SHARE, Cores, fluid_loss, lost_cores, meeting
 
 MOST_LOSS: Final = 1.0 - 1e-6
@@ -80,7 +80,7 @@ def cpu_load(
     background `host_norm` (B,)."""
     lost, share = lost_cores(demand, background, cores, row_weights)
     capacity = cores.sizes.sum(axis=1)
-    pressed = pressing_on(demand, background, norm, cores.weight, capacity, shard, n_vms, host_norm)
+    pressed = pressing(demand, background, norm, cores.weight, capacity, shard, n_vms, host_norm)
     met = None if cores.sizes.shape[1] == 1 else meeting(share)
     reach = ((share > SOME_SHARE) * cores.sizes[:, None]).sum(axis=2)
     return Load(demand, lost, floor, pressed, met, shard, reach)
@@ -104,7 +104,7 @@ def fluid_load(
     weights = np.broadcast_to(weight[:, None], demand.shape)
     lost = fluid_loss(demand.reshape(-1, n), weights.reshape(-1, n), left.reshape(-1))
     total = np.where(capacity > 0, capacity, demand.sum(axis=2).max(axis=1, initial=0.0))
-    pressed = pressing_on(demand, background, norm, weight, total, shard, n_vms, host_norm)
+    pressed = pressing(demand, background, norm, weight, total, shard, n_vms, host_norm)
     return Load(demand, lost.reshape(n_hosts, n_rows, n), floor, pressed, None, shard)
 
 
@@ -119,8 +119,8 @@ def compose(
         by_vms = by_vms * pressure[:, None]
         scaled = pressed_on(load, by_vms)
         heavier = np.divide(scaled, total, out=np.ones_like(total), where=total > 0)
-        hazard = physical_hazard(load) * sensitivity[:, None] * heavier
-        lost, total = demand * -np.expm1(-hazard), scaled
+        worse = physical_hazard(load) * sensitivity[:, None] * heavier
+        lost, total = demand * -np.expm1(-worse), scaled
     if load.floor is not None:
         lost = np.maximum(lost, load.floor * demand)
     loss = np.divide(lost, demand, out=np.zeros_like(lost), where=demand > 0)
@@ -160,10 +160,16 @@ def met_by(load: Load) -> F64:
     return np.broadcast_to(1.0 - np.eye(n), (n_hosts, n, n))
 
 
+def hazard(loss: F64, most: float = MOST_LOSS) -> F64:
+    """-log(1 - loss): what adds up where losses compose. More than `most` counts as `most`."""
+    return np.asarray(-np.log1p(-np.clip(loss, 0.0, most)), dtype=np.float64)
+
+
 def physical_hazard(load: Load) -> F64:
     """(B, T, N) log of the slowdown that physics says."""
-    share = np.divide(load.lost, load.demand, out=np.zeros_like(load.lost), where=load.demand > 0)
-    return np.asarray(-np.log1p(-np.minimum(share, MOST_LOSS)), dtype=np.float64)
+    return hazard(
+        np.divide(load.lost, load.demand, out=np.zeros_like(load.lost), where=load.demand > 0)
+    )
 
 
 def pressed_on(load: Load, by_vms: F64) -> F64:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -12,9 +13,9 @@ from evenkeel.domain.host import Host
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import AXIS, CPU_AXIS, SPECS, Resource
 from evenkeel.domain.vm import CpuTuning, Vm
-from evenkeel.interference.cores import cut
+from evenkeel.interference.cores import Atoms, cut
 from evenkeel.interference.hazards import Load, cpu_load, fluid_load
-from evenkeel.interference.physics import Cores, CpuLoss, cpu_loss, cpu_shape
+from evenkeel.interference.physics import Cores, CpuLoss, cpu_loss
 from evenkeel.interference.rows import Rows
 from evenkeel.interference.window import Window
 
@@ -44,15 +45,9 @@ def cpu_loss_with(
     for i, vm in enumerate(window.vms):
         if vm.id in changed:
             demand[:, i] = np.nan_to_num(window.demand[:, i, CPU_AXIS])
-    shape = cpu_shape(
-        host_cpus=host.cpus,
-        cpusets=[tuning.cpuset for tuning in tunings],
-        weight=np.array([float(t.shares or DEFAULT_SHARES) for t in tunings]),
-        n_vcpus=np.array([float(vm.n_vcpus) for vm in window.vms]),
-        quota_cores=np.array([t.quota_cores for t in tunings]),
-    )
+    vms = [replace(vm, tuning=t) for vm, t in zip(window.vms, tunings, strict=True)]
     background = np.nan_to_num(window.background[:, CPU_AXIS])
-    return cpu_loss(demand, background, shape, row_weights), demand
+    return cpu_loss(demand, background, *_cores(host, vms), row_weights), demand
 
 
 def host_loads(rows: Rows, host: Host) -> tuple[Load, ...]:
@@ -75,7 +70,7 @@ def host_loads(rows: Rows, host: Host) -> tuple[Load, ...]:
         if r == CPU_AXIS:
             pressed = wanted[..., r] - np.nan_to_num(rows.held[None, ..., r])
             floor = None if host.cpus else seen_loss[..., r]
-            cores = _cores(host, rows.vms)
+            _, cores = _cores(host, rows.vms)
             load = cpu_load(
                 pressed, background[..., r], cores, row_weights, norm, n_vms, usual, shard, floor
             )
@@ -114,12 +109,8 @@ def cpu_weight(vms: Sequence[Vm]) -> F64:
     return np.array([max(float(vm.tuning.shares or DEFAULT_SHARES), 1.0) for vm in vms])
 
 
-def _cores(host: Host, vms: Sequence[Vm]) -> Cores:
+def _cores(host: Host, vms: Sequence[Vm]) -> tuple[Atoms, Cores]:
     atoms = cut(host.cpus, [vm.tuning.cpuset for vm in vms])
-    return Cores(
-        weight=cpu_weight(vms)[None],
-        n_vcpus=np.array([[max(float(vm.n_vcpus), 1.0) for vm in vms]]),
-        quota_cores=np.array([[vm.tuning.quota_cores for vm in vms]]),
-        allowed=atoms.allowed[None],
-        sizes=atoms.sizes[None],
-    )
+    n_vcpus = np.array([float(vm.n_vcpus) for vm in vms])
+    quota = np.array([vm.tuning.quota_cores for vm in vms])
+    return atoms, Cores.of_host(atoms, cpu_weight(vms), n_vcpus, quota)

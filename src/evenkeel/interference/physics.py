@@ -17,14 +17,13 @@ See docs/designs/0002-capacity-physics.md for the alternatives and their errors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from evenkeel.domain.arrays import F64, Bools, Ints
-from evenkeel.interference.cores import Atoms, cut, spread_all
+from evenkeel.interference.cores import Atoms, spread_all
 from evenkeel.interference.crowd import (
     conserved,
     lost_in_crowd,
@@ -41,21 +40,6 @@ SOME_SHARE: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CpuShape:
-    """What decides who meets whom on the cores: (N,) arrays and the pins.
-
-    `weight` are cgroup cpu.shares (or cpu.weight), `n_vcpus` counts, `quota_cores` upper bounds
-    (inf: none).
-    """
-
-    host_cpus: tuple[int, ...]
-    cpusets: tuple[frozenset[int], ...]
-    weight: F64
-    n_vcpus: F64
-    quota_cores: F64
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class CpuLoss:
     """`lost` (T, N) cores that each VM loses to others; `meeting` (N, N): how much j meets i."""
 
@@ -67,8 +51,11 @@ class CpuLoss:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cores:
-    """The same of B hosts, padded to N VMs and A atoms: `weight` `n_vcpus` `quota_cores` (B, N),
-    `allowed` (B, N, A), `sizes` (B, A) CPUs of each atom; a place without a VM has no vCPU."""
+    """What decides who meets whom on the cores of B hosts, padded to N VMs and A atoms.
+
+    `weight` (cgroup cpu.shares or cpu.weight), `n_vcpus` and `quota_cores` (inf: none) (B, N),
+    `allowed` (B, N, A), `sizes` (B, A) CPUs of each atom; a place without a VM has no vCPU.
+    """
 
     weight: F64
     n_vcpus: F64
@@ -76,22 +63,25 @@ class Cores:
     allowed: F64
     sizes: F64
 
+    @classmethod
+    def of_host(cls, atoms: Atoms, weight: F64, n_vcpus: F64, quota_cores: F64) -> Cores:
+        """One host: at least one vCPU (N,) and a positive weight everywhere."""
+        return cls(
+            weight=np.maximum(weight, 1.0)[None],
+            n_vcpus=np.maximum(n_vcpus, 1.0)[None],
+            quota_cores=quota_cores[None],
+            allowed=atoms.allowed[None],
+            sizes=atoms.sizes[None],
+        )
 
-def cpu_loss(demand: F64, background: F64, shape: CpuShape, row_weights: F64) -> CpuLoss:
-    """Cores lost by every VM in every row.
+
+def cpu_loss(demand: F64, background: F64, atoms: Atoms, cores: Cores, row_weights: F64) -> CpuLoss:
+    """Cores lost on one host, by every VM in every row.
 
     demand (T, N) runnable cores, background (T,) cores of host load, row_weights (T,) sum 1.
     A quota caps a VM's demand: what its own limit takes is not lost to neighbours. On a host
     whose CPUs are not known nobody is said to lose anything.
     """
-    atoms = cut(shape.host_cpus, shape.cpusets)
-    cores = Cores(
-        weight=shape.weight[None],
-        n_vcpus=shape.n_vcpus[None],
-        quota_cores=shape.quota_cores[None],
-        allowed=atoms.allowed[None],
-        sizes=atoms.sizes[None],
-    )
     lost, share = lost_cores(demand[None], background[None], cores, row_weights[None])
     return CpuLoss(lost=lost[0], meeting=meeting(share)[0], atoms=atoms, share=share[0])
 
@@ -228,20 +218,3 @@ def fluid_loss(demand: F64, weight: F64, capacity: F64) -> F64:
     x = np.where(first >= 0, level[np.arange(len(level)), first], np.inf)
     lost[short] = wanted - np.minimum(wanted, weights * np.maximum(x, 0.0)[:, None])
     return lost
-
-
-def cpu_shape(
-    host_cpus: Sequence[int],
-    cpusets: Sequence[frozenset[int]],
-    weight: F64,
-    n_vcpus: F64,
-    quota_cores: F64,
-) -> CpuShape:
-    """A CpuShape with at least one vCPU and a positive weight everywhere."""
-    return CpuShape(
-        host_cpus=tuple(host_cpus),
-        cpusets=tuple(cpusets),
-        weight=np.maximum(weight, 1.0),
-        n_vcpus=np.maximum(n_vcpus, 1.0),
-        quota_cores=quota_cores,
-    )

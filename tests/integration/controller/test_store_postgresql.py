@@ -9,8 +9,9 @@ import psycopg
 import pytest
 from tests.contract.ingest_contract import IngestContract
 from tests.contract.schema_contract import SchemaContract
-from tests.contract.store_contract import StoreContract, host_record
+from tests.contract.store_contract import StoreContract
 from tests.postgresql import Server
+from tests.stored import host_record
 
 from evenkeel.adapters.store.store import SqlStore
 from evenkeel.domain.errors import StoreUnavailable

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.real_fleet import guests_on, observing
 
 from evenkeel.lab.domain_xml import GuestSpec
 from evenkeel.lab.fleet import Fleet
@@ -20,24 +21,16 @@ SOON_S = 40.0
 
 @pytest.fixture(scope="module")
 def fleet(make_lab: Callable[..., Lab]) -> Iterator[Fleet]:
-    fleet = Fleet(make_lab(n_hosts=1))
-    fleet.start("observe")
-    yield fleet
-    fleet.stop()
+    with observing(make_lab(n_hosts=1)) as fleet:
+        yield fleet
 
 
 @pytest.fixture(scope="module")
 def guests(fleet: Fleet) -> Iterator[dict[str, Guest]]:
     """Two guests on one core, and nobody on the other."""
     spec = GuestSpec(cpu_pct=4, pins=((0,),))
-    made = {
-        name: fleet.lab.start_guest("h1", name, spec, wait=False) for name in ("victim", "noisy")
-    }
-    for guest in made.values():
-        guest.wait_ready()
-    yield made
-    for guest in made.values():
-        guest.destroy()
+    with guests_on(fleet, {"victim": spec, "noisy": spec}) as made:
+        yield made
 
 
 def collide(guests: dict[str, Guest]) -> None:

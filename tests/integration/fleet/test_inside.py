@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import httpx2
 import pytest
+from tests.real_fleet import guests_on, observing
 
 from evenkeel.lab.domain_xml import GuestSpec
 from evenkeel.lab.fleet import Fleet
@@ -28,10 +29,8 @@ HURT_S = 12.0
 def fleet(make_lab: Callable[..., Lab]) -> Iterator[Fleet]:
     lab = make_lab(n_hosts=1, cpus_per_host=((1,),))
     lab.outweigh()
-    fleet = Fleet(lab)
-    fleet.start("observe")
-    yield fleet
-    fleet.stop()
+    with observing(lab) as fleet:
+        yield fleet
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +41,8 @@ def guests(fleet: Fleet) -> Iterator[dict[str, Guest]]:
         "noisy": GuestSpec(),
         "mute": GuestSpec(profiler=False),
     }
-    made = {n: fleet.lab.start_guest("h1", n, s, wait=False) for n, s in specs.items()}
-    for guest in made.values():
-        guest.wait_ready()
-    yield made
-    for guest in made.values():
-        guest.destroy()
+    with guests_on(fleet, specs) as made:
+        yield made
 
 
 def inside(fleet: Fleet, name: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Probes on real guests: libvirt's word cannot tell two suspects apart.
+"""A probe on real guests: libvirt's word cannot tell two suspects apart, an experiment can.
 
 Both suspects may run on both CPUs, as far as libvirt knows. In truth the kernel keeps one of them
 on the victim's CPU and the other one off it.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.real_fleet import guests_on, observing
 
 from evenkeel.lab.domain_xml import GuestSpec
 from evenkeel.lab.fleet import Fleet
@@ -47,10 +48,8 @@ def fleet(
     config.write_text(POLICY)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVENKEEL_CONFIG", str(config))
-        fleet = Fleet(make_lab(n_hosts=1))
-        fleet.start("observe")
-        yield fleet
-        fleet.stop()
+        with observing(make_lab(n_hosts=1)) as fleet:
+            yield fleet
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +59,10 @@ def guests(fleet: Fleet) -> Iterator[dict[str, Guest]]:
         "guilty": GuestSpec(cpu_pct=4, pins=((0, 1),)),
         "innocent": GuestSpec(cpu_pct=4, pins=((0, 1),)),
     }
-    made = {
-        name: fleet.lab.start_guest("h1", name, spec, wait=False) for name, spec in specs.items()
-    }
-    for guest in made.values():
-        guest.wait_ready()
-    keep_on(fleet, "guilty", 0)
-    keep_on(fleet, "innocent", 1)
-    yield made
-    for guest in made.values():
-        guest.destroy()
+    with guests_on(fleet, specs) as made:
+        keep_on(fleet, "guilty", 0)
+        keep_on(fleet, "innocent", 1)
+        yield made
 
 
 def busy_cores(seconds: float = 3.0) -> float:
@@ -103,10 +96,21 @@ def findings(fleet: Fleet) -> list[dict[str, Any]]:
     return [d for d in reversed(done) if d["victim"] == victim]
 
 
-def test_probes_keep_their_bounds_and_all_is_put_back(
+def verdict(fleet: Fleet, suspect: str) -> str:
+    uuid = fleet.get(f"/v1/vms/{suspect}")["id"]
+    told = [d["verdict"] for d in findings(fleet) if d["suspect"] == uuid]
+    return next((one for one in told if one != "inconclusive"), "")
+
+
+def surer_of_guilty(fleet: Fleet) -> bool:
+    hurt_by = fleet.get("/v1/vms/victim/why")["hurt_by"]
+    pairs = {p["aggressor_name"]: p["confidence"] for p in hurt_by}
+    return bool(pairs.get("guilty", 0.0) > pairs.get("innocent", 0.0))
+
+
+def test_the_one_that_hurts_is_confirmed_and_all_is_put_back(
     fleet: Fleet, guests: dict[str, Guest]
 ) -> None:
-    """Whether they are right is measured in the simulator; here other work blurs the verdict."""
     fleet.wait(lambda: fleet.get("/v1/hosts/h1")["n_vms"] == 3, SOON_S, "all VMs")
     if (busy := busy_cores()) > QUIET_CORES:
         pytest.skip(f"{busy:.1f} cores are busy with something else: it would be the culprit")
@@ -114,7 +118,13 @@ def test_probes_keep_their_bounds_and_all_is_put_back(
     for guest, load in zip(guests.values(), (60, 90, 90), strict=True):
         guest.set_load(cpu=load)
     fleet.put_mode("act")
-    fleet.wait(lambda: bool(findings(fleet)), FOUND_S, "an experiment")
+    fleet.wait(lambda: bool(verdict(fleet, "guilty")), FOUND_S, "a verdict on the guilty one")
+    assert verdict(fleet, "guilty") == "confirmed", findings(fleet)
+    assert verdict(fleet, "innocent") in ("", "cleared"), findings(fleet)
+    # Scores hear of a finding from the tick after the one that it was made in.
+    fleet.wait(lambda: surer_of_guilty(fleet), SOON_S, "confidence in the guilty one")
+    found = fleet.get("/v1/vms/victim/why")["evidence"]["findings"]
+    assert "confirmed" in [one["verdict"] for one in found]
     fleet.put_mode("observe")
     fleet.wait(
         lambda: {name: knobs(guest) for name, guest in guests.items()} == before,

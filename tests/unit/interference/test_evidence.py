@@ -11,7 +11,7 @@ from batches import a_batch
 from evenkeel.domain.resources import CPU_AXIS, Resource
 from evenkeel.interference.attribution import pressing
 from evenkeel.interference.contention import score_host
-from evenkeel.interference.counterfactual import Cores, effects
+from evenkeel.interference.counterfactual import SharedCores, effects
 from evenkeel.interference.evidence import unexplained
 from evenkeel.interference.testimony import witnessed
 from evenkeel.wire import decode_batch, encode
@@ -127,7 +127,7 @@ def test_without_the_culprit_physics_expects_next_to_no_loss():
 def test_worlds_agree_with_the_physics_of_the_host():
     """Taking all of a lone rival away leaves no loss; as things are it is the queue's."""
     demand = np.array([[0.9, 0.1]])
-    cores = Cores(
+    cores = SharedCores(
         demand,
         np.zeros(1),
         1.0 - np.eye(2),
@@ -136,7 +136,11 @@ def test_worlds_agree_with_the_physics_of_the_host():
         np.ones(2),
         1,
     )
-    presses = pressing(demand, np.zeros(1), np.array([0.9, 0.0]), np.ones(2), 1.0, 0.05)
+    one = np.ones(1)
+    usual = np.array([[0.9, 0.0]])
+    presses = pressing(
+        demand[None], np.zeros((1, 1)), usual, np.ones((1, 2)), one, 0.05, 2 * one, np.nan * one
+    ).on(0)
     worlds = effects(cores, presses, 0, np.array([1]))
     assert worlds is not None
     # Two on/off vCPUs that meet 10 % of the time share the core while they do.

@@ -7,22 +7,22 @@ import pytest
 
 from evenkeel.interference.cores import cut, spread
 from evenkeel.interference.crowd import lost_at, lost_to_rivals, runnable
-from evenkeel.interference.physics import Cores, cpu_loss, cpu_shape, fluid_loss, lost_cores
+from evenkeel.interference.physics import Cores, cpu_loss, fluid_loss, lost_cores
 
 CORE0, CORE1, BOTH = frozenset({0}), frozenset({1}), frozenset({0, 1})
 
 
 def loss_shares(demand, pins, *, weight=None, n_vcpus=None, cpus=2, background=0.0, quota=None):
     n = len(demand)
-    shape = cpu_shape(
-        range(cpus),
-        pins,
+    atoms = cut(range(cpus), pins)
+    cores = Cores.of_host(
+        atoms,
         np.array(weight or [1024.0] * n),
         np.array(n_vcpus or [1.0] * n),
         np.array(quota or [np.inf] * n),
     )
     rows = np.array([demand], dtype=float)
-    result = cpu_loss(rows, np.array([background]), shape, np.ones(1))
+    result = cpu_loss(rows, np.array([background]), atoms, cores, np.ones(1))
     return result.lost[0] / rows[0]
 
 
@@ -106,14 +106,9 @@ def test_hosts_in_a_batch_lose_what_each_loses_alone():
     together, _ = lost_cores(demand, background, cores, row_weights)
     for h in range(n_hosts):
         here = vcpus[h] > 0
-        shape = cpu_shape(
-            range(n_cpus[h]),
-            [frozenset()] * here.sum(),
-            weight[h, here],
-            vcpus[h, here],
-            quota[h, here],
-        )
-        alone = cpu_loss(demand[h][:, here], background[h], shape, row_weights[h])
+        atoms = cut(range(n_cpus[h]), [frozenset()] * here.sum())
+        its = Cores.of_host(atoms, weight[h, here], vcpus[h, here], quota[h, here])
+        alone = cpu_loss(demand[h][:, here], background[h], atoms, its, row_weights[h])
         np.testing.assert_allclose(together[h][:, here], alone.lost, atol=1e-11)
         assert (together[h][:, ~here] == 0).all()
 

@@ -16,9 +16,10 @@ import numpy as np
 from evenkeel.domain.arrays import F64
 from evenkeel.domain.corun import CoRuns
 from evenkeel.domain.errors import ModelCorrupt
+from evenkeel.interference.cores import cut
 from evenkeel.interference.pairs.base import Said, learnable, opened, sealed
 from evenkeel.interference.pairs.views import CPU
-from evenkeel.interference.physics import cpu_loss, cpu_shape
+from evenkeel.interference.physics import Cores, cpu_loss
 
 DEVICES: Final = "device_cores"
 VCPUS: Final = "vcpus"
@@ -84,9 +85,10 @@ def hazards(co_runs: CoRuns, cores: float) -> F64:
 def _kept(wanted: F64, n_vcpus: F64, cores: float) -> F64:
     """(T,) share of the time that the first two crowds want in which they run."""
     cpus = tuple(range(max(1, round(cores))))
-    shape = cpu_shape(cpus, [frozenset(cpus)] * 4, np.full(4, 1024.0), n_vcpus, np.full(4, np.inf))
+    atoms = cut(cpus, [frozenset(cpus)] * 4)
+    shared = Cores.of_host(atoms, np.full(4, 1024.0), n_vcpus, np.full(4, np.inf))
     weights = np.full(len(wanted), 1.0 / len(wanted))
-    lost = cpu_loss(wanted, np.zeros(len(wanted)), shape, weights).lost
+    lost = cpu_loss(wanted, np.zeros(len(wanted)), atoms, shared, weights).lost
     mine, wait = wanted[:, :2].sum(axis=1), lost[:, :2].sum(axis=1)
     share = np.divide(wait, mine, out=np.zeros_like(mine), where=mine > 0)
     return np.asarray(np.maximum(1.0 - share, LEAST_LEFT))
