@@ -1,0 +1,1 @@
+"""Where VMs and reservations go: shortfall odds, the calendar, allocation, consolidation. Pure."""
