@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
 from evenkeel.domain.arrays import F64, Ints
-from evenkeel.sim.cloudsim import mmt
-from evenkeel.sim.cloudsim.first import first_hosts
 from evenkeel.sim.cloudsim.meter import (
     ACTIVE_S,
     GIVEN,
@@ -18,76 +16,32 @@ from evenkeel.sim.cloudsim.meter import (
     SHORT_S,
     WANTED,
     WATT_S,
+    Meter,
     new_meter,
 )
+from evenkeel.sim.cloudsim.policies import Policy, Seen
 from evenkeel.sim.cloudsim.serving import add, end_moves, look, start_moves
 from evenkeel.sim.cloudsim.world import (
+    INTERVAL_S,
     RAM_MB_A_SECOND,
-    WATTS,
     State,
     World,
     check_moves,
     empty,
-    is_recorded,
     share_at,
     ticks,
 )
 
 JOULES_A_KWH: Final = 3.6e6
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """What a policy knows at a tick: the world but for its shares, where VMs are, and what each of
-    them wanted at every tick so far, `wanted` (V, n) MIPS, the newest last."""
-
-    world: World
-    state: State
-    wanted: F64
-
-
-class Policy(Protocol):
-    """Decides who goes where."""
-
-    def place(self, world: World) -> Ints:
-        """(V,) hosts at the start."""
-
-    def decide(self, seen: Seen) -> tuple[Ints, Ints]:
-        """(M,) VMs and the hosts they move to."""
-
-
-@dataclass(slots=True)
-class Fixed:
-    """VMs stay on the first host that had room: DVFS, and NPA without power management."""
-
-    def place(self, world: World) -> Ints:
-        return first_hosts(world, by_power=False)
-
-    def decide(self, seen: Seen) -> tuple[Ints, Ints]:
-        nobody = np.zeros(0, dtype=np.intp)
-        return nobody, nobody
-
-
-@dataclass(slots=True)
-class Mmt:
-    """THR-MMT or LR-MMT."""
-
-    rule: mmt.Rule
-    is_kept: list[bool] = field(default_factory=list)
-
-    def place(self, world: World) -> Ints:
-        return first_hosts(world, by_power=True)
-
-    def decide(self, seen: Seen) -> tuple[Ints, Ints]:
-        n = seen.wanted.shape[1]
-        kept = np.array([is_recorded(now_s) for now_s in ticks()[:n]])
-        shares = seen.wanted[:, kept] / seen.world.mips[:, None]
-        return mmt.decide(seen.world, seen.state, self.rule, shares)
+Report = Callable[[int, int], None]
+"""(ticks done, of how many)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """How it stands after a tick: hosts that run, moves that begin, MIPS wanted, watts."""
+    """How it stands at a tick: hosts that run, moves that begin, MIPS wanted, watts drawn since
+    the tick before."""
 
     hosts_on: int
     moves: int
@@ -97,7 +51,13 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What came of it. Percents are of demand (unserved, pdm) and of the time hosts ran (slatah)."""
+    """What came of it. Percents are of demand (unserved, pdm) and of the time hosts ran (slatah).
+
+    Unserved demand is all that VMs did not get, `pdm` what of it they lost because they moved; a
+    host violates (`slatah`) while it gives less than its VMs want, those that arrive counted in
+    full. `bound_kwh`: the whole trace's demand on full G5 hosts; `bound_present_kwh`: of VMs while
+    they were there, for a VM that wants nothing at a look ends for good.
+    """
 
     energy_kwh: float
     migrations: int
@@ -105,72 +65,110 @@ class Day:
     slatah_pct: float
     pdm_pct: float
     bound_kwh: float
+    bound_present_kwh: float
     hosts_on: float
-    """On average."""
     vms_ended: int
     by_tick: tuple[Tick, ...]
 
     def metrics(self) -> dict[str, float]:
         """Flat, for the envelope."""
-        names = ("energy_kwh", "migrations", "unserved_pct", "slatah_pct", "pdm_pct", "bound_kwh")
-        found = {name: float(getattr(self, name)) for name in names}
-        return found | {"hosts_on": self.hosts_on, "vms_ended": float(self.vms_ended)}
+        names = [name for name in self.__slots__ if name != "by_tick"]
+        return {name: float(getattr(self, name)) for name in names}
 
 
 def simulate(
-    world: World, policy: Policy, power_managed: bool = True, report: Callable[[int, int], None] = lambda *_: None
+    world: World,
+    policy: Policy,
+    is_power_managed: bool = True,
+    report: Report = lambda done, of: None,
+    n_ticks: int | None = None,
 ) -> Day:
-    """Run the day. Not `power_managed`: every host draws its most all the time (NPA)."""
-    state, meter = empty(world), new_meter(len(world.total), len(world.mips))
-    for vm, host in enumerate(policy.place(world)):
-        add(state, int(host), vm)
-        state.home[vm] = host
-    looked_s, n_moves, n_ended = 0.0, 0, 0
-    known: list[F64] = []
-    by_tick: list[Tick] = []
+    """Run the day, or its first ticks.
 
-    def look_now(now_s: float) -> None:
-        nonlocal looked_s, n_ended
-        state.wanted[:] = share_at(world, now_s) * world.mips
-        n_ended += look(world, state, meter, now_s, now_s - looked_s)
-        looked_s = now_s
-
-    instants = ticks()
+    `is_power_managed` off: every host draws its most all the time (NPA).
+    """
+    run = _Run(world, policy)
+    instants = ticks()[:n_ticks]
     for k, now_s in enumerate(instants):
-        before = float(meter.sums[WATT_S])
-        look_now(now_s)
-        known.append(state.wanted.copy())
-        vms, hosts = policy.decide(Seen(world, state, np.stack(known, axis=1)))
-        check_moves(list(zip(vms.tolist(), hosts.tolist(), strict=True)), world, state)
-        by_tick.append(
-            Tick(int((state.used > 0).sum()), len(vms), float(state.wanted[state.home >= 0].sum()), float(meter.sums[WATT_S]) - before)
-        )
-        n_moves += len(vms)
-        start_moves(world, state, meter, vms, hosts, now_s)
-        for arrives_s, who in arrivals(world, vms, now_s):
-            look_now(arrives_s)
-            end_moves(state, vms[who], hosts[who])
-            look_now(arrives_s)
+        run.tick(k, now_s)
         report(k + 1, len(instants))
-    sums = meter.sums
-    managed = float(sums[WATT_S])
-    most = float(world.watts[:, -1].sum()) * instants[-1]
-    best = min(watts[-1] / total for watts, total in zip(WATTS, (3720.0, 5320.0), strict=True))
-    return Day(
-        energy_kwh=(managed if power_managed else most) / JOULES_A_KWH,
-        migrations=n_moves,
-        unserved_pct=100 * float(1 - sums[GIVEN] / sums[WANTED]),
-        slatah_pct=100 * float(sums[SHORT_S] / sums[ACTIVE_S]),
-        pdm_pct=100 * float(sums[LOST_MOVING] / sums[WANTED]),
-        bound_kwh=float(sums[WANTED]) * best / JOULES_A_KWH,
-        hosts_on=float(np.mean([tick.hosts_on for tick in by_tick])),
-        vms_ended=n_ended,
-        by_tick=tuple(by_tick),
-    )
+    return run.outcome(is_power_managed, instants[-1])
 
 
-def arrivals(world: World, vms: Ints, now_s: float) -> Iterable[tuple[float, Ints]]:
+@dataclass(slots=True)
+class _Run:
+    """Mutable: the day so far."""
+
+    world: World
+    policy: Policy
+    state: State = field(init=False)
+    meter: Meter = field(init=False)
+    looked_s: float = 0.0
+    n_moves: int = 0
+    n_ended: int = 0
+    by_tick: list[Tick] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        world = self.world
+        self.state, self.meter = empty(world), new_meter(len(world.total), len(world.mips))
+        for vm, host in enumerate(self.policy.place(_known(world, 0)).tolist()):
+            add(self.state, host, vm)
+            self.state.home[vm] = host
+
+    def tick(self, k: int, now_s: float) -> None:
+        world, state, meter = self.world, self.state, self.meter
+        drawn, since_s = float(meter.sums[WATT_S]), self.looked_s
+        self._look(now_s)
+        vms, hosts = self.policy.decide(Seen(_known(world, k + 2), state, now_s))
+        check_moves(vms, hosts, world, state)
+        self.by_tick.append(
+            Tick(
+                hosts_on=int((state.used > 0).sum()),
+                moves=len(vms),
+                wanted=float(state.wanted[state.home >= 0].sum()),
+                watts=(float(meter.sums[WATT_S]) - drawn) / (now_s - since_s),
+            )
+        )
+        self.n_moves += len(vms)
+        start_moves(world, state, meter, vms, hosts, now_s)
+        for arrive_s, who in _arrivals(world, vms, now_s):
+            self._look(arrive_s)
+            end_moves(state, vms[who], hosts[who])
+            self._look(arrive_s)
+
+    def _look(self, now_s: float) -> None:
+        self.state.wanted[:] = share_at(self.world, now_s) * self.world.mips
+        span_s = now_s - self.looked_s
+        self.n_ended += look(self.world, self.state, self.meter, now_s, span_s)
+        self.looked_s = now_s
+
+    def outcome(self, is_power_managed: bool, last_s: float) -> Day:
+        world, sums = self.world, self.meter.sums
+        watt_s = float(sums[WATT_S]) if is_power_managed else world.watts[:, -1].sum() * last_s
+        joules_a_mip = float((world.watts[:, -1] / world.total).min())
+        trace = float((world.share[:, :-1] * world.mips[:, None]).sum()) * INTERVAL_S
+        wanted, active_s = max(float(sums[WANTED]), 1e-12), max(float(sums[ACTIVE_S]), 1e-12)
+        return Day(
+            energy_kwh=float(watt_s) / JOULES_A_KWH,
+            migrations=self.n_moves,
+            unserved_pct=100 * float(sums[WANTED] - sums[GIVEN]) / wanted,
+            slatah_pct=100 * float(sums[SHORT_S]) / active_s,
+            pdm_pct=100 * float(sums[LOST_MOVING]) / wanted,
+            bound_kwh=trace * joules_a_mip / JOULES_A_KWH,
+            bound_present_kwh=wanted * joules_a_mip / JOULES_A_KWH,
+            hosts_on=float(np.mean([tick.hosts_on for tick in self.by_tick])),
+            vms_ended=self.n_ended,
+            by_tick=tuple(self.by_tick),
+        )
+
+
+def _known(world: World, n_samples: int) -> World:
+    """The world with the samples of the past alone."""
+    return world._replace(share=world.share[:, :n_samples])
+
+
+def _arrivals(world: World, vms: Ints, now_s: float) -> Iterator[tuple[float, Ints]]:
     """Instants and who arrives then, positions in `vms`, in the order their moves began."""
-    ends_s = now_s + world.ram[vms] / RAM_MB_A_SECOND
+    ends_s: F64 = now_s + world.ram[vms] / RAM_MB_A_SECOND
     for end_s in np.unique(ends_s):
         yield float(end_s), np.nonzero(ends_s == end_s)[0]

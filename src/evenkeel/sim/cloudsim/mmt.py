@@ -251,19 +251,25 @@ def empty_out(
         is_done[targets[k]] = True
 
 
-def decide(world: World, state: State, rule: Rule, recorded: F64) -> tuple[Ints, Ints]:
-    """VMs and targets, (M,) each. `recorded` (V, n) shares at the ticks that histories keep, the
-    newest last."""
-    kept = recorded[:, -KEPT:][:, ::-1]
-    is_some = kept != 0
-    known = np.where(is_some.any(axis=1), kept.shape[1] - is_some[:, ::-1].argmax(axis=1), 1)
+def decide(world: World, state: State, rule: Rule, recent: F64) -> tuple[Ints, Ints]:
+    """VMs and targets, (M,) each. `recent` (V, n) shares at the last ticks, the newest first."""
+    n_hosts, n = len(world.total), recent.shape[1]
+    is_some = recent != 0
+    known = np.where(is_some.any(axis=1), n - is_some[:, ::-1].argmax(axis=1), 1) if n else 0
     ahead = np.zeros(len(world.mips))
-    if kept.shape[1] >= LENGTH:
-        ahead = kept[:, :LENGTH] @ NEXT[::-1] * world.mips
-    zeros = [np.zeros(len(world.total)) for _ in range(5)]
+    if n >= LENGTH:
+        ahead = recent[:, :LENGTH] @ NEXT[::-1] * world.mips
     draft = Draft(
-        state.n_on.copy(), state.on.copy(), *zeros[:4], np.zeros(len(world.total), np.intp), zeros[4]
+        n_on=state.n_on.copy(),
+        on=state.on.copy(),
+        free=np.zeros(n_hosts),
+        given=np.zeros(n_hosts),
+        asked=np.zeros(n_hosts),
+        ahead=np.zeros(n_hosts),
+        known=np.zeros(n_hosts, dtype=np.intp),
+        ram=np.zeros(n_hosts),
     )
-    wants = Wants(state.wanted, ahead, known.astype(np.intp), rule.threshold, rule.safety)
+    looks = np.broadcast_to(known, ahead.shape).astype(np.intp)
+    wants = Wants(state.wanted, ahead, looks, rule.threshold, rule.safety)
     moved, to = plan(world, state, draft, wants)
     return np.array(moved, dtype=np.intp), np.array(to, dtype=np.intp)

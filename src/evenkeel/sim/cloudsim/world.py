@@ -6,7 +6,6 @@ SPECpower for the two servers. Tuples of arrays, because compiled functions take
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -163,9 +162,16 @@ def empty(world: World) -> State:
     )
 
 
-def check_moves(moves: Sequence[tuple[int, int]], world: World, state: State) -> None:
-    """Bugs of a policy: assertions."""
-    for vm, host in moves:
-        assert 0 <= vm < len(world.mips), "no such VM"
-        assert 0 <= host < len(world.total), "no such host"
-        assert state.home[vm] not in (-1, host), "this VM cannot move there"
+def check_moves(vms: Ints, hosts: Ints, world: World, state: State) -> None:
+    """Whether `vms` (M,) can all begin to move to `hosts` (M,) now; a policy that asks for what
+    cannot be has a bug, hence assertions."""
+    assert len(vms) == len(hosts)
+    if not len(vms):
+        return
+    assert vms.min() >= 0 and hosts.min() >= 0 and hosts.max() < len(world.total), "no such host"
+    assert (state.home[vms] >= 0).all(), "a VM that is nowhere cannot move"
+    assert (state.home[vms] != hosts).all(), "a VM that is there cannot move there"
+    here = np.flatnonzero(state.home >= 0)
+    held = np.bincount(state.home[here], world.ram[here], minlength=len(world.total))
+    held += np.bincount(hosts, world.ram[vms], minlength=len(world.total))
+    assert (held[hosts] <= world.room[hosts]).all(), "memory does not suffice"
