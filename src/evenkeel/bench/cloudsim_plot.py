@@ -23,9 +23,9 @@ def draw(outcome: Outcome, folder: Path) -> Path:
 
     ticks = outcome.day.by_tick
     hours = (1 + np.arange(len(ticks))) / 12
-    rows = (
-        ("hosts on", [tick.hosts_on for tick in ticks]),
-        ("moves", [tick.moves for tick in ticks]),
+    rows: tuple[tuple[str, list[float]], ...] = (
+        ("hosts on", [float(tick.hosts_on) for tick in ticks]),
+        ("moves", [float(tick.moves) for tick in ticks]),
         ("kW", [tick.watts / 1e3 for tick in ticks]),
         ("GIPS wanted", [tick.wanted / 1e3 for tick in ticks]),
     )
@@ -40,6 +40,8 @@ def draw(outcome: Outcome, folder: Path) -> Path:
     question = outcome.question
     figure.suptitle(f"{outcome.label}, {question.order}: {question.policy.value}")
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{outcome.label}-{question.order.replace(':', '-')}-{question.policy.value}.png"
+    path = (
+        folder / f"{outcome.label}-{question.order.replace(':', '-')}-{question.policy.value}.png"
+    )
     figure.savefig(path, dpi=110)
     return path

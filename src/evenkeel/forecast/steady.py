@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evenkeel.domain.arrays import F64
+from evenkeel.domain.arrays import F64, Bools
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,6 @@ def steady(recent: F64, size: F64, memory: Memory | None = None) -> tuple[F64, F
     memory = memory or Memory()
     share = recent / size[:, None]
     is_known = np.isfinite(share)
-    share = np.where(is_known, share, 0.0)
     level, seen = _weighted(share, is_known, memory.level_slots)
     fleet = level[seen > 0].mean() if (seen > 0).any() else 0.5
     level = np.where(seen > 0, level, fleet)
@@ -58,11 +57,12 @@ def steady(recent: F64, size: F64, memory: Memory | None = None) -> tuple[F64, F
     return level * size, np.sqrt(variance) * size
 
 
-def _weighted(values: F64, is_known: np.ndarray, halved: float) -> tuple[F64, F64]:
+def _weighted(values: F64, is_known: Bools, halved: float) -> tuple[F64, F64]:
     """Means by row, and how many samples of equal weight would tell as much."""
     n = values.shape[1]
     weights = 0.5 ** (np.arange(n)[::-1] / halved)
     total = is_known @ weights
     square = is_known @ weights**2
-    mean = np.divide(values @ weights, total, out=np.zeros(len(values)), where=total > 0)
+    known = np.where(is_known, values, 0.0)
+    mean = np.divide(known @ weights, total, out=np.zeros(len(values)), where=total > 0)
     return mean, np.divide(total**2, square, out=np.zeros(len(values)), where=total > 0)

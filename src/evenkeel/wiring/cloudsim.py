@@ -112,7 +112,7 @@ def _all_at_once(world: World, state: State, vms: Ints, hosts: Ints) -> tuple[In
     """Those moves for which there is memory before anybody has left. The benchmark begins all
     moves of a tick together; a later tick plans the others anew."""
     there = np.flatnonzero(state.home >= 0)
-    held: F64 = np.bincount(state.home[there], world.ram[there], minlength=len(world.total))
+    held = np.bincount(state.home[there], world.ram[there], len(world.total)).astype(np.float64)
     able = []
     for k, (vm, host) in enumerate(zip(vms.tolist(), hosts.tolist(), strict=True)):
         if held[host] + world.ram[vm] <= world.room[host]:

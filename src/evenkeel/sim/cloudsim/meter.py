@@ -61,9 +61,7 @@ def note_host(meter: Meter, host: int, now_s: float, given: float, wanted: float
 
 
 @compiled
-def note_vm(
-    meter: Meter, vm: int, now_s: float, given: float, wanted: float, leaves: bool
-) -> None:
+def note_vm(meter: Meter, vm: int, now_s: float, given: float, wanted: float, leaves: bool) -> None:
     """A VM gets `given` MIPS of `wanted` from now on; `leaves`: it is being moved away."""
     since_s = meter.vm_since[vm]
     if since_s >= 0 and now_s > since_s:
@@ -83,7 +81,7 @@ def note_vm(
 def watts(table: F64, used: float) -> float:
     """Of a host by its share of CPU in [0, 1]: linear between tenths; `table` (11,)."""
     if used % 0.1 == 0:
-        return table[int(used * 10)]
+        return float(table[int(used * 10)])
     low, high = int(np.floor(used * 10)), int(np.ceil(used * 10))
     slope = (table[high] - table[low]) / 10
-    return table[low] + slope * (used - low / 10) * 100
+    return float(table[low] + slope * (used - low / 10) * 100)

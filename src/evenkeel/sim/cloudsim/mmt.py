@@ -132,9 +132,7 @@ def take(draft: Draft, world: World, wants: Wants, host: int, vm: int) -> None:
 
 
 @compiled
-def cheapest(
-    draft: Draft, world: World, wants: Wants, power: F64, closed: Bools, vm: int
-) -> int:
+def cheapest(draft: Draft, world: World, wants: Wants, power: F64, closed: Bools, vm: int) -> int:
     """The host whose power grows least with this VM, from what it was at the look; -1: none."""
     best, least = -1, np.inf
     asks = wants.now[vm]
@@ -188,9 +186,7 @@ def most_first(vms: Ints, wants: Wants) -> Ints:
 
 
 @compiled
-def plan(
-    world: World, state: State, draft: Draft, wants: Wants
-) -> tuple[list[int], list[int]]:
+def plan(world: World, state: State, draft: Draft, wants: Wants) -> tuple[list[int], list[int]]:
     """VMs and the hosts they move to, in order."""
     n_hosts = len(world.total)
     moved = [-1 for _ in range(0)]
@@ -235,7 +231,7 @@ def empty_out(
     moved: list[int],
     to: list[int],
 ) -> None:
-    """All VMs of a host move, or none; hosts that get one are `is_done`. Appends to `moved`, `to`."""
+    """All VMs of a host move, or none: appends to `moved`, `to`; hosts that get one are `is_done`."""
     vms = most_first(draft.on[source, : draft.n_on[source]].copy(), wants)
     targets = np.full(len(vms), -1)
     for k in range(len(vms)):

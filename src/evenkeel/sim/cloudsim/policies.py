@@ -61,5 +61,7 @@ class Mmt:
         if is_recorded(seen.now_s):
             share = seen.state.wanted / seen.world.mips
             self.shares = [share, *self.shares[: mmt.KEPT - 1]]
-        recent = np.stack(self.shares, axis=1) if self.shares else np.zeros((len(seen.world.mips), 0))
+        recent = (
+            np.stack(self.shares, axis=1) if self.shares else np.zeros((len(seen.world.mips), 0))
+        )
         return mmt.decide(seen.world, seen.state, self.rule, recent)

@@ -168,7 +168,8 @@ def check_moves(vms: Ints, hosts: Ints, world: World, state: State) -> None:
     assert len(vms) == len(hosts)
     if not len(vms):
         return
-    assert vms.min() >= 0 and hosts.min() >= 0 and hosts.max() < len(world.total), "no such host"
+    assert vms.min() >= 0, "no such VM"
+    assert 0 <= hosts.min() <= hosts.max() < len(world.total), "no such host"
     assert (state.home[vms] >= 0).all(), "a VM that is nowhere cannot move"
     assert (state.home[vms] != hosts).all(), "a VM that is there cannot move there"
     here = np.flatnonzero(state.home >= 0)
