@@ -231,7 +231,7 @@ def empty_out(
     moved: list[int],
     to: list[int],
 ) -> None:
-    """All VMs of a host move, or none: appends to `moved`, `to`; hosts that get one are `is_done`."""
+    """All VMs of a host move, or none; appends to `moved`, `to`. Hosts that get one are done."""
     vms = most_first(draft.on[source, : draft.n_on[source]].copy(), wants)
     targets = np.full(len(vms), -1)
     for k in range(len(vms)):
