@@ -1,0 +1,81 @@
+"""Where a fleet's VMs are to live: few moves, hosts that hold, no more of them than needed.
+
+Every slot hosts that grew risky are relieved; every few slots hosts are emptied where that pays.
+Demand is forecast from what was seen up to now (`forecast.steady`), its sums are held against
+capacity by the odds of a shortfall (`placement.shortfall`), moves are chosen by
+`placement.consolidate`. Pure; a live fleet and a simulated one call it alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from evenkeel.domain.arrays import F64
+from evenkeel.forecast.steady import Memory, steady
+from evenkeel.placement.consolidate import rebalance, replan
+from evenkeel.placement.fleet import Chance, Fleet, Hosts, Vms
+from evenkeel.placement.plan import MovePlan
+from evenkeel.placement.problem import Costs, Limits, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Repacking:
+    """Hosts take VMs up to a chance of `epsilon` of a shortfall and are relieved above `alarm`:
+    between the two nobody moves. `correlation` between any two VMs' demand. Every `drain_slots`
+    hosts may be emptied, where `payback_h` hours make up for moves of `move_wh` watt hours each.
+    """
+
+    epsilon: float = 0.005
+    alarm: float = 0.03
+    correlation: float = 0.02
+    drain_slots: int = 6
+    payback_h: float = 2.0
+    move_wh: float = 5.0
+    memory: Memory = field(default_factory=Memory)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Past:
+    """The fleet as it was seen. `demand` (V, n) of CPU by slot, the newest last, NaN: not known;
+    `size` (V,) what a VM may want at most; `firm` (V, R - 1) of the other resources, held in full.
+    """
+
+    demand: F64
+    size: F64
+    firm: F64
+
+
+def demand_ahead(past: Past, memory: Memory) -> tuple[F64, F64]:
+    """(V, R) mean and deviation of each VM's demand, CPU first."""
+    mean, deviation = steady(past.demand, past.size, memory)
+    return (
+        np.column_stack([mean, past.firm]),
+        np.column_stack([deviation, np.zeros_like(past.firm)]),
+    )
+
+
+def repack(
+    hosts: Hosts, vms: Vms, past: Past, idle_watts: F64, watts_per_cpu: F64, how: Repacking
+) -> MovePlan:
+    """What to move now.
+
+    Parameters
+    ----------
+    vms : where everybody is; its mean and deviation are not looked at
+    idle_watts : (H,) of a host that is on; watts_per_cpu : (H,) for each unit of CPU used
+    """
+    mean, deviation = demand_ahead(past, how.memory)
+    fleet = Fleet(hosts, replace(vms, mean=mean, deviation=deviation))
+    n_resources = mean.shape[1]
+    per_load = np.zeros((len(hosts.ids), n_resources))
+    per_load[:, 0] = watts_per_cpu
+    problem = Problem(
+        fleet=fleet,
+        chance=Chance(how.epsilon, np.full(n_resources, how.correlation)),
+        costs=Costs(idle_watts, np.full(len(vms.ids), how.move_wh), per_load),
+        limits=Limits(payback_h=how.payback_h),
+    )
+    is_time = (past.demand.shape[1] - 1) % how.drain_slots == 0
+    return (replan if is_time else rebalance)(problem, how.alarm)
