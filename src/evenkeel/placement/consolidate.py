@@ -1,0 +1,198 @@
+"""Plans of moves: hosts at risk of a shortfall are relieved, hosts that need not run are emptied.
+
+Both work on the same `Packing`, one host after the other, and answer a `MovePlan`; a plan without
+moves is an answer. `check.py` looks at every plan and shares none of this.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from evenkeel.domain.arrays import F64, Ints
+from evenkeel.placement.fleet import NOWHERE
+from evenkeel.placement.make_room import make_room
+from evenkeel.placement.order import direct, waves
+from evenkeel.placement.packing import Packing
+from evenkeel.placement.plan import MovePlan, Why, outlook
+from evenkeel.placement.problem import Problem
+from evenkeel.placement.relieve import relieve
+
+FAVOUR_KEPT: Final = 0.1
+"""How much of what a host would save if it were emptied counts against filling it up."""
+
+
+def rebalance(problem: Problem, alarm: float | None = None) -> MovePlan:
+    """Relieve hosts at risk with few and cheap moves.
+
+    `alarm`: the probability of a shortfall from which a host is relieved (default: the accepted
+    one); targets are held to the accepted one. Raises InvalidRequest.
+    """
+    packing = Packing(problem.checked())
+    return _plan(packing, relieve(packing, _level(problem, alarm)))
+
+
+def consolidate(problem: Problem) -> MovePlan:
+    """Empty hosts where that pays. Raises InvalidRequest."""
+    packing = Packing(problem.checked())
+    return _plan(packing, drain_all(packing))
+
+
+def replan(problem: Problem, alarm: float | None = None) -> MovePlan:
+    """First the one, then the other. Raises InvalidRequest."""
+    packing = Packing(problem.checked())
+    left = relieve(packing, _level(problem, alarm))
+    return _plan(packing, drain_all(packing) | left)
+
+
+def drain_all(packing: Packing) -> dict[int, Why]:
+    """Empty one host after the other, the cheapest for what it saves first; who stays, and why."""
+    left: dict[int, Why] = {}
+    while (source := _next(packing, left)) is not None:
+        why = _drain(packing, source)
+        if why is not None:
+            left[source] = why
+    return left
+
+
+def worth_emptying(packing: Packing) -> F64:
+    """(H,) what is saved an hour if a host is emptied, less what the room elsewhere is worth that
+    its VMs would take: little for the efficient and full."""
+    costs, totals = packing.problem.costs, packing.totals.mean
+    value = costs.in_use.copy()
+    if costs.per_load is not None:
+        value += (costs.per_load * totals).sum(axis=1)
+    wanted = totals.sum(axis=0)
+    share = np.divide(totals, wanted, out=np.zeros_like(totals), where=wanted > 0)
+    cheapest = packing.efficiency().min(initial=np.inf)
+    if np.isfinite(cheapest):
+        value -= share.max(axis=1, initial=0.0) * cheapest
+    # However full, it is not worth nothing: a host off is a host off.
+    return np.asarray(np.maximum(value, 0.01 * costs.in_use + 1e-12))
+
+
+def _next(packing: Packing, left: dict[int, Why]) -> int | None:
+    """The host to try next; those that cannot be emptied, or never pay, are noted in `left`."""
+    problem, n_hosts = packing.problem, len(packing.n_vms)
+    waits = packing.n_vms > 0
+    waits[list(left)] = False
+    if not waits.any():
+        return None
+    here = packing.host != NOWHERE
+    at = packing.host[here]
+    bound = np.bincount(at[~packing.movable[here]], minlength=n_hosts) > 0
+    if problem.keep_on is not None:
+        bound |= problem.keep_on
+    unpaid = np.where(packing.has_moved(np.flatnonzero(here)), 0.0, problem.costs.move[here])
+    price = np.bincount(at, weights=unpaid, minlength=n_hosts)
+    never = price >= problem.limits.payback_h * _most_saved(packing)
+    for hosts, why in ((bound, Why.BOUND), (never, Why.DOES_NOT_PAY)):
+        left.update(dict.fromkeys(np.flatnonzero(waits & hosts).tolist(), why))
+        waits &= ~hosts
+    candidates = np.flatnonzero(waits)
+    if not len(candidates):
+        return None
+    value = worth_emptying(packing)[candidates]
+    return int(candidates[np.lexsort((-value, price[candidates] / value))[0]])
+
+
+def _most_saved(packing: Packing) -> F64:
+    """(H,) an hour by emptying a host, if its VMs cost as little as they can elsewhere."""
+    costs, totals = packing.problem.costs, packing.totals.mean
+    saved = costs.in_use.copy()
+    if costs.per_load is not None:
+        in_use = packing.n_vms > 0
+        saved += ((costs.per_load - costs.per_load[in_use].min(axis=0)) * totals).sum(axis=1)
+    if costs.contention is not None:
+        here = np.flatnonzero(packing.host != NOWHERE)
+        at = packing.host[here]
+        suffered = costs.contention(here, packing.host)[np.arange(len(here)), at]
+        saved += np.bincount(at, weights=suffered, minlength=len(saved))
+    return np.asarray(saved)
+
+
+def _drain(packing: Packing, source: int) -> Why | None:
+    """Empty `source`; or leave all as it was, and say why."""
+    problem, mark = packing.problem, len(packing.moves)
+    vms = packing.on(source)
+    targets = packing.targets()
+    targets = targets[targets != source]
+    if not len(targets) or not _slack(packing, source, targets):
+        return Why.NO_ROOM
+    suffered = float(packing.contention(vms, np.array([source])).sum())
+    before, cost_before = packing.running(), packing.move_cost()
+    suffers = _spread(packing, vms, targets)
+    if suffers is None:
+        packing.undo(mark)
+        return Why.NO_ROOM
+    saved = before - packing.running() + suffered - suffers
+    if saved * problem.limits.payback_h <= packing.move_cost() - cost_before:
+        packing.undo(mark)
+        return Why.DOES_NOT_PAY
+    if len(packing.moves) > problem.limits.moves and (
+        len(direct(packing.moves)) > problem.limits.moves
+    ):
+        packing.undo(mark)
+        return Why.BUDGET
+    return None
+
+
+def _slack(packing: Packing, source: int, targets: Ints) -> bool:
+    """Whether all targets together have room for what `source` wants on average."""
+    free = np.maximum(packing.room[targets] - packing.totals.mean[targets], 0.0).sum(axis=0)
+    return bool((packing.totals.mean[source] <= free).all())
+
+
+def _spread(packing: Packing, vms: Ints, targets: Ints) -> float | None:
+    """Move all `vms` to `targets`, the largest first; what they suffer and cause there an hour.
+    None: somebody fits nowhere, and some were moved already."""
+    size = packing.size(vms, targets)
+    order = np.argsort(-size, kind="stable")
+    vms, share = vms[order], size[order]
+    contention = packing.contention(vms, targets)
+    kept = worth_emptying(packing)[targets]
+    score = packing.load(vms, targets) + contention + FAVOUR_KEPT * share[:, None] * kept
+    allowed = packing.fits(vms, targets)
+    total = 0.0
+    for i, vm in enumerate(vms.tolist()):
+        able = allowed[i] & (packing.inflow[targets] < packing.problem.limits.inflow)
+        forbidden = packing.forbidden(vm)
+        if forbidden is not None:
+            able &= ~forbidden[targets]
+        if able.any():
+            at = int(np.argmin(np.where(able, score[i], np.inf)))
+            packing.move(vm, int(targets[at]))
+            changed = np.array([at])
+        else:
+            hosts = make_room(packing, vm, targets)
+            if hosts is None:
+                return None
+            at = int(np.flatnonzero(targets == packing.host[vm])[0])
+            changed = np.flatnonzero(np.isin(targets, hosts))
+        total += float(contention[i, at])
+        allowed[i + 1 :, changed] = packing.fits(vms[i + 1 :], targets[changed])
+    return total
+
+
+def _plan(packing: Packing, left: dict[int, Why]) -> MovePlan:
+    problem = packing.problem
+    grouped = () if problem.apart is None else frozenset(problem.apart.vm.tolist())
+    moves = direct(packing.moves, keep=grouped)
+    wave = waves(moves, problem.limits.at_once)
+    order = np.argsort(wave, kind="stable")
+    moves = [moves[i] for i in order.tolist()]
+    vms = [move.vm for move in moves]
+    return MovePlan(
+        moves=tuple(moves),
+        wave=wave[order],
+        host=packing.host,
+        before=outlook(problem, problem.fleet.vms.host),
+        after=outlook(problem, packing.host),
+        move_cost=float(problem.costs.move[vms].sum()),
+        left=left,
+    )
+
+
+def _level(problem: Problem, alarm: float | None) -> float:
+    return problem.chance.epsilon if alarm is None else alarm
