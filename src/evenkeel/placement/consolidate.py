@@ -6,6 +6,7 @@ moves is an answer. `check.py` looks at every plan and shares none of this.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -16,9 +17,13 @@ from evenkeel.placement.make_room import make_room
 from evenkeel.placement.order import direct, waves
 from evenkeel.placement.packing import Packing
 from evenkeel.placement.plan import MovePlan, Why, outlook
-from evenkeel.placement.problem import Problem
+from evenkeel.placement.problem import NO_LIMIT, Problem
 from evenkeel.placement.relieve import relieve
 
+ROOM_PRICES: Final = (0.0, 0.5, 0.9)
+"""What room is held to be worth when hosts are chosen, of what it costs on the most efficient: at
+0 those go first that need the fewest moves, near 1 those that are the least efficient."""
+ROOM_PRICE: Final = 0.5
 FAVOUR_KEPT: Final = 0.1
 """How much of what a host would save if it were emptied counts against filling it up."""
 
@@ -33,52 +38,72 @@ def rebalance(problem: Problem, alarm: float | None = None) -> MovePlan:
     return _plan(packing, relieve(packing, _level(problem, alarm)))
 
 
-def consolidate(problem: Problem) -> MovePlan:
-    """Empty hosts where that pays. Raises InvalidRequest."""
-    packing = Packing(problem.checked())
-    return _plan(packing, drain_all(packing))
+def consolidate(
+    problem: Problem, tries: int = NO_LIMIT, room_prices: Sequence[float] = ROOM_PRICES
+) -> MovePlan:
+    """Empty hosts where that pays; give up after so many that could not be.
+
+    One plan for each of `room_prices`, and of those the one that saves most within the payback
+    time. Raises InvalidRequest.
+    """
+    problem.checked()
+    plans = []
+    for room_price in room_prices:
+        packing = Packing(problem)
+        plans.append(_plan(packing, drain_all(packing, tries, room_price)))
+    return max(plans, key=lambda plan: plan.saved(problem.limits.payback_h))
 
 
-def replan(problem: Problem, alarm: float | None = None) -> MovePlan:
+def replan(problem: Problem, alarm: float | None = None, tries: int = NO_LIMIT) -> MovePlan:
     """First the one, then the other. Raises InvalidRequest."""
     packing = Packing(problem.checked())
     left = relieve(packing, _level(problem, alarm))
-    return _plan(packing, drain_all(packing) | left)
+    return _plan(packing, drain_all(packing, tries) | left)
 
 
-def drain_all(packing: Packing) -> dict[int, Why]:
+def drain_all(
+    packing: Packing, tries: int = NO_LIMIT, room_price: float = ROOM_PRICE
+) -> dict[int, Why]:
     """Empty one host after the other, the cheapest for what it saves first; who stays, and why."""
     left: dict[int, Why] = {}
-    while (source := _next(packing, left)) is not None:
-        why = _drain(packing, source)
-        if why is not None:
+    failed, emptied = 0, True
+    while emptied:
+        emptied = False
+        for source in _in_turn(packing, left, room_price):
+            why = _drain(packing, source, room_price)
+            if why is None:
+                # What is left is worth another look: there is less of it, and its order changed.
+                emptied = True
+                break
             left[source] = why
+            failed += 1
+            if failed >= tries:
+                return left
     return left
 
 
-def worth_emptying(packing: Packing) -> F64:
-    """(H,) what is saved an hour if a host is emptied, less what the room elsewhere is worth that
-    its VMs would take: little for the efficient and full."""
-    costs, totals = packing.problem.costs, packing.totals.mean
+def worth_emptying(packing: Packing, room_price: float) -> F64:
+    """(H,) what is saved an hour if a host is emptied, less `room_price` times what as much room
+    costs on the most efficient hosts: little for those who give much room for what they cost."""
+    costs = packing.problem.costs
     value = costs.in_use.copy()
     if costs.per_load is not None:
-        value += (costs.per_load * totals).sum(axis=1)
-    wanted = totals.sum(axis=0)
-    share = np.divide(totals, wanted, out=np.zeros_like(totals), where=wanted > 0)
-    cheapest = packing.efficiency().min(initial=np.inf)
+        value += (costs.per_load * packing.totals.mean).sum(axis=1)
+    efficiency = packing.efficiency()
+    cheapest = efficiency.min(initial=np.inf)
     if np.isfinite(cheapest):
-        value -= share.max(axis=1, initial=0.0) * cheapest
-    # However full, it is not worth nothing: a host off is a host off.
+        value -= room_price * cheapest * packing.holds()
+    # However good, it is not worth nothing: a host off is a host off.
     return np.asarray(np.maximum(value, 0.01 * costs.in_use + 1e-12))
 
 
-def _next(packing: Packing, left: dict[int, Why]) -> int | None:
-    """The host to try next; those that cannot be emptied, or never pay, are noted in `left`."""
+def _in_turn(packing: Packing, left: dict[int, Why], room_price: float) -> list[int]:
+    """The hosts to try; those that cannot be emptied, or never pay, are noted in `left`."""
     problem, n_hosts = packing.problem, len(packing.n_vms)
     waits = packing.n_vms > 0
     waits[list(left)] = False
     if not waits.any():
-        return None
+        return []
     here = packing.host != NOWHERE
     at = packing.host[here]
     bound = np.bincount(at[~packing.movable[here]], minlength=n_hosts) > 0
@@ -91,10 +116,9 @@ def _next(packing: Packing, left: dict[int, Why]) -> int | None:
         left.update(dict.fromkeys(np.flatnonzero(waits & hosts).tolist(), why))
         waits &= ~hosts
     candidates = np.flatnonzero(waits)
-    if not len(candidates):
-        return None
-    value = worth_emptying(packing)[candidates]
-    return int(candidates[np.lexsort((-value, price[candidates] / value))[0]])
+    value = worth_emptying(packing, room_price)[candidates]
+    in_turn: list[int] = candidates[np.lexsort((-value, price[candidates] / value))].tolist()
+    return in_turn
 
 
 def _most_saved(packing: Packing) -> F64:
@@ -112,7 +136,7 @@ def _most_saved(packing: Packing) -> F64:
     return np.asarray(saved)
 
 
-def _drain(packing: Packing, source: int) -> Why | None:
+def _drain(packing: Packing, source: int, room_price: float) -> Why | None:
     """Empty `source`; or leave all as it was, and say why."""
     problem, mark = packing.problem, len(packing.moves)
     vms = packing.on(source)
@@ -122,7 +146,7 @@ def _drain(packing: Packing, source: int) -> Why | None:
         return Why.NO_ROOM
     suffered = float(packing.contention(vms, np.array([source])).sum())
     before, cost_before = packing.running(), packing.move_cost()
-    suffers = _spread(packing, vms, targets)
+    suffers = _spread(packing, vms, targets, room_price)
     if suffers is None:
         packing.undo(mark)
         return Why.NO_ROOM
@@ -144,14 +168,14 @@ def _slack(packing: Packing, source: int, targets: Ints) -> bool:
     return bool((packing.totals.mean[source] <= free).all())
 
 
-def _spread(packing: Packing, vms: Ints, targets: Ints) -> float | None:
+def _spread(packing: Packing, vms: Ints, targets: Ints, room_price: float) -> float | None:
     """Move all `vms` to `targets`, the largest first; what they suffer and cause there an hour.
     None: somebody fits nowhere, and some were moved already."""
     size = packing.size(vms, targets)
     order = np.argsort(-size, kind="stable")
     vms, share = vms[order], size[order]
     contention = packing.contention(vms, targets)
-    kept = worth_emptying(packing)[targets]
+    kept = worth_emptying(packing, room_price)[targets]
     score = packing.load(vms, targets) + contention + FAVOUR_KEPT * share[:, None] * kept
     allowed = packing.fits(vms, targets)
     total = 0.0

@@ -35,6 +35,8 @@ class Packing:
         self._moved = np.zeros(len(self.host), dtype=np.intp)
         self._groups = _groups_of(problem)
         self._efficiency: F64 | None = None
+        self._holds: F64 | None = None
+        self._kind: Ints | None = None
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -102,26 +104,40 @@ class Packing:
         empty = np.flatnonzero(self._takes() & (self.n_vms == 0))
         if not len(empty):
             return empty
-        hosts, costs = self.problem.fleet.hosts, self.problem.costs
-        kind: list[Any] = [self.room[empty], costs.in_use[empty, None]]
-        if costs.per_load is not None:
-            kind.append(costs.per_load[empty])
-        if self._groups:
-            kind.append(hosts.fault_domain[empty, None])
-        _, first = np.unique(np.hstack(kind), axis=0, return_index=True)
+        _, first = np.unique(self._kinds()[empty], return_index=True)
         one = empty[np.sort(first)]
         return one[np.argsort(self.efficiency()[one], kind="stable")]
 
-    def efficiency(self) -> F64:
-        """(H,) what it would cost to run the whole fleet on hosts like each."""
-        if self._efficiency is None:
-            costs, wanted = self.problem.costs, self.totals.mean.sum(axis=0)
-            n_needed = _most(wanted, self.room)
-            price = np.where(np.isinf(n_needed), np.inf, 0.0)
-            price += costs.in_use * np.where(np.isinf(n_needed), 1.0, n_needed)
+    def _kinds(self) -> Ints:
+        """(H,) a code for hosts that are alike in all that counts while they are empty."""
+        if self._kind is None:
+            hosts, costs = self.problem.fleet.hosts, self.problem.costs
+            facts: list[Any] = [self.room, costs.in_use[:, None]]
             if costs.per_load is not None:
-                price += costs.per_load @ wanted
-            self._efficiency = price
+                facts.append(costs.per_load)
+            if self._groups:
+                facts.append(hosts.fault_domain[:, None])
+            self._kind = np.unique(np.hstack(facts), axis=0, return_inverse=True)[1].ravel()
+        return self._kind
+
+    def holds(self) -> F64:
+        """(H,) the share of all that the fleet wants that each host has room for, at most 1."""
+        if self._holds is None:
+            times = _most(self.totals.mean.sum(axis=0), self.room)
+            self._holds = np.minimum(
+                np.divide(1.0, times, out=np.ones_like(times), where=times > 0), 1
+            )
+        return self._holds
+
+    def efficiency(self) -> F64:
+        """(H,) what it would cost an hour to run the whole fleet on hosts like each; inf: it
+        cannot be."""
+        if self._efficiency is None:
+            costs, holds = self.problem.costs, self.holds()
+            price = np.divide(costs.in_use, holds, out=np.full_like(holds, np.inf), where=holds > 0)
+            if costs.per_load is not None:
+                price = price + costs.per_load @ self.totals.mean.sum(axis=0)
+            self._efficiency = np.asarray(price)
         return self._efficiency
 
     def price(self, vms: Ints, hosts: Ints) -> F64:

@@ -56,7 +56,8 @@ def _relieve(packing: Packing, host: int, alarm: float) -> Why | None:
 def _give(packing: Packing, vms: Ints, settles: Bools, host: int) -> bool:
     """Move one of `vms` away from `host`: an early one, to where it is cheapest; hosts that are
     empty come last."""
-    for targets, is_fresh in ((packing.targets(), False), (packing.fresh(), True)):
+    for is_fresh in (False, True):
+        targets = packing.fresh() if is_fresh else packing.targets()
         targets = targets[targets != host]
         for first in range(0, len(vms) if len(targets) else 0, LOOKS):
             some = vms[first : first + LOOKS]
