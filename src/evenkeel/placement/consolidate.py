@@ -1,0 +1,222 @@
+"""Plans of moves: hosts at risk of a shortfall are relieved, hosts that need not run are emptied.
+
+Both work on the same `Packing`, one host after the other, and answer a `MovePlan`; a plan without
+moves is an answer. `check.py` looks at every plan and shares none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from evenkeel.domain.arrays import F64, Ints
+from evenkeel.placement.fleet import NOWHERE
+from evenkeel.placement.make_room import make_room
+from evenkeel.placement.order import direct, waves
+from evenkeel.placement.packing import Packing
+from evenkeel.placement.plan import MovePlan, Why, outlook
+from evenkeel.placement.problem import NO_LIMIT, Problem
+from evenkeel.placement.relieve import relieve
+
+ROOM_PRICES: Final = (0.0, 0.5, 0.9)
+"""What room is held to be worth when hosts are chosen, of what it costs on the most efficient: at
+0 those go first that need the fewest moves, near 1 those that are the least efficient."""
+ROOM_PRICE: Final = 0.5
+FAVOUR_KEPT: Final = 0.1
+"""How much of what a host would save if it were emptied counts against filling it up."""
+
+
+def rebalance(problem: Problem, alarm: float | None = None) -> MovePlan:
+    """Relieve hosts at risk with few and cheap moves.
+
+    `alarm`: the probability of a shortfall from which a host is relieved (default: the accepted
+    one); targets are held to the accepted one. Raises InvalidRequest.
+    """
+    packing = Packing(problem.checked())
+    return _plan(packing, relieve(packing, _level(problem, alarm)))
+
+
+def consolidate(
+    problem: Problem, tries: int = NO_LIMIT, room_prices: Sequence[float] = ROOM_PRICES
+) -> MovePlan:
+    """Empty hosts where that pays; give up after so many that could not be.
+
+    One plan for each of `room_prices`, and of those the one that saves most within the payback
+    time. Raises InvalidRequest.
+    """
+    problem.checked()
+    plans = []
+    for room_price in room_prices:
+        packing = Packing(problem)
+        plans.append(_plan(packing, drain_all(packing, tries, room_price)))
+    return max(plans, key=lambda plan: plan.saved(problem.limits.payback_h))
+
+
+def replan(problem: Problem, alarm: float | None = None, tries: int = NO_LIMIT) -> MovePlan:
+    """First the one, then the other. Raises InvalidRequest."""
+    packing = Packing(problem.checked())
+    left = relieve(packing, _level(problem, alarm))
+    return _plan(packing, drain_all(packing, tries) | left)
+
+
+def drain_all(
+    packing: Packing, tries: int = NO_LIMIT, room_price: float = ROOM_PRICE
+) -> dict[int, Why]:
+    """Empty one host after the other, the cheapest for what it saves first; who stays, and why."""
+    left: dict[int, Why] = {}
+    failed, emptied = 0, True
+    while emptied:
+        emptied = False
+        for source in _in_turn(packing, left, room_price):
+            why = _drain(packing, source, room_price)
+            if why is None:
+                # What is left is worth another look: there is less of it, and its order changed.
+                emptied = True
+                break
+            left[source] = why
+            failed += 1
+            if failed >= tries:
+                return left
+    return left
+
+
+def worth_emptying(packing: Packing, room_price: float) -> F64:
+    """(H,) what is saved an hour if a host is emptied, less `room_price` times what as much room
+    costs on the most efficient hosts: little for those who give much room for what they cost."""
+    costs = packing.problem.costs
+    value = costs.in_use.copy()
+    if costs.per_load is not None:
+        value += (costs.per_load * packing.totals.mean).sum(axis=1)
+    efficiency = packing.efficiency()
+    cheapest = efficiency.min(initial=np.inf)
+    if np.isfinite(cheapest):
+        value -= room_price * cheapest * packing.holds()
+    # However good, it is not worth nothing: a host off is a host off.
+    return np.asarray(np.maximum(value, 0.01 * costs.in_use + 1e-12))
+
+
+def _in_turn(packing: Packing, left: dict[int, Why], room_price: float) -> list[int]:
+    """The hosts to try; those that cannot be emptied, or never pay, are noted in `left`."""
+    problem, n_hosts = packing.problem, len(packing.n_vms)
+    waits = packing.n_vms > 0
+    waits[list(left)] = False
+    if not waits.any():
+        return []
+    here = packing.host != NOWHERE
+    at = packing.host[here]
+    bound = np.bincount(at[~packing.movable[here]], minlength=n_hosts) > 0
+    if problem.keep_on is not None:
+        bound |= problem.keep_on
+    unpaid = np.where(packing.has_moved(np.flatnonzero(here)), 0.0, problem.costs.move[here])
+    price = np.bincount(at, weights=unpaid, minlength=n_hosts)
+    never = price >= problem.limits.payback_h * _most_saved(packing)
+    for hosts, why in ((bound, Why.BOUND), (never, Why.DOES_NOT_PAY)):
+        left.update(dict.fromkeys(np.flatnonzero(waits & hosts).tolist(), why))
+        waits &= ~hosts
+    candidates = np.flatnonzero(waits)
+    value = worth_emptying(packing, room_price)[candidates]
+    in_turn: list[int] = candidates[np.lexsort((-value, price[candidates] / value))].tolist()
+    return in_turn
+
+
+def _most_saved(packing: Packing) -> F64:
+    """(H,) an hour by emptying a host, if its VMs cost as little as they can elsewhere."""
+    costs, totals = packing.problem.costs, packing.totals.mean
+    saved = costs.in_use.copy()
+    if costs.per_load is not None:
+        in_use = packing.n_vms > 0
+        saved += ((costs.per_load - costs.per_load[in_use].min(axis=0)) * totals).sum(axis=1)
+    if costs.contention is not None:
+        here = np.flatnonzero(packing.host != NOWHERE)
+        at = packing.host[here]
+        suffered = costs.contention(here, packing.host)[np.arange(len(here)), at]
+        saved += np.bincount(at, weights=suffered, minlength=len(saved))
+    return np.asarray(saved)
+
+
+def _drain(packing: Packing, source: int, room_price: float) -> Why | None:
+    """Empty `source`; or leave all as it was, and say why."""
+    problem, mark = packing.problem, len(packing.moves)
+    vms = packing.on(source)
+    targets = packing.targets()
+    targets = targets[targets != source]
+    if not len(targets) or not _slack(packing, source, targets):
+        return Why.NO_ROOM
+    suffered = float(packing.contention(vms, np.array([source])).sum())
+    before, cost_before = packing.running(), packing.move_cost()
+    suffers = _spread(packing, vms, targets, room_price)
+    if suffers is None:
+        packing.undo(mark)
+        return Why.NO_ROOM
+    saved = before - packing.running() + suffered - suffers
+    if saved * problem.limits.payback_h <= packing.move_cost() - cost_before:
+        packing.undo(mark)
+        return Why.DOES_NOT_PAY
+    if len(packing.moves) > problem.limits.moves and (
+        len(direct(packing.moves)) > problem.limits.moves
+    ):
+        packing.undo(mark)
+        return Why.BUDGET
+    return None
+
+
+def _slack(packing: Packing, source: int, targets: Ints) -> bool:
+    """Whether all targets together have room for what `source` wants on average."""
+    free = np.maximum(packing.room[targets] - packing.totals.mean[targets], 0.0).sum(axis=0)
+    return bool((packing.totals.mean[source] <= free).all())
+
+
+def _spread(packing: Packing, vms: Ints, targets: Ints, room_price: float) -> float | None:
+    """Move all `vms` to `targets`, the largest first; what they suffer and cause there an hour.
+    None: somebody fits nowhere, and some were moved already."""
+    size = packing.size(vms, targets)
+    order = np.argsort(-size, kind="stable")
+    vms, share = vms[order], size[order]
+    contention = packing.contention(vms, targets)
+    kept = worth_emptying(packing, room_price)[targets]
+    score = packing.load(vms, targets) + contention + FAVOUR_KEPT * share[:, None] * kept
+    allowed = packing.fits(vms, targets)
+    total = 0.0
+    for i, vm in enumerate(vms.tolist()):
+        able = allowed[i] & (packing.inflow[targets] < packing.problem.limits.inflow)
+        forbidden = packing.forbidden(vm)
+        if forbidden is not None:
+            able &= ~forbidden[targets]
+        if able.any():
+            at = int(np.argmin(np.where(able, score[i], np.inf)))
+            packing.move(vm, int(targets[at]))
+            changed = np.array([at])
+        else:
+            hosts = make_room(packing, vm, targets)
+            if hosts is None:
+                return None
+            at = int(np.flatnonzero(targets == packing.host[vm])[0])
+            changed = np.flatnonzero(np.isin(targets, hosts))
+        total += float(contention[i, at])
+        allowed[i + 1 :, changed] = packing.fits(vms[i + 1 :], targets[changed])
+    return total
+
+
+def _plan(packing: Packing, left: dict[int, Why]) -> MovePlan:
+    problem = packing.problem
+    grouped = () if problem.apart is None else frozenset(problem.apart.vm.tolist())
+    moves = direct(packing.moves, keep=grouped)
+    wave = waves(moves, problem.limits.at_once)
+    order = np.argsort(wave, kind="stable")
+    moves = [moves[i] for i in order.tolist()]
+    vms = [move.vm for move in moves]
+    return MovePlan(
+        moves=tuple(moves),
+        wave=wave[order],
+        host=packing.host,
+        before=outlook(problem, problem.fleet.vms.host),
+        after=outlook(problem, packing.host),
+        move_cost=float(problem.costs.move[vms].sum()),
+        left=left,
+    )
+
+
+def _level(problem: Problem, alarm: float | None) -> float:
+    return problem.chance.epsilon if alarm is None else alarm
