@@ -24,26 +24,29 @@ from evenkeel.placement.problem import Costs, Limits, Problem
 class Repacking:
     """Hosts take VMs up to a chance of `epsilon` of a shortfall and are relieved above `alarm`:
     between the two nobody moves. `correlation` between any two VMs' demand. Every `drain_slots`
-    hosts may be emptied, where `payback_h` hours make up for moves of `move_wh` watt hours each.
+    hosts may be emptied, where `payback_h` hours make up for moves of `move_wh` watt hours each (a VM
+    of average memory; others in proportion).
     """
 
-    epsilon: float = 0.005
-    alarm: float = 0.03
+    epsilon: float = 0.004
+    alarm: float = 0.01
     correlation: float = 0.02
-    drain_slots: int = 6
+    drain_slots: int = 2
     payback_h: float = 2.0
-    move_wh: float = 5.0
+    move_wh: float = 10.0
     memory: Memory = field(default_factory=Memory)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Past:
     """The fleet as it was seen. `demand` (V, n) of CPU by slot, the newest last, NaN: not known;
-    `size` (V,) what a VM may want at most; `firm` (V, R - 1) of the other resources, held in full.
+    `size` (V,) what a VM may want at most; `memory` (V,) to be sent if it moves, in any unit;
+    `firm` (V, R - 1) of the other resources, held in full.
     """
 
     demand: F64
     size: F64
+    memory: F64
     firm: F64
 
 
@@ -74,7 +77,9 @@ def repack(
     problem = Problem(
         fleet=fleet,
         chance=Chance(how.epsilon, np.full(n_resources, how.correlation)),
-        costs=Costs(idle_watts, np.full(len(vms.ids), how.move_wh), per_load),
+        costs=Costs(
+            idle_watts, how.move_wh * past.memory / max(float(past.memory.mean()), 1e-12), per_load
+        ),
         limits=Limits(payback_h=how.payback_h),
     )
     is_time = (past.demand.shape[1] - 1) % how.drain_slots == 0

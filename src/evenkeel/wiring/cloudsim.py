@@ -46,7 +46,8 @@ class Evenkeel:
     """The live fleet's planner in the benchmark's form.
 
     It knows what every VM wanted at the ticks so far, less the newest `lag` of them. VMs go to
-    hosts with cores as fast as any VM; memory counts where the world honours it.
+    hosts with cores as fast as any VM; where memory is honoured, and binds before CPU does, slow
+    VMs go to slow hosts too.
     """
 
     how: Repacking = field(default_factory=Repacking)
@@ -63,13 +64,15 @@ class Evenkeel:
         if not samples.shape[1] or not len(there):
             return there[:0], there[:0]
         is_fast = world.core >= world.mips.max()
-        # Slow hosts matter only while somebody is on them.
-        hosts = np.flatnonzero(is_fast | (np.bincount(home[there], minlength=len(is_fast)) > 0))
         is_held = bool(np.isfinite(world.room).all())
+        # Otherwise slow hosts matter only while somebody is on them.
+        is_on = np.bincount(home[there], minlength=len(is_fast)) > 0
+        hosts = np.flatnonzero(is_fast | is_on | is_held)
         past = Past(
             demand=samples[there] * world.mips[there, None],
             size=world.mips[there],
-            firm=world.ram[there, None] if is_held else np.zeros((len(there), 0)),
+            memory=world.ram[there],
+            firm=_firm(world, there) if is_held else np.zeros((len(there), 0)),
         )
         watts = world.watts[hosts]
         plan = repack(
@@ -85,12 +88,20 @@ class Evenkeel:
         return _all_at_once(world, seen.state, vms, targets)
 
 
-def _hosts(world: World, hosts: Ints, is_open: Bools, is_held: bool) -> Hosts:
-    capacity = [world.total[hosts], world.room[hosts]] if is_held else [world.total[hosts]]
+def _firm(world: World, vms: Ints) -> F64:
+    """Memory, and whether a fast core is needed: a thing that slow hosts have none of."""
+    return np.stack([world.ram[vms], world.mips[vms] > world.core.min()], axis=1)
+
+
+def _hosts(world: World, hosts: Ints, is_fast: Bools, is_held: bool) -> Hosts:
+    capacity = world.total[hosts, None]
+    if is_held:
+        fast_cores = np.where(is_fast, np.inf, 0.0)
+        capacity = np.stack([world.total[hosts], world.room[hosts], fast_cores[hosts]], axis=1)
     return Hosts(
         ids=tuple(HostId(str(host)) for host in hosts),
-        capacity=np.stack(capacity, axis=1),
-        is_open=is_open[hosts],
+        capacity=capacity,
+        is_open=is_fast[hosts] | is_held,
         fault_domain=np.zeros(len(hosts), dtype=np.intp),
     )
 
