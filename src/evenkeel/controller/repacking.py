@@ -24,8 +24,8 @@ from evenkeel.placement.problem import Costs, Limits, Problem
 class Repacking:
     """Hosts take VMs up to a chance of `epsilon` of a shortfall and are relieved above `alarm`:
     between the two nobody moves. `correlation` between any two VMs' demand. Every `drain_slots`
-    hosts may be emptied, where `payback_h` hours make up for moves of `move_wh` watt hours each (a VM
-    of average memory; others in proportion).
+    hosts may be emptied, where `payback_h` hours make up for moves of `move_wh` watt hours each,
+    in proportion to memory (a VM of average memory).
     """
 
     epsilon: float = 0.004
@@ -59,10 +59,10 @@ def demand_ahead(past: Past, memory: Memory) -> tuple[F64, F64]:
     )
 
 
-def repack(
+def problem_of(
     hosts: Hosts, vms: Vms, past: Past, idle_watts: F64, watts_per_cpu: F64, how: Repacking
-) -> MovePlan:
-    """What to move now.
+) -> Problem:
+    """The fleet as it is, and as it is expected to want.
 
     Parameters
     ----------
@@ -70,17 +70,20 @@ def repack(
     idle_watts : (H,) of a host that is on; watts_per_cpu : (H,) for each unit of CPU used
     """
     mean, deviation = demand_ahead(past, how.memory)
-    fleet = Fleet(hosts, replace(vms, mean=mean, deviation=deviation))
     n_resources = mean.shape[1]
     per_load = np.zeros((len(hosts.ids), n_resources))
     per_load[:, 0] = watts_per_cpu
-    problem = Problem(
-        fleet=fleet,
+    move_wh = how.move_wh * past.memory / max(float(past.memory.mean()), 1e-12)
+    return Problem(
+        fleet=Fleet(hosts, replace(vms, mean=mean, deviation=deviation)),
         chance=Chance(how.epsilon, np.full(n_resources, how.correlation)),
-        costs=Costs(
-            idle_watts, how.move_wh * past.memory / max(float(past.memory.mean()), 1e-12), per_load
-        ),
+        costs=Costs(idle_watts, move_wh, per_load),
         limits=Limits(payback_h=how.payback_h),
     )
-    is_time = (past.demand.shape[1] - 1) % how.drain_slots == 0
+
+
+def repack(problem: Problem, slot: int, how: Repacking) -> MovePlan:
+    """What to move in slot number `slot`. Whoever runs the plan holds it against
+    `placement.check` first. Raises InvalidRequest."""
+    is_time = slot % how.drain_slots == 0
     return (replan if is_time else rebalance)(problem, how.alarm)

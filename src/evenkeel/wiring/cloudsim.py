@@ -16,11 +16,12 @@ from typing import Final
 import numpy as np
 
 from evenkeel.adapters.traces.planetlab import read_planetlab
-from evenkeel.controller.repacking import Past, Repacking, repack
+from evenkeel.controller.repacking import Past, Repacking, problem_of, repack
 from evenkeel.domain.arrays import F64, Bools, Ints
 from evenkeel.domain.errors import TraceInvalid
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.envelope import Result
+from evenkeel.placement.check import check
 from evenkeel.placement.fleet import Hosts, Vms
 from evenkeel.sim.cloudsim import mmt
 from evenkeel.sim.cloudsim.day import Day, Report, simulate
@@ -75,7 +76,7 @@ class Evenkeel:
             firm=_firm(world, there) if is_held else np.zeros((len(there), 0)),
         )
         watts = world.watts[hosts]
-        plan = repack(
+        problem = problem_of(
             _hosts(world, hosts, is_fast, is_held),
             _vms(there, np.searchsorted(hosts, home[there])),
             past,
@@ -83,6 +84,9 @@ class Evenkeel:
             watts_per_cpu=(watts[:, -1] - watts[:, 0]) / world.total[hosts],
             how=self.how,
         )
+        plan = repack(problem, samples.shape[1] - 1, self.how)
+        refusals = check(problem, plan)
+        assert not refusals, refusals
         vms = there[[move.vm for move in plan.moves]]
         targets = hosts[[move.target for move in plan.moves]]
         return _all_at_once(world, seen.state, vms, targets)
