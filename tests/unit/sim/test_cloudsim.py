@@ -183,12 +183,19 @@ def test_orders() -> None:
             ordered(5, bad)
 
 
-@pytest.mark.parametrize("bad", [np.nan, -1.0, 101.0, np.inf])
+@pytest.mark.parametrize("bad", [np.nan, -1.0, np.inf])
 def test_samples_that_are_no_share_are_refused(bad: float) -> None:
     percent = np.full((3, 288), 10.0)
     percent[1, 7] = bad
     with pytest.raises(TraceInvalid, match="VM 1, sample 7"):
         make_world(percent)
+
+
+def test_more_than_the_whole_cpu_is_asked_and_not_given() -> None:
+    percent = np.full((4, 288), 50.0)
+    percent[0] = 120.0  # 3000 MIPS, where a core of the second kind has 2660
+    day = simulate(make_world(percent, 4), Fixed())
+    assert day.unserved_pct == pytest.approx(100 * 340 / (3000 + 1000 + 500 + 250))
 
 
 def test_days_of_another_length_are_refused() -> None:

@@ -65,12 +65,12 @@ def make_world(percent: F64, n_hosts: int = HOSTS, honour_ram: bool = False) -> 
     percent = np.asarray(percent, dtype=np.float64)
     if percent.ndim != 2 or percent.shape[1] != SAMPLES or not len(percent):
         raise TraceInvalid(f"a day has {SAMPLES} samples of each VM, not {percent.shape}")
-    bad = ~((percent >= 0) & (percent <= 100))
+    bad = ~((percent >= 0) & np.isfinite(percent))
     if bad.any():
         vm, sample = (int(at[0]) for at in np.nonzero(bad))
         raise TraceInvalid(
             f"VM {vm}, sample {sample}: {percent[vm, sample]} is not a share of its CPU",
-            hint="The benchmark needs whole days: 288 samples of 0 to 100 % of every VM.",
+            hint="The benchmark needs whole days: 288 samples of every VM, 0 % or more.",
         )
     n = len(percent)
     kind = np.arange(n_hosts) % len(CORE_MIPS)
