@@ -28,8 +28,8 @@ class Repacking:
     in proportion to memory (a VM of average memory).
     """
 
-    epsilon: float = 0.004
-    alarm: float = 0.01
+    epsilon: float = 0.003
+    alarm: float = 0.008
     correlation: float = 0.02
     drain_slots: int = 2
     payback_h: float = 2.0
