@@ -1,0 +1,169 @@
+"""The best packing, proven, where a fleet is small enough: integer programming by HiGHS.
+
+What a host needs is not linear, so the programme has the weights of `bound.py`, which never say
+too much, and whatever set of VMs turns out not to fit is forbidden and the programme solved again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import coo_array, csr_array
+
+from evenkeel.domain.arrays import F64, Ints
+from evenkeel.placement.bound import weights
+from evenkeel.placement.packing import Packing
+from evenkeel.placement.problem import NO_LIMIT, Problem
+
+AFFORDABLE: Final = 6000
+"""VMs times hosts."""
+ROUNDS: Final = 60
+NODES: Final = 20_000
+"""Of the search tree in a round: a limit that, unlike time, answers the same every time."""
+
+
+def affordable(problem: Problem) -> bool:
+    """Whether `best_packing` can be asked: it knows of neither contention nor who keeps apart."""
+    size = int(problem.movable().sum()) * len(problem.fleet.hosts.ids)
+    return size <= AFFORDABLE and problem.costs.contention is None and problem.apart is None
+
+
+def best_packing(problem: Problem) -> Ints | None:
+    """(V,) where each VM should be: no other place for all costs less, moves and the running of
+    the payback time together. None: it could not be proven. The order is not looked at."""
+    programme = _Programme.of(problem)
+    for _ in range(ROUNDS):
+        host = programme.solve()
+        if host is None:
+            return None
+        if not programme.forbid_short(host):
+            return host
+    return None
+
+
+@dataclass(slots=True, eq=False)
+class _Programme:
+    """x (n, H) who goes where, y (H,) which hosts run; rows are added as sets are forbidden."""
+
+    problem: Problem
+    packing: Packing
+    vms: Ints
+    price: F64
+    rules: list[LinearConstraint] = field(default_factory=list)
+    rows: list[tuple[Ints, F64, float]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, problem: Problem) -> _Programme:
+        packing = Packing(problem)
+        vms = np.flatnonzero(packing.movable)
+        n_hosts, hours = len(packing.n_vms), problem.limits.payback_h
+        every = np.arange(n_hosts)
+        move = np.where(packing.host[vms][:, None] == every, 0.0, problem.costs.move[vms][:, None])
+        running = hours * packing.load(vms, every)
+        price = np.concatenate([(running + move).ravel(), hours * problem.costs.in_use])
+        out = cls(problem, packing, vms, price)
+        out._rules()
+        return out
+
+    def solve(self) -> Ints | None:
+        """(V,) an optimum by what is known so far."""
+        n, n_hosts = len(self.vms), len(self.packing.n_vms)
+        if not n:
+            return self.packing.host.copy()
+        rules = list(self.rules)
+        if self.rows:
+            index = np.concatenate([np.full(len(at), i) for i, (at, _, _) in enumerate(self.rows)])
+            at = np.concatenate([row[0] for row in self.rows])
+            value = np.concatenate([row[1] for row in self.rows])
+            matrix = coo_array((value, (index, at)), shape=(len(self.rows), len(self.price)))
+            most = np.array([row[2] for row in self.rows])
+            rules.append(LinearConstraint(csr_array(matrix), -np.inf, most))
+        found = milp(
+            self.price,
+            constraints=rules,
+            bounds=self._bounds(),
+            integrality=np.ones(len(self.price)),
+            options={"node_limit": NODES, "mip_rel_gap": 0.0},
+        )
+        if found.status != 0:
+            return None
+        host = self.packing.host.copy()
+        host[self.vms] = found.x[: n * n_hosts].reshape(n, n_hosts).argmax(axis=1)
+        return host
+
+    def forbid_short(self, host: Ints) -> bool:
+        """Forbid what of it does not fit, wherever there is no more room; whether there was any."""
+        n_hosts, room = len(self.packing.n_vms), self.packing.room
+        found = False
+        for h in np.unique(host[self.vms]).tolist():
+            comers = (host == h) & (self.packing.host != h)
+            if not comers.any() or self.packing.fits_together(np.flatnonzero(host == h), h):
+                continue
+            found = True
+            here = (host == h)[self.vms]
+            fixed = (host == h) & ~self.packing.movable
+            # Others have nobody in place of those who cannot leave here.
+            alike = np.flatnonzero((room <= room[h]).all(axis=1)) if not fixed.any() else [h]
+            for other in alike:
+                now = self.packing.host == other
+                bound_there = (now & ~self.packing.movable).any()
+                # Who is there already may stay there, fit or not.
+                if other != h and (bound_there or np.array_equal(now, host == h)):
+                    continue
+                at = np.arange(len(self.vms)) * n_hosts + other
+                self.rows.append((at, np.where(here, 1.0, -1.0), float(here.sum()) - 1.0))
+        return found
+
+    def _bounds(self) -> Bounds:
+        n, n_hosts = len(self.vms), len(self.packing.n_vms)
+        may = np.broadcast_to(self.packing.is_open, (n, n_hosts)).copy()
+        may[np.arange(n), self.packing.host[self.vms]] = True
+        stay = (self.packing.host >= 0) & ~self.packing.movable
+        must = np.bincount(self.packing.host[stay], minlength=n_hosts) > 0
+        if self.problem.keep_on is not None:
+            must |= self.problem.keep_on & (self.packing.n_vms > 0)
+        low = np.concatenate([np.zeros(n * n_hosts), must])
+        return Bounds(low, np.concatenate([may.ravel(), np.ones(n_hosts)]))
+
+    def _rules(self) -> None:
+        problem, packing, vms = self.problem, self.packing, self.vms
+        n, (n_hosts, n_columns) = len(vms), packing.room.shape
+        x = np.arange(n * n_hosts).reshape(n, n_hosts)
+        if not n:
+            return
+        self._rule(np.repeat(np.arange(n), n_hosts), x.ravel(), np.ones(x.size), 1.0, 1.0)
+        weight = weights(problem, packing.room.max(axis=0))
+        stay = np.flatnonzero((packing.host >= 0) & ~packing.movable)
+        taken, held = np.zeros_like(packing.room), np.zeros_like(packing.room)
+        np.add.at(taken, packing.host[stay], weight[stay])
+        np.add.at(held, packing.host[vms], weight[vms])
+        # A host that is at risk now may stay so.
+        room = np.minimum(np.maximum(packing.room - taken, held), weight[vms].sum(axis=0) + 1.0)
+        for k in range(n_columns):
+            rows = np.tile(np.arange(n_hosts), n + 1)
+            at = np.concatenate([x.ravel(), n * n_hosts + np.arange(n_hosts)])
+            values = np.concatenate([np.repeat(weight[vms, k], n_hosts), -room[:, k]])
+            scale = max(float(weight[vms, k].max()), 1e-12)
+            self._rule(rows, at, values / scale, -np.inf, 1e-9)
+        # Nobody is on a host that does not run: tighter than what the rows above say together.
+        rows = np.repeat(np.arange(n * n_hosts), 2)
+        at = np.stack([x, np.broadcast_to(n * n_hosts + np.arange(n_hosts), x.shape)], axis=-1)
+        self._rule(rows, at.ravel(), np.tile([1.0, -1.0], n * n_hosts), -np.inf, 0.0)
+        self._limit(x)
+
+    def _limit(self, x: Ints) -> None:
+        limits, packing, vms = self.problem.limits, self.packing, self.vms
+        n_hosts = x.shape[1]
+        away = x[np.arange(n_hosts) != packing.host[vms][:, None]]
+        if limits.moves < NO_LIMIT:
+            self._rule(np.zeros(len(away), int), away, np.ones(len(away)), -np.inf, limits.moves)
+        if limits.inflow < NO_LIMIT:
+            self._rule(away % n_hosts, away, np.ones(len(away)), -np.inf, limits.inflow)
+
+    def _rule(self, rows: Ints, at: Ints, values: F64, low: float, high: float) -> None:
+        shape = (int(rows.max(initial=-1)) + 1, len(self.price))
+        matrix = csr_array(coo_array((values, (rows, at)), shape=shape))
+        self.rules.append(LinearConstraint(matrix, low, high))
