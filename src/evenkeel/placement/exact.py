@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array, csr_array
+from scipy.special import ndtri
 
 from evenkeel.domain.arrays import F64, Ints
 from evenkeel.placement.bound import weights
@@ -52,6 +53,7 @@ class _Programme:
     packing: Packing
     vms: Ints
     price: F64
+    more_is_never_less: bool
     rules: list[LinearConstraint] = field(default_factory=list)
     rows: list[tuple[Ints, F64, float]] = field(default_factory=list)
 
@@ -64,7 +66,7 @@ class _Programme:
         move = np.where(packing.host[vms][:, None] == every, 0.0, problem.costs.move[vms][:, None])
         running = hours * packing.load(vms, every)
         price = np.concatenate([(running + move).ravel(), hours * problem.costs.in_use])
-        out = cls(problem, packing, vms, price)
+        out = cls(problem, packing, vms, price, _monotone(problem))
         out._rules()
         return out
 
@@ -96,26 +98,46 @@ class _Programme:
 
     def forbid_short(self, host: Ints) -> bool:
         """Forbid what of it does not fit, wherever there is no more room; whether there was any."""
-        n_hosts, room = len(self.packing.n_vms), self.packing.room
         found = False
         for h in np.unique(host[self.vms]).tolist():
-            comers = (host == h) & (self.packing.host != h)
-            if not comers.any() or self.packing.fits_together(np.flatnonzero(host == h), h):
+            there = host == h
+            comers = there & (self.packing.host != h)
+            if not comers.any() or self.packing.fits_together(np.flatnonzero(there), h):
                 continue
             found = True
-            here = (host == h)[self.vms]
-            fixed = (host == h) & ~self.packing.movable
-            # Others have nobody in place of those who cannot leave here.
-            alike = np.flatnonzero((room <= room[h]).all(axis=1)) if not fixed.any() else [h]
-            for other in alike:
-                now = self.packing.host == other
-                bound_there = (now & ~self.packing.movable).any()
-                # Who is there already may stay there, fit or not.
-                if other != h and (bound_there or np.array_equal(now, host == h)):
-                    continue
-                at = np.arange(len(self.vms)) * n_hosts + other
-                self.rows.append((at, np.where(here, 1.0, -1.0), float(here.sum()) - 1.0))
+            if self.more_is_never_less:
+                for ascending in (True, False):
+                    self._forbid(self._core(np.flatnonzero(there), h, ascending), h, beside=True)
+            else:
+                self._forbid(np.flatnonzero(there), h, beside=False)
         return found
+
+    def _core(self, vms: Ints, host: int, ascending: bool) -> Ints:
+        """As few of `vms` as do not fit together, those who cannot leave among them."""
+        size = self.packing.size(vms, np.array([host]))
+        for vm in vms[np.argsort(size if ascending else -size, kind="stable")].tolist():
+            rest = vms[vms != vm]
+            if self.packing.movable[vm] and not self.packing.fits_together(rest, host):
+                vms = rest
+        return vms
+
+    def _forbid(self, vms: Ints, host: int, *, beside: bool) -> None:
+        """`vms` together on `host` or one with no more room: with others `beside` them too, or
+        they alone."""
+        n_hosts, room = len(self.packing.n_vms), self.packing.room
+        here = np.isin(self.vms, vms)
+        fixed = vms[~self.packing.movable[vms]]
+        for other in np.flatnonzero((room <= room[host]).all(axis=1)).tolist():
+            # Not where the VMs that cannot leave are others, nor where all are already: who is
+            # there may stay there, fit or not.
+            now = np.flatnonzero(self.packing.host == other)
+            if not np.isin(fixed, now).all() or (other != host and np.isin(vms, now).all()):
+                continue
+            if not beside and other != host and not self.packing.movable[now].all():
+                continue
+            rows = np.flatnonzero(here) if beside else np.arange(len(self.vms))
+            values = np.ones(len(rows)) if beside else np.where(here, 1.0, -1.0)
+            self.rows.append((rows * n_hosts + other, values, float(here.sum()) - 1.0))
 
     def _bounds(self) -> Bounds:
         n, n_hosts = len(self.vms), len(self.packing.n_vms)
@@ -167,3 +189,17 @@ class _Programme:
         shape = (int(rows.max(initial=-1)) + 1, len(self.price))
         matrix = csr_array(coo_array((values, (rows, at)), shape=shape))
         self.rules.append(LinearConstraint(matrix, low, high))
+
+
+def _monotone(problem: Problem) -> bool:
+    """Whether one more VM never makes a host need less.
+
+    With M the mean, x = deviation / (3 M) and g = 1 - x^2 + z x, what is needed is M g^3. It falls
+    in the deviation above x = z / 2, and in the mean where 1 - 2 z x + 5 x^2 < 0; no sum of VMs
+    has a larger x than the one of them that has the largest.
+    """
+    vms = problem.fleet.vms
+    z = float(ndtri(1.0 - problem.chance.epsilon))
+    x = np.divide(vms.deviation, 3.0 * vms.mean, out=np.zeros_like(vms.mean), where=vms.mean > 0)
+    most = min(z / 2.0, (z - np.sqrt(z**2 - 5.0)) / 5.0 if z**2 > 5.0 else np.inf)
+    return bool(x.max(initial=0.0) <= most)
