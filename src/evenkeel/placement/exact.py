@@ -15,14 +15,15 @@ from scipy.sparse import coo_array, csr_array
 from scipy.special import ndtri
 
 from evenkeel.domain.arrays import F64, Ints
-from evenkeel.placement.bound import weights
+from evenkeel.placement.bound import chords, weights
 from evenkeel.placement.packing import Packing
 from evenkeel.placement.problem import NO_LIMIT, Problem
 
-AFFORDABLE: Final = 6000
+PROVEN: Final = 1e-4
+AFFORDABLE: Final = 100
 """VMs times hosts."""
-ROUNDS: Final = 60
-NODES: Final = 20_000
+ROUNDS: Final = 12
+NODES: Final = 1000
 """Of the search tree in a round: a limit that, unlike time, answers the same every time."""
 
 
@@ -54,6 +55,7 @@ class _Programme:
     vms: Ints
     price: F64
     more_is_never_less: bool
+    chord: F64
     rules: list[LinearConstraint] = field(default_factory=list)
     rows: list[tuple[Ints, F64, float]] = field(default_factory=list)
 
@@ -66,7 +68,7 @@ class _Programme:
         move = np.where(packing.host[vms][:, None] == every, 0.0, problem.costs.move[vms][:, None])
         running = hours * packing.load(vms, every)
         price = np.concatenate([(running + move).ravel(), hours * problem.costs.in_use])
-        out = cls(problem, packing, vms, price, _monotone(problem))
+        out = cls(problem, packing, vms, price, _monotone(problem), chords(problem))
         out._rules()
         return out
 
@@ -88,7 +90,7 @@ class _Programme:
             constraints=rules,
             bounds=self._bounds(),
             integrality=np.ones(len(self.price)),
-            options={"node_limit": NODES, "mip_rel_gap": 0.0},
+            options={"node_limit": NODES, "mip_rel_gap": PROVEN},
         )
         if found.status != 0:
             return None
@@ -105,6 +107,7 @@ class _Programme:
             if not comers.any() or self.packing.fits_together(np.flatnonzero(there), h):
                 continue
             found = True
+            self._tangents(np.flatnonzero(there))
             if self.more_is_never_less:
                 for ascending in (True, False):
                     self._forbid(self._core(np.flatnonzero(there), h, ascending), h, beside=True)
@@ -158,23 +161,43 @@ class _Programme:
             return
         self._rule(np.repeat(np.arange(n), n_hosts), x.ravel(), np.ones(x.size), 1.0, 1.0)
         weight = weights(problem, packing.room.max(axis=0))
-        stay = np.flatnonzero((packing.host >= 0) & ~packing.movable)
-        taken, held = np.zeros_like(packing.room), np.zeros_like(packing.room)
-        np.add.at(taken, packing.host[stay], weight[stay])
-        np.add.at(held, packing.host[vms], weight[vms])
-        # A host that is at risk now may stay so.
-        room = np.minimum(np.maximum(packing.room - taken, held), weight[vms].sum(axis=0) + 1.0)
         for k in range(n_columns):
-            rows = np.tile(np.arange(n_hosts), n + 1)
-            at = np.concatenate([x.ravel(), n * n_hosts + np.arange(n_hosts)])
-            values = np.concatenate([np.repeat(weight[vms, k], n_hosts), -room[:, k]])
-            scale = max(float(weight[vms, k].max()), 1e-12)
-            self._rule(rows, at, values / scale, -np.inf, 1e-9)
+            self._room_rule(weight[:, k], k)
         # Nobody is on a host that does not run: tighter than what the rows above say together.
         rows = np.repeat(np.arange(n * n_hosts), 2)
         at = np.stack([x, np.broadcast_to(n * n_hosts + np.arange(n_hosts), x.shape)], axis=-1)
         self._rule(rows, at.ravel(), np.tile([1.0, -1.0], n * n_hosts), -np.inf, 0.0)
         self._limit(x)
+
+    def _room_rule(self, weight: F64, column: int) -> None:
+        """`weight` (V,) of the VMs on a host is never more than its room in `column`."""
+        packing, vms = self.packing, self.vms
+        n, n_hosts = len(vms), len(packing.n_vms)
+        stay = np.flatnonzero((packing.host >= 0) & ~packing.movable)
+        taken, held = np.zeros(n_hosts), np.zeros(n_hosts)
+        np.add.at(taken, packing.host[stay], weight[stay])
+        np.add.at(held, packing.host[vms], weight[vms])
+        # A host that is at risk now may stay so.
+        room = np.maximum(packing.room[:, column] - taken, held)
+        room = np.minimum(room, weight[vms].sum() + 1.0)
+        rows = np.tile(np.arange(n_hosts), n + 1)
+        at = np.arange((n + 1) * n_hosts)
+        values = np.concatenate([np.repeat(weight[vms], n_hosts), -room])
+        self._rule(rows, at, values / max(float(weight[vms].max()), 1e-12), -np.inf, 1e-9)
+
+    def _tangents(self, vms: Ints) -> None:
+        """The deviation of a sum is a norm, and so never below its tangent at the set `vms`."""
+        chance, each = self.problem.chance, self.packing.each
+        total = each[vms]
+        for k in range(each.mean.shape[1]):
+            rho = float(chance.correlation[k])
+            together = float(total.deviation[:, k].sum())
+            norm = np.sqrt((1 - rho) * total.variance[:, k].sum() + rho * together**2)
+            if not norm > 0:
+                continue
+            here = np.isin(np.arange(len(each.mean)), vms)
+            slope = (1 - rho) * each.variance[:, k] * here + rho * together * each.deviation[:, k]
+            self._room_rule(each.mean[:, k] + self.chord[k] * slope / norm, k)
 
     def _limit(self, x: Ints) -> None:
         limits, packing, vms = self.problem.limits, self.packing, self.vms
