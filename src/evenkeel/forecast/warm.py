@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from evenkeel.domain.arrays import F32, Bools, Ints
-from evenkeel.forecast.jit import compiled
+from evenkeel.jit import compiled
 from evenkeel.forecast.rows import HISTORY
 
 Codes = np.ndarray[Any, np.dtype[np.uint16]]
