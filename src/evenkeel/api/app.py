@@ -21,6 +21,7 @@ from evenkeel.api import (
     routes_fleet,
     routes_forecast,
     routes_health,
+    routes_placement,
     routes_session,
     routes_whatif,
 )
@@ -70,6 +71,7 @@ def create_app(services: Services, pages: Sequence[APIRouter] = ()) -> FastAPI:
         routes_control,
         routes_session,
         routes_whatif,
+        routes_placement,
         routes_health,
     ):
         app.include_router(module.router)

@@ -12,6 +12,8 @@ from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.ingest import Ingest
 from evenkeel.controller.models import ModelService
 from evenkeel.controller.modes import ModeService
+from evenkeel.controller.placing import PlacementService
+from evenkeel.controller.standing import StandingFleet
 from evenkeel.controller.tokens import TokenService
 from evenkeel.controller.whatif import WhatIf
 from evenkeel.ports import Clock
@@ -35,6 +37,8 @@ class Services:
     forecasts: ForecastService | None = None
     models: ModelService | None = None
     whatif: WhatIf | None = None
+    placements: PlacementService | None = None
+    standing: StandingFleet | None = None
 
 
 def services_of(request: Request) -> Services:

@@ -14,13 +14,14 @@ from typing import Final
 import numpy as np
 
 from evenkeel.controller.near import Latest
+from evenkeel.controller.present import forecast_ahead, reported, running
 from evenkeel.domain.arrays import F32, F64, Ints
 from evenkeel.domain.errors import InvalidRequest
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.quantiles import N_QUANTILES, QUANTILES
 from evenkeel.domain.resources import AXIS, N_RESOURCES, Resource
-from evenkeel.domain.vm import CpuTuning, Vm, VmState
+from evenkeel.domain.vm import CpuTuning, Vm
 from evenkeel.interference.candidate import Candidate, Standing, candidate, standing
 from evenkeel.interference.fleet import FleetShape
 from evenkeel.interference.fleet_rows import FLEET_ROWS, fleet_rows
@@ -33,8 +34,6 @@ from evenkeel.records import HostRecord
 from evenkeel.wire import body_to_tick
 
 REFRESH_S: Final = 5.0
-PAGE: Final = 1000
-AHEAD_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ class WhatIf:
 
     def _laid_out(self, now_s: float) -> _Fleet:
         records = list(self._heard())
-        hosts = tuple((record.host, _running(record.tick.vms)) for record in records if record.tick)
+        hosts = tuple((record.host, running(record.tick.vms)) for record in records if record.tick)
         if not hosts:
             return _Fleet(now_s, (), None)
         shape = FleetShape.of(hosts)
@@ -178,32 +177,12 @@ class WhatIf:
 
     def _heard(self) -> Iterable[HostRecord]:
         """Hosts with a tick that were heard from lately, by id."""
-        since_s, after = self._clock.wall_s() - self._silent_s, ""
-        while True:
-            with self._store.read() as session:
-                page = session.inventory.hosts(after, PAGE)
-            yield from (r for r in page if r.tick is not None and r.last_seen_s >= since_s)
-            if len(page) < PAGE:
-                return
-            after = page[-1].host.id
+        since_s = self._clock.wall_s() - self._silent_s
+        return (record for record in reported(self._store) if record.last_seen_s >= since_s)
 
     def _forecast(self, vms: Sequence[Vm]) -> F32:
         """(N, R, Q) demand an hour ahead, NaN where it is not forecast."""
-        out: F32 = np.full((len(vms), N_RESOURCES, N_QUANTILES), np.nan, np.float32)
-        for r, resource in enumerate(AXIS):
-            latest = self._latest().get(resource)
-            if latest is None:
-                continue
-            at = int(np.argmin(np.abs(np.array(latest.fleet.horizons_s) - AHEAD_S)))
-            for i, vm in enumerate(vms):
-                row = latest.row_of.get(vm.id, latest.row_of.get(vm.name))
-                if row is not None:
-                    out[i, r] = latest.fleet.values[row, at]
-        return out
-
-
-def _running(vms: Sequence[Vm]) -> tuple[Vm, ...]:
-    return tuple(vm for vm in vms if vm.state in (VmState.RUNNING, VmState.PAUSED))
+        return forecast_ahead(self._latest(), vms)
 
 
 def _padded(traits: Traits, n_vms: Ints, n: int) -> Traits:

@@ -21,6 +21,8 @@ PROMISED: Final = 0
 LEFTOVER: Final = 1
 MEAN, VARIANCE, DEVIATION, GRAIN = range(N_SUMS)
 TINY: Final = 1e-9
+NEVER: Final = 7.0
+"""So many deviations away is taken as out of reach: one in 10**12."""
 SQRT2: Final = math.sqrt(2.0)
 SQRT2PI: Final = math.sqrt(2.0 * math.pi)
 FITS: Final = 0
@@ -39,6 +41,8 @@ def expected_lost(mean: float, variance: float, room: float) -> float:
         return max(short, 0.0)
     spread = math.sqrt(variance)
     z = short / spread
+    if z < -NEVER:
+        return 0.0
     density = math.exp(-0.5 * z * z) / SQRT2PI
     return spread * density + short * 0.5 * math.erfc(-z / SQRT2)
 

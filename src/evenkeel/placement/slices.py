@@ -23,6 +23,7 @@ from evenkeel.placement.kernels import DEVIATION, GRAIN, LEFTOVER, MEAN, N_SUMS,
 
 BY_HOST: Final = np.array([r not in (CPU_AXIS, MEMORY_AXIS) for r in range(N_RESOURCES)])
 ALL_SLICES: Final = -1
+MOST_KEPT: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +80,7 @@ class Layout:
         count = np.array([max(len(of), 1) for of in cells])
         capacity = np.repeat(hosts.capacity, count, axis=0)
         row, cpus = 0, []
-        for h, of in enumerate(cells):
+        for of in cells:
             for core_set, memory_mib in of:
                 if len(of) > 1:
                     capacity[row, CPU_AXIS] = len(core_set)
@@ -89,7 +90,6 @@ class Layout:
             if not of:
                 cpus.append(())
                 row += 1
-            assert row == int(count[: h + 1].sum()) or h > 0
         return cls(hosts, np.concatenate([[0], np.cumsum(count)]), capacity, tuple(cpus))
 
     @property
@@ -115,8 +115,8 @@ class Slices:
         self.sums = np.zeros((*shape, 2, N_SUMS))
         self.lost = np.zeros(shape)
         self.n_vms = np.zeros(layout.n_hosts, dtype=np.intp)
-        self.changed: list[int] = []
-        """Hosts in the order in which they changed; `allocate` reads on from where it was."""
+        self.n_changes = 0
+        self._changed: list[int] = []
         self._parts: dict[int, F64] = {1: np.ones((1, N_RESOURCES))}
         self._cores: dict[int, dict[str, tuple[int, ...]]] = {}
 
@@ -139,7 +139,7 @@ class Slices:
             self.lost,
         )
         self.n_vms[host] += int(sign)
-        self.changed.append(host)
+        self._note(host)
 
     def _shares(self, begin: int, end: int, where: int) -> F64:
         """(slices of the host, R) the part of a VM that each carries."""
@@ -157,7 +157,20 @@ class Slices:
     def open(self, host: int, is_open: bool) -> None:
         """Maintenance begins or ends."""
         self.is_open[host] = is_open
-        self.changed.append(host)
+        self._note(host)
+
+    def changed_since(self, n_changes: int) -> Ints:
+        """Hosts that changed after the first `n_changes`, each once; all of them if need be."""
+        n_new = self.n_changes - n_changes
+        if n_new > min(len(self._changed), self.layout.n_hosts):
+            return np.arange(self.layout.n_hosts)
+        return np.array(list(set(self._changed[len(self._changed) - n_new :])), dtype=np.intp)
+
+    def _note(self, host: int) -> None:
+        self.n_changes += 1
+        self._changed.append(host)
+        if len(self._changed) > 2 * self.layout.n_hosts + MOST_KEPT:
+            del self._changed[: self.layout.n_hosts]
 
     def take_cores(self, host: int, where: int, vm: str, n: int) -> tuple[int, ...]:
         """The cores that a pinned VM gets for itself, lowest first; empty where nobody knows."""
@@ -182,15 +195,6 @@ class Slices:
             return self.layout.cpus[row]
         gone = {cpu for cores in taken.values() for cpu in cores}
         return tuple(cpu for cpu in self.layout.cpus[row] if cpu not in gone)
-
-    def copy(self) -> Slices:
-        """For trying things out."""
-        twin = Slices(self.layout, self.chance)
-        twin.is_open, twin.n_vms = self.is_open.copy(), self.n_vms.copy()
-        twin.reserved, twin.sums = self.reserved.copy(), self.sums.copy()
-        twin.lost = self.lost.copy()
-        twin._cores = {row: dict(cores) for row, cores in self._cores.items()}
-        return twin
 
 
 def resized(load: Load, factor: float) -> Load:
