@@ -136,7 +136,7 @@ def _outcome(outcome: Outcome) -> OutcomeOut:
             why=outcome.why,
             n_fit=outcome.n_fit,
             n_hosts=outcome.n_hosts,
-            options=[_option(option) for option in outcome.options],
+            options=tuple(_option(option) for option in outcome.options),
         )
     return OutcomeOut(
         vm=outcome.vm,
@@ -145,7 +145,7 @@ def _outcome(outcome: Outcome) -> OutcomeOut:
         code=outcome.code,
         hint=outcome.hint or None,
         n_hosts=sum(reason.n_hosts for reason in outcome.reasons),
-        reasons=[
+        reasons=tuple(
             ReasonOut(
                 code=reason.code,
                 text=reason.text,
@@ -153,7 +153,7 @@ def _outcome(outcome: Outcome) -> OutcomeOut:
                 examples=list(reason.examples),
             )
             for reason in outcome.reasons
-        ],
+        ),
     )
 
 

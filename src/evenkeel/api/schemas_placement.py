@@ -78,14 +78,14 @@ class OutcomeOut(Body):
     vm: str
     placed: bool
     host: str | None = None
-    claim: str | None = Field(None, description="What was reserved; null in a dry run.")
+    claim: str | None = Field(default=None, description="What was reserved; null in a dry run.")
     why: str
     code: str | None = None
     hint: str | None = None
     n_fit: int = 0
     n_hosts: int = 0
-    options: list[OptionOut] = []
-    reasons: list[ReasonOut] = []
+    options: tuple[OptionOut, ...] = ()
+    reasons: tuple[ReasonOut, ...] = ()
 
 
 class PlacementsOut(Body):

@@ -133,9 +133,9 @@ def _show(answer: dict[str, Any]) -> None:
     for one in answer["outcomes"]:
         if one["placed"]:
             continue
-        out.print(f"{clean(one['vm'])} refused ({one['code']}): {clean(one['why'])}")
+        out.print(clean(f"{one['vm']} refused ({one['code']}): {one['why']}"))
         for reason in one["reasons"]:
-            names = ", ".join(clean(host) for host in reason["examples"])
-            out.print(f"  {reason['n_hosts']} hosts {clean(reason['text'])}: {names} ...")
+            names = ", ".join(reason["examples"])
+            out.print(clean(f"  {reason['n_hosts']} hosts {reason['text']}: {names} ..."))
         if one["hint"]:
-            out.print(f"  {clean(one['hint'])}")
+            out.print(clean(f"  {one['hint']}"))

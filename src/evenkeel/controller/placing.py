@@ -144,8 +144,10 @@ class PlacementService:
             placed = self._decided(allocator, vm, load, precise)
             if isinstance(placed, Refused):
                 return placed
-            allocator.put_at(vm, load, placed.chosen)
-        return Pending(vm, placed, self._desk.submit(request_of(vm, placed, interval)), interval)
+            host = allocator.put_at(vm, load, placed.chosen)
+            capacity = allocator.slices.layout.hosts.capacity[host]
+        request = request_of(vm, placed.chosen.host, capacity, interval)
+        return Pending(vm, placed, self._desk.submit(request), interval)
 
     def finish(self, pending: Pending) -> Outcome:
         """Wait for the claim; where it is refused for lack of room, try the next best host."""
@@ -246,15 +248,14 @@ class PlacementService:
                 self.removed(outcome.vm)
 
 
-def request_of(vm: Newcomer, placed: Placed, interval: Interval) -> ClaimRequest:
-    """What has to be taken for a VM on its host: whole shards, rounded up; the key says which VM,
-    from when and where, so that asking again takes nothing twice."""
-    host = placed.chosen.host
+def request_of(vm: Newcomer, host: HostId, capacity: F64, interval: Interval) -> ClaimRequest:
+    """What has to be taken for a VM on its host of which `capacity` (R,) is known: whole shards,
+    rounded up. The key says which VM, from when and where: asking again takes nothing twice."""
     asks = []
     peak = [m + PEAK_DEVIATIONS * d for m, d in zip(vm.mean, vm.deviation, strict=True)]
     peak[CPU_AXIS], peak[MEMORY_AXIS] = float(vm.n_vcpus), vm.memory_mib
     for r, resource in enumerate(AXIS):
-        if peak[r] <= 0:
+        if peak[r] <= 0 or not np.isfinite(capacity[r]):
             continue
         performance = class_of(vm.performance, resource)
         shared = performance is PerformanceClass.SHARED

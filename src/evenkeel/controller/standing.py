@@ -120,12 +120,16 @@ class StandingFleet:
         layout = Layout.of(hosts, [[(r.host.cpus, r.host.memory_mib)] for r in records])
         slices = Slices(layout, self._chance)
         out = Allocator(slices, Neighbours(hosts.ids, hosts.fault_domain), self._taste)
-        known = {one.vm.vm: one.vm for one in self._reserved()}
+        reserved = {one.vm.vm: one for one in self._reserved()}
+        known = {vm: one.vm for vm, one in reserved.items()}
         if before is not None:
             known |= {vm: seat.vm for vm, seat in before.seats.items()}
         for h, vm in self._residents(records, known):
             _put(out, h, vm)
-        self._put_absent(out, before)
+        place = {host: h for h, host in enumerate(hosts.ids)}
+        for vm_id, one in reserved.items():
+            if vm_id not in out.seats and one.host in place:
+                _put(out, place[one.host], known[vm_id])
         return out
 
     def _residents(
@@ -150,13 +154,6 @@ class StandingFleet:
             own = np.nan_to_num(tick.background)
             if own.any():
                 yield h, _host_load(record.host, own)
-
-    def _put_absent(self, out: Allocator, before: Allocator | None) -> None:
-        """Who has a claim, or got a place a moment ago, and has not shown up."""
-        place = {host: h for h, host in enumerate(out.slices.layout.hosts.ids)}
-        for one in self._reserved():
-            if one.vm.vm not in out.seats and one.host in place:
-                _put(out, place[one.host], one.vm)
 
 
 def _put(out: Allocator, host: int, vm: Newcomer) -> None:

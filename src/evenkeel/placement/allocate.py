@@ -84,6 +84,10 @@ class Allocator:
         self._kinds: OrderedDict[tuple[bytes, bool], Standing] = OrderedDict()
         self._places = np.empty(N_OPTIONS, dtype=np.intp)
 
+    def forget(self) -> None:
+        """Drop the scores that are kept."""
+        self._kinds.clear()
+
     def decide(self, vm: Newcomer, load: Load | None = None) -> Outcome:
         """The best hosts, or why there is none. Nothing is put. Raises HostNotKnown."""
         load = load or Load.of(vm)
@@ -112,11 +116,12 @@ class Allocator:
         self.neighbours.put(host, vm)
         self.seats[vm.vm] = Seat(vm, load, host, where)
 
-    def put_at(self, vm: Newcomer, load: Load, option: Option) -> None:
-        """The same, as it was decided."""
+    def put_at(self, vm: Newcomer, load: Load, option: Option) -> int:
+        """The same, as it was decided; the host's position."""
         host = self._place[option.host]
         first = int(self.slices.layout.first[host])
         self.put(vm, load, host, ALL_SLICES if option.cell < 0 else first + option.cell)
+        return host
 
     def remove(self, vm: VmId) -> None:
         """The VM is there no longer; nothing happens if it was not."""

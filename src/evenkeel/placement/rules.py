@@ -117,10 +117,8 @@ class Neighbours:
         for group in groups:
             here, near = self._members.get(group), self._in_domain.get(group)
             if here and near:
-                domains = self._domain[hosts].tolist()
-                out += [
-                    near.get(d, 0) + here.get(h, 0) for h, d in zip(hosts, domains, strict=True)
-                ]
+                for i, h in enumerate(hosts.tolist()):
+                    out[i] += near.get(int(self._domain[h]), 0) + here.get(h, 0)
         return out
 
     def _binds(self, rule: Rule, vm: Newcomer) -> bool:

@@ -42,8 +42,8 @@ def test_the_fuller_host_is_chosen_while_nobody_loses_anything():
 def test_contention_comes_before_a_tight_fit():
     fleet = allocator(2)
     for i in range(4):
-        put(fleet, 0, f"busy{i}", 1.5, spread=0.6, n_vcpus=4)
-    newcomer = vm(cores=1.0, spread=0.6, n_vcpus=2)
+        put(fleet, 0, f"busy{i}", 1.75, spread=0.6, n_vcpus=8)
+    newcomer = vm(cores=1.0, spread=0.3, n_vcpus=2)
     aware = placed(fleet, newcomer)
     assert aware.chosen.host == "h1"
     assert aware.options[1].contention > aware.chosen.contention
