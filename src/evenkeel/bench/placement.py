@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -126,9 +125,7 @@ def durable(
     }
 
 
-def decided(
-    layout: Layout, newcomers: Sequence[Newcomer], report: OnStep
-) -> dict[str, float]:
+def decided(layout: Layout, newcomers: Sequence[Newcomer], report: OnStep) -> dict[str, float]:
     """Decisions alone, in microseconds: aware of contention and not, and loads never seen."""
     report("decisions without durability")
     out = {}

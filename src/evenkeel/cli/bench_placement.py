@@ -25,9 +25,7 @@ def placement(
         Peer | None, typer.Option(help="Place the same on it, beside ours (installs it).")
     ] = None,
     peer_vms: Annotated[int, typer.Option(min=10, help="So many of them on the peer.")] = 300,
-    growth: Annotated[
-        bool, typer.Option(help="Decisions on 100 to 100,000 hosts as well.")
-    ] = True,
+    growth: Annotated[bool, typer.Option(help="Decisions on 100 to 100,000 hosts as well.")] = True,
     plot: Annotated[Path | None, typer.Option(help="Draw cost against fleet size (PNG).")] = None,
     seed: Annotated[int, typer.Option(help="Decides the fleet that is made up.")] = 1,
     json_out: JsonOut = None,

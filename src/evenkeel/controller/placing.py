@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Protocol
 
 import numpy as np
@@ -33,7 +34,7 @@ from evenkeel.domain.placement import (
 )
 from evenkeel.domain.resources import AXIS, CPU_AXIS, MEMORY_AXIS, SPECS, Resource
 from evenkeel.domain.shard import Demand, PerformanceClass
-from evenkeel.placement.allocate import Allocator
+from evenkeel.placement.allocate import N_OPTIONS, Allocator
 from evenkeel.placement.batch import in_order, place_all
 from evenkeel.placement.slices import Load
 from evenkeel.ports import Clock
@@ -181,13 +182,20 @@ class PlacementService:
             found.n_tried = pending.n_tried + 1
         return found
 
-    def _decided(self, allocator: Allocator, vm: Newcomer, load: Load, precise: bool) -> Outcome:
-        outcome = allocator.decide(vm, load)
+    def _decided(
+        self, allocator: Allocator, vm: Newcomer, load: Load, precise: bool, n_options: int = 2
+    ) -> Outcome:
+        outcome = allocator.decide(vm, load, N_OPTIONS if precise else n_options)
         if isinstance(outcome, Refused) or not precise or self._exact is None:
             return outcome
         worst = self._exact.worst(vm, [option.host for option in outcome.options])
         order = sorted(range(len(worst)), key=lambda i: (round(worst[i], 1), i))
-        return replace(outcome, options=tuple(outcome.options[i] for i in order))
+        options = tuple(outcome.options[i] for i in order)
+        why = (
+            f"of the {len(options)} best of {outcome.n_fit} hosts that take it, {options[0].host} "
+            f"is where the contention model expects the least loss: {worst[order[0]]:.1f} %."
+        )
+        return replace(outcome, options=options, why=why)
 
     def _tried(
         self, newcomers: Sequence[Newcomer], all_or_nothing: bool, precise: bool
@@ -195,7 +203,11 @@ class PlacementService:
         with self._lock:
             allocator = self._fleet()
             if len(newcomers) == 1:
-                return [self._decided(allocator, newcomers[0], Load.of(newcomers[0]), precise)]
+                return [
+                    self._decided(
+                        allocator, newcomers[0], Load.of(newcomers[0]), precise, N_OPTIONS
+                    )
+                ]
             outcomes = place_all(allocator, newcomers, all_or_nothing=all_or_nothing)
             for vm in newcomers:
                 allocator.remove(vm.vm)
@@ -251,19 +263,40 @@ class PlacementService:
 def request_of(vm: Newcomer, host: HostId, capacity: F64, interval: Interval) -> ClaimRequest:
     """What has to be taken for a VM on its host of which `capacity` (R,) is known: whole shards,
     rounded up. The key says which VM, from when and where: asking again takes nothing twice."""
-    asks = []
-    peak = [m + PEAK_DEVIATIONS * d for m, d in zip(vm.mean, vm.deviation, strict=True)]
-    peak[CPU_AXIS], peak[MEMORY_AXIS] = float(vm.n_vcpus), vm.memory_mib
-    for r, resource in enumerate(AXIS):
-        if peak[r] <= 0 or not np.isfinite(capacity[r]):
-            continue
-        performance = class_of(vm.performance, resource)
-        shared = performance is PerformanceClass.SHARED
-        wanted = (Demand.of(resource, vm.mean[r], vm.deviation[r]),) if shared else ()
-        n_shards = math.ceil(round(peak[r] / SPECS[resource].shard, 6))
-        asks.append(Ask(host, resource, n_shards, performance, wanted))
+    wanted = _shards(vm.n_vcpus, vm.memory_mib, vm.mean, vm.deviation, vm.performance)
+    asks = tuple(
+        Ask(host, resource, n_shards, performance, demand)
+        for r, (resource, n_shards, performance, demand) in wanted
+        if capacity[r] < math.inf
+    )
     key = f"vm/{vm.vm}/{interval.start_s}/{host}"
-    return ClaimRequest(key, vm.tenant, vm.vm, interval.start_s, interval.end_s, tuple(asks))
+    return ClaimRequest(key, vm.tenant, vm.vm, interval.start_s, interval.end_s, asks)
+
+
+Wanted = tuple[Resource, int, PerformanceClass, tuple[Demand, ...]]
+
+
+@lru_cache(maxsize=4096)
+def _shards(
+    n_vcpus: int,
+    memory_mib: float,
+    mean: tuple[float, ...],
+    deviation: tuple[float, ...],
+    performance: PerformanceClass,
+) -> tuple[tuple[int, Wanted], ...]:
+    """By resource that is wanted at all: shards, class and demand. The same for VMs alike."""
+    out = []
+    peak = [m + PEAK_DEVIATIONS * d for m, d in zip(mean, deviation, strict=True)]
+    peak[CPU_AXIS], peak[MEMORY_AXIS] = float(n_vcpus), memory_mib
+    for r, resource in enumerate(AXIS):
+        if peak[r] <= 0:
+            continue
+        of = class_of(performance, resource)
+        shared = of is PerformanceClass.SHARED
+        demand = (Demand.of(resource, mean[r], deviation[r]),) if shared else ()
+        n_shards = math.ceil(round(peak[r] / SPECS[resource].shard, 6))
+        out.append((r, (resource, n_shards, of, demand)))
+    return tuple(out)
 
 
 def class_of(performance: PerformanceClass, resource: Resource) -> PerformanceClass:

@@ -88,7 +88,7 @@ class Allocator:
         """Drop the scores that are kept."""
         self._kinds.clear()
 
-    def decide(self, vm: Newcomer, load: Load | None = None) -> Outcome:
+    def decide(self, vm: Newcomer, load: Load | None = None, n_options: int = N_OPTIONS) -> Outcome:
         """The best hosts, or why there is none. Nothing is put. Raises HostNotKnown."""
         load = load or Load.of(vm)
         barred = self.neighbours.barred(vm)
@@ -96,9 +96,14 @@ class Allocator:
         if not len(best):
             return refusal(self.slices, vm, load, standing.code, self.neighbours.bars(vm), self._z)
         best = self._ordered(vm, best, standing)
-        options = tuple(self._option(vm, int(h), standing) for h in best)
+        options = tuple(self._option(vm, int(h), standing) for h in best[:n_options])
         n_hosts = self.slices.layout.n_hosts
         return Placed(vm.vm, options, n_fit, n_hosts, why(options, n_fit, n_hosts))
+
+    def scores(self, vm: Newcomer) -> tuple[F64, F64]:
+        """(H,) score (inf: it does not fit) and contention of each host, rules left aside."""
+        standing = self._standing(Load.of(vm), whole=False)
+        return standing.score, standing.more
 
     def choose(self, vm: Newcomer, load: Load) -> tuple[int, int] | None:
         """(host, slice) of the best, without explanation. Raises HostNotKnown."""
@@ -207,8 +212,10 @@ class Allocator:
     def _option(self, vm: Newcomer, host: int, standing: Standing) -> Option:
         layout, where = self.slices.layout, int(standing.where[host])
         first, end = int(layout.first[host]), int(layout.first[host + 1])
-        rows = range(first, end) if where == ALL_SLICES else (where,)
-        cores = tuple(cpu for row in rows for cpu in self.slices.cores(row))
+        if where == ALL_SLICES:
+            cores = tuple(cpu for row in range(first, end) for cpu in self.slices.cores(row))
+        else:
+            cores = self.slices.cores(where)
         if vm.performance is PerformanceClass.PINNED and len(cores) >= vm.n_vcpus:
             cores = cores[: vm.n_vcpus]
         return Option(
