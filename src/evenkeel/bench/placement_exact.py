@@ -127,4 +127,3 @@ def _rank_correlation(one: F64, other: F64) -> float:
     """Spearman's."""
     ranks = [np.argsort(np.argsort(values)).astype(float) for values in (one, other)]
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
-

@@ -25,7 +25,7 @@ from evenkeel.domain.placement import Newcomer, Option, Outcome, Placed
 from evenkeel.domain.shard import PerformanceClass
 from evenkeel.placement import kernels
 from evenkeel.placement.explain import refusal, why
-from evenkeel.placement.rules import Neighbours
+from evenkeel.placement.rules import NOBODY_BARRED, Neighbours
 from evenkeel.placement.slices import ALL_SLICES, BY_HOST, Load, Slices
 
 N_OPTIONS: Final = 8
@@ -36,10 +36,12 @@ AS_TIGHT: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """`tolerance`: contention, in parts of a host, that is not told apart from none; `aware`:
-    contention counts at all (without it hosts are packed blindly, to compare with)."""
+    """`tolerance`: contention, in parts of a host, that is not told apart from none; `opening`:
+    contention that is rather borne than a host opened on which nobody is; `aware`: contention
+    counts at all (without it hosts are packed blindly, to compare with)."""
 
     tolerance: float = 0.0002
+    opening: float = 0.0
     aware: bool = True
 
 
@@ -104,6 +106,11 @@ class Allocator:
         """(H,) score (inf: it does not fit) and contention of each host, rules left aside."""
         standing = self._standing(Load.of(vm), whole=False)
         return standing.score, standing.more
+
+    def first(self, load: Load) -> int:
+        """The best host for a load by its score alone; -1: none."""
+        best, _, _ = self._best(load, NOBODY_BARRED)
+        return int(best[0]) if len(best) else -1
 
     def choose(self, vm: Newcomer, load: Load) -> tuple[int, int] | None:
         """(host, slice) of the best, without explanation. Raises HostNotKnown."""
@@ -178,6 +185,7 @@ class Allocator:
             hosts,
             slices.layout.first,
             slices.is_open,
+            slices.n_vms,
             BY_HOST,
             whole,
             load.sums,
@@ -190,6 +198,7 @@ class Allocator:
             slices.sums,
             slices.lost,
             self.taste.tolerance,
+            self.taste.opening,
             self.taste.aware,
             standing.score,
             standing.more,

@@ -169,6 +169,7 @@ def score_hosts(
     hosts: Ints,
     first: Ints,
     is_open: Bools,
+    n_vms: Ints,
     by_host: Bools,
     whole: bool,
     load: F64,
@@ -181,6 +182,7 @@ def score_hosts(
     sums: F64,
     lost: F64,
     tolerance: float,
+    opening: float,
     aware: bool,
     out_score: F64,
     out_more: F64,
@@ -207,6 +209,7 @@ def score_hosts(
             for r in range(n_resources):
                 part[r] = 1.0 if by_host[r] else 1.0 / (end - begin)
         more, left, code = 0.0, 0.0, FITS
+        extra = opening if n_vms[h] == 0 else 0.0
         for s in range(begin, end):
             said = slice_score(
                 s,
@@ -227,7 +230,7 @@ def score_hosts(
                 code = max(code, said)
                 more, left = max(more, got[0]), left + got[1] / (end - begin)
             elif said == FITS:
-                score = math.floor(got[0] / tolerance) + got[1]
+                score = math.floor((got[0] + extra) / tolerance) + got[1]
                 if score < out_score[h]:
                     out_score[h], out_more[h], out_slice[h] = score, got[0], s
                     out_code[h] = FITS
@@ -236,7 +239,7 @@ def score_hosts(
         if whole:
             out_code[h], out_slice[h] = code, -1
             if code == FITS:
-                out_score[h] = math.floor(more / tolerance) + left
+                out_score[h] = math.floor((more + extra) / tolerance) + left
                 out_more[h] = more
 
 
