@@ -172,6 +172,7 @@ class ClaimInvalid(ClaimRefused):
     code = "claim_invalid"
     http_status = 422
     exit_code = 2
+    default_hint = "`evenkeel claim --help` tells what may be asked for."
 
 
 def capacity_short(obstacle: Obstacle, unit: str) -> CapacityShort:
@@ -187,22 +188,30 @@ def capacity_short(obstacle: Obstacle, unit: str) -> CapacityShort:
     )
 
 
-def check_request(request: ClaimRequest, now_s: float, max_span_s: int) -> None:
-    """Raises ClaimInvalid for what no fleet could ever grant."""
+def check_request(request: ClaimRequest) -> None:
+    """Raises ClaimInvalid for what makes no sense at any time; `check_interval` has the rest."""
     for what, name in (("key", request.key), ("owner", request.owner)):
         if not name:
             raise ClaimInvalid(f"the claim has no {what}")
     for what, name in (("key", request.key), ("owner", request.owner), ("vm", request.vm)):
-        if len(name) > MAX_NAME or "\x00" in name or not name.isprintable():
-            raise ClaimInvalid(f"the {what} is longer than {MAX_NAME} or not printable")
-    check_interval(request.start_s, request.end_s, now_s, max_span_s)
+        _check_name(what, name)
+    _check_times(request.start_s, request.end_s)
     check_asks(request.asks)
+
+
+def _check_name(what: str, name: str) -> None:
+    if len(name) > MAX_NAME or not name.isprintable():
+        raise ClaimInvalid(f"the {what} is longer than {MAX_NAME} or not printable")
+
+
+def _check_times(*times: int) -> None:
+    if any(type(at) is not int or not 0 <= at < MAX_TIME_S for at in times):
+        raise ClaimInvalid("start and end are whole UTC epoch seconds")
 
 
 def check_interval(start_s: int, end_s: int, now_s: float, max_span_s: int) -> None:
     """Raises ClaimInvalid."""
-    if any(type(at) is not int or not 0 <= at < MAX_TIME_S for at in (start_s, end_s)):
-        raise ClaimInvalid("start and end are whole UTC epoch seconds")
+    _check_times(start_s, end_s)
     if start_s >= end_s:
         raise ClaimInvalid(
             f"the claim ends at {end_s}, not after its start at {start_s}",
@@ -237,8 +246,9 @@ def check_asks(asks: tuple[Ask, ...]) -> None:
                 f"{ask.n_shards} shards of {ask.resource.value}",
                 hint="At least one shard; to give all of it back, release the claim.",
             )
-        if not ask.host or len(ask.host) > MAX_NAME:
+        if not ask.host:
             raise ClaimInvalid("an ask names no host")
+        _check_name("host", ask.host)
         if ask.demand and ask.performance is not PerformanceClass.SHARED:
             raise ClaimInvalid(
                 f"demand is told for {ask.performance.value} shards",
