@@ -195,7 +195,8 @@ def test_the_calendar_of_a_host(api: Api) -> None:
     assert cpu["slots"][5]["end_s"] is None
     assert [s["firm"] for s in memory["slots"]] == [0, 32, 0]
     assert len(told["lots"]) == 4
-    assert [lot["by_demand"] for lot in told["lots"]].count(True) == 1
+    [wants] = [lot["demand"] for lot in told["lots"] if lot["demand"]]
+    assert wants == [{"mean": 1.0, "deviation": 0.2, "from_s": 0}]
     later = api.get("/v1/hosts/h1/calendar", since_s=at + 150, until_s=at + 160)
     assert [(s["start_s"] - at, s["firm"]) for s in later["resources"][0]["slots"]] == [(150, 5)]
     wrong = api.client.get("/v1/hosts/h1/calendar?since_s=9&until_s=9", headers=bearer(api.admin))

@@ -99,7 +99,9 @@ class LotOut(Body):
     end_s: int
     performance: PerformanceClass
     state: LotState
-    by_demand: bool = Field(description="It counts by its forecast demand, and not in full.")
+    demand: list[DemandIn] = Field(
+        description="The forecast demand that it counts by; empty: it counts in full."
+    )
 
 
 class ClaimOut(Body):
@@ -158,7 +160,14 @@ def lot_out(lot: Lot, now_s: float) -> LotOut:
         end_s=lot.end_s,
         performance=lot.performance,
         state=lot.state(now_s),
-        by_demand=bool(lot.demand),
+        demand=[
+            DemandIn(
+                mean=round(step.mean / MILLI * spec.shard, 6),
+                deviation=round(step.deviation / MILLI * spec.shard, 6),
+                from_s=step.from_s,
+            )
+            for step in lot.demand
+        ],
     )
 
 
