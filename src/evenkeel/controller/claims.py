@@ -18,7 +18,6 @@ from typing import Final
 
 import structlog
 
-from evenkeel.control import claiming
 from evenkeel.controller.books import Books
 from evenkeel.domain.claim import (
     Ask,
@@ -40,6 +39,7 @@ from evenkeel.domain.errors import EvenkeelError, NotFound, StoreUnavailable
 from evenkeel.domain.ids import HostId
 from evenkeel.domain.resources import SPECS, axis_of
 from evenkeel.domain.shard import Lot, LotId
+from evenkeel.placement import claiming
 from evenkeel.placement.calendar import UNKNOWN
 from evenkeel.placement.fleet import Chance
 from evenkeel.ports import Clock
