@@ -97,7 +97,7 @@ def _newcomer(services: Services, who: Principal, asked: NewcomerIn) -> Newcomer
         if resource in asked.deviation:
             deviation[r] = asked.deviation[resource]
         elif np.isnan(deviation[r]):
-            deviation[r] = 0.0 if r == MEMORY_AXIS else UNSURE * mean[r]
+            deviation[r] = UNSURE[r] * mean[r]
     tenant = TenantId(asked.tenant) if asked.tenant else twin.tenant if twin else NO_TENANT
     return Newcomer(
         vm=VmId(asked.vm),

@@ -33,7 +33,7 @@ class NewcomerIn(Body):
         {}, description="Mean demand: cores, MiB, Mbit/s, requests/s."
     )
     deviation: dict[Resource, float] = Field(
-        {}, description="Standard deviation of it; else half of what it wants, none of memory."
+        {}, description="Standard deviation of it; else half of what it wants, a tenth of memory."
     )
     tenant: str | None = None
     labels: list[str] = Field([], max_length=20)

@@ -8,6 +8,7 @@ from fastapi import Request
 
 from evenkeel.api.access import Gate
 from evenkeel.api.reader import FleetReader
+from evenkeel.controller.claims import Claims
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.ingest import Ingest
 from evenkeel.controller.models import ModelService
@@ -34,6 +35,8 @@ class Services:
     max_body_bytes: int
     host_silent_s: float
     alarm_score: float
+    claims: Claims
+    claims_days: float
     forecasts: ForecastService | None = None
     models: ModelService | None = None
     whatif: WhatIf | None = None

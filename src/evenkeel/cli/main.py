@@ -15,6 +15,8 @@ from evenkeel.cli import doctor, fleet, forecast, place, reliability, whatif
 from evenkeel.cli.agent import agent
 from evenkeel.cli.backtest import ListsOfWords, backtest
 from evenkeel.cli.bench import bench_app
+from evenkeel.cli.calendar import calendar
+from evenkeel.cli.claim import claim_app
 from evenkeel.cli.configuration import config
 from evenkeel.cli.controller import controller
 from evenkeel.cli.demo import demo
@@ -51,6 +53,8 @@ app.command(cls=ListsOfWords)(backtest)
 app.command()(train)
 app.add_typer(interference_app, name="interference")
 app.add_typer(token_app, name="token")
+app.add_typer(claim_app, name="claim", rich_help_panel="Reserve")
+app.command(rich_help_panel="Reserve")(calendar)
 
 
 def _version(value: bool) -> None:

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
 
-from evenkeel.control import claiming
 from evenkeel.controller.books import Books
 from evenkeel.domain.claim import (
     Ask,
@@ -32,12 +31,15 @@ from evenkeel.domain.claim import (
     ClaimRequest,
     HostUnknown,
     capacity_short,
+    check_asks,
+    check_interval,
     check_request,
 )
 from evenkeel.domain.errors import EvenkeelError, NotFound, StoreUnavailable
 from evenkeel.domain.ids import HostId
 from evenkeel.domain.resources import SPECS, axis_of
 from evenkeel.domain.shard import Lot, LotId
+from evenkeel.placement import claiming
 from evenkeel.placement.calendar import UNKNOWN
 from evenkeel.placement.fleet import Chance
 from evenkeel.ports import Clock
@@ -96,14 +98,20 @@ class Claims:
         self._writer: threading.Thread | None = None
         self._is_closed = False
 
+    @property
+    def chance(self) -> Chance:
+        """The accepted risk."""
+        return self._books.calendar.chance
+
     def submit(self, request: ClaimRequest) -> Future[Claim]:
         """Take what is asked for. The answer, when it is durable, or ClaimRefused,
         StoreUnavailable. The same request again is answered with the same claim."""
-        return self._enqueue(request)
+        return self._enqueue(request, lambda: check_request(request))
 
     def change(self, change: ClaimChange) -> Future[Claim]:
         """Resize, move, extend or shrink. Raises likewise, and NotFound."""
-        return self._enqueue(change)
+        asks = change.asks
+        return self._enqueue(change, lambda: None if asks is None else check_asks(asks))
 
     def release(self, claim: ClaimId) -> Future[Claim]:
         """Give back what is left of it; one that has ended is answered as it is. NotFound."""
@@ -122,8 +130,15 @@ class Claims:
         if writer is not None:
             writer.join(STOP_S)
 
-    def _enqueue(self, operation: Operation) -> Future[Claim]:
+    def _enqueue(
+        self, operation: Operation, check: Callable[[], None] = lambda: None
+    ) -> Future[Claim]:
         answer: Future[Claim] = Future()
+        try:
+            check()
+        except ClaimRefused as refusal:
+            answer.set_exception(refusal)
+            return answer
         with self._lock:
             if self._is_closed:
                 answer.set_exception(StoreUnavailable("the controller is stopping"))
@@ -232,7 +247,7 @@ class _Batch:
         if isinstance(operation, ClaimRequest):
             if found is not None:
                 return claiming.repeated(operation, found.claim)
-            check_request(operation, self._now_s, self._max_span_s)
+            check_interval(operation.start_s, operation.end_s, self._now_s, self._max_span_s)
             step: claiming.Step | None = claiming.granted(operation, self._now_s)
             self._take(operation, step)
             return self._written[operation.claim].claim

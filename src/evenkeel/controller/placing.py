@@ -96,6 +96,7 @@ class PlacementService:
     fleet : the allocator of the fleet as it is; called with the lock held
     desk : takes the shards
     exact : asked about the finalists when a request wants it (`precise`); None: never
+    look_again : has `fleet` lay out anew; called with the lock held
     """
 
     def __init__(
@@ -104,11 +105,13 @@ class PlacementService:
         desk: ClaimDesk,
         clock: Clock,
         exact: Exact | None = None,
+        look_again: Callable[[], None] = lambda: None,
     ) -> None:
         self._fleet = fleet
         self._desk = desk
         self._clock = clock
         self._exact = exact
+        self._look_again = look_again
         self._lock = threading.Lock()
 
     def place(
@@ -127,10 +130,7 @@ class PlacementService:
         for vm in newcomers:
             checked(vm)
         with self._lock:
-            allocator = self._fleet()
-            for vm in newcomers:
-                if vm.vm in allocator.seats:
-                    raise _already(allocator, vm.vm)
+            self._must_be_new(newcomers)
         if dry_run:
             return self._tried(newcomers, all_or_nothing, precise)
         return self._claimed(newcomers, interval, all_or_nothing, precise)
@@ -141,7 +141,7 @@ class PlacementService:
         with self._lock:
             allocator = self._fleet()
             if vm.vm in allocator.seats:
-                raise _already(allocator, vm.vm)
+                allocator = self._must_be_new([vm])
             placed = self._decided(allocator, vm, load, precise)
             if isinstance(placed, Refused):
                 return placed
@@ -173,6 +173,19 @@ class PlacementService:
         """The VM is gone, or its claim was released."""
         with self._lock:
             self._fleet().remove(vm)
+
+    def _must_be_new(self, newcomers: Sequence[Newcomer]) -> Allocator:
+        """Whoever seems to be there may have left, or its claim been released, meanwhile."""
+        allocator = self._fleet()
+        if any(vm.vm in allocator.seats for vm in newcomers):
+            self._look_again()
+            allocator = self._fleet()
+        for vm in newcomers:
+            seat = allocator.seats.get(vm.vm)
+            if seat is not None:
+                host = allocator.slices.layout.hosts.ids[seat.host]
+                raise AlreadyPlaced(f"VM {vm.vm!r} has its place on host {host!r}")
+        return allocator
 
     def _again(self, pending: Pending) -> Pending | Refused:
         refused = pending.placed.chosen.host
@@ -306,11 +319,6 @@ def class_of(performance: PerformanceClass, resource: Resource) -> PerformanceCl
     if performance is PerformanceClass.BEST_EFFORT and resource is Resource.MEMORY:
         return PerformanceClass.SHARED
     return performance
-
-
-def _already(allocator: Allocator, vm: VmId) -> AlreadyPlaced:
-    host = allocator.slices.layout.hosts.ids[allocator.seats[vm].host]
-    return AlreadyPlaced(f"VM {vm!r} has its place on host {host!r}")
 
 
 def _none_of(newcomers: Sequence[Newcomer], outcomes: Sequence[Outcome]) -> list[Outcome]:

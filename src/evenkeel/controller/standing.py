@@ -31,8 +31,8 @@ from evenkeel.records import HostRecord
 from evenkeel.wire import body_to_tick
 
 ANEW_S: Final = 60.0
-UNSURE: Final = 0.5
-"""Standard deviation of a demand that is not forecast, in parts of what it is now."""
+UNSURE: Final = np.array([0.1 if r == MEMORY_AXIS else 0.5 for r in range(N_RESOURCES)])
+"""(R,) standard deviation of a demand that is not forecast, in parts of what it is now."""
 STRATA: Final = 16
 HOST_LOAD: Final = "host/"
 """Stands before a host's name for the load that no VM makes."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -34,18 +35,20 @@ from evenkeel.records import HostRecord
 from evenkeel.wire import body_to_tick
 
 REFRESH_S: Final = 5.0
+_AWAY: Final = np.array([NormalDist().inv_cdf(q) for q in QUANTILES])
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A VM that does not exist yet: its size and what it would want (None: all that it may), or
-    `like` a VM of the fleet, whose forecast it then has."""
+    """A VM that does not exist yet: its size and what it would want (None: all that it may), with
+    a standard `deviation`; or `like` a VM of the fleet, whose forecast it then has."""
 
     n_vcpus: int
     memory_mib: float
     tenant: TenantId
     wants: Mapping[Resource, float]
     like: Vm | None = None
+    deviation: Mapping[Resource, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,8 @@ class WhatIf:
         all_it_may = {Resource.CPU: float(asked.n_vcpus), Resource.MEMORY: asked.memory_mib}
         for r, resource in enumerate(AXIS):
             if resource in asked.wants:
-                quantiles[r] = asked.wants[resource]
+                spread = asked.deviation.get(resource, 0.0)
+                quantiles[r] = np.maximum(asked.wants[resource] + spread * _AWAY, 0.0)
             elif np.isnan(quantiles[r]).any() or asked.like is None:
                 quantiles[r] = all_it_may.get(resource, 0.0)
         at = (np.arange(FLEET_ROWS) + 0.5) / FLEET_ROWS

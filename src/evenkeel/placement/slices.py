@@ -77,7 +77,7 @@ class Layout:
         if cells is None:
             each = tuple(() for _ in hosts.ids)
             return cls(hosts, np.arange(len(hosts.ids) + 1), hosts.capacity.copy(), each)
-        count = np.array([max(len(of), 1) for of in cells])
+        count = np.array([max(len(of), 1) for of in cells], dtype=np.intp)
         capacity = np.repeat(hosts.capacity, count, axis=0)
         row, cpus = 0, []
         for of in cells:

@@ -312,7 +312,7 @@ def test_a_swap_that_is_lost_again_and_again_is_an_error(
 def test_what_crashes_one_does_not_stop_the_others(
     claims: Claims, now: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evenkeel.control import claiming
+    from evenkeel.placement import claiming
 
     real = claiming.granted
 

@@ -13,6 +13,7 @@ from evenkeel.domain.claim import (
     ClaimRequest,
     Obstacle,
     capacity_short,
+    check_interval,
     check_request,
 )
 from evenkeel.domain.ids import HostId, TenantId, VmId
@@ -25,9 +26,14 @@ CPU = Ask(HostId("h1"), Resource.CPU, 20)
 REQUEST = ClaimRequest("k1", TenantId("shop"), VmId("web"), 2000, 3000, (CPU,))
 
 
+def check(request: ClaimRequest) -> None:
+    check_request(request)
+    check_interval(request.start_s, request.end_s, NOW_S, YEAR_S)
+
+
 def test_a_sound_request_passes() -> None:
-    check_request(REQUEST, NOW_S, YEAR_S)
-    check_request(replace(REQUEST, start_s=941), NOW_S, YEAR_S)
+    check(REQUEST)
+    check(replace(REQUEST, start_s=941))
 
 
 @pytest.mark.parametrize(
@@ -52,6 +58,7 @@ def test_a_sound_request_passes() -> None:
         ({"asks": (replace(CPU, n_shards=2.5),)}, "2.5 shards"),
         ({"asks": (replace(CPU, n_shards=True),)}, "True shards"),
         ({"asks": (replace(CPU, host=HostId("")),)}, "no host"),
+        ({"asks": (replace(CPU, host=HostId("\ud800")),)}, "printable"),
         (
             {
                 "asks": (
@@ -68,7 +75,7 @@ def test_a_sound_request_passes() -> None:
 )
 def test_what_nobody_could_grant_is_refused(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(ClaimInvalid, match=reason):
-        check_request(replace(REQUEST, **fields), NOW_S, YEAR_S)
+        check(replace(REQUEST, **fields))
 
 
 def test_the_id_follows_from_owner_and_key_alone() -> None:

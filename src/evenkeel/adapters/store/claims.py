@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import astuple
 from typing import Any, Final
 
 import msgspec
@@ -172,7 +171,8 @@ def _reservation_row(claim: Claim) -> Row:
 def _lot_row(claim: Claim, each: Lot) -> Row:
     of, number = _parts(each.id)
     assert of == claim.id, "a lot's id is its claim's and a number"
-    wanted = msgspec.json.encode([astuple(step) for step in each.demand]).decode()
+    steps = [(d.from_s, d.mean, d.variance, d.deviation) for d in each.demand]
+    wanted = msgspec.json.encode(steps).decode()
     return {
         "reservation": claim.id,
         "number": number,

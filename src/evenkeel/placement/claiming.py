@@ -19,7 +19,6 @@ from evenkeel.domain.claim import (
     ClaimInvalid,
     ClaimRequest,
     KeyReused,
-    check_asks,
     check_interval,
 )
 from evenkeel.domain.ids import HostId
@@ -82,7 +81,6 @@ def changed(claim: Claim, change: ClaimChange, now_s: float, max_span_s: int) ->
         after = _until(claim, end_s)
         n_made = 0
     else:
-        check_asks(change.asks)
         after, new = _as_asked(claim, change.asks, from_s, end_s)
         after += new
         n_made = len(new)
