@@ -11,10 +11,12 @@ from typing import Annotated
 import typer
 
 from evenkeel import __version__
-from evenkeel.cli import doctor, fleet, forecast, reliability, whatif
+from evenkeel.cli import doctor, fleet, forecast, place, reliability, whatif
 from evenkeel.cli.agent import agent
 from evenkeel.cli.backtest import ListsOfWords, backtest
 from evenkeel.cli.bench import bench_app
+from evenkeel.cli.calendar import calendar
+from evenkeel.cli.claim import claim_app
 from evenkeel.cli.configuration import config
 from evenkeel.cli.controller import controller
 from evenkeel.cli.demo import demo
@@ -36,6 +38,7 @@ app = typer.Typer(
 fleet.register(app)
 reliability.register(app)
 whatif.register(app)
+place.register(app)
 forecast.register(app)
 doctor.register(app)
 lab_app.command()(matrix)
@@ -50,6 +53,8 @@ app.command(cls=ListsOfWords)(backtest)
 app.command()(train)
 app.add_typer(interference_app, name="interference")
 app.add_typer(token_app, name="token")
+app.add_typer(claim_app, name="claim", rich_help_panel="Reserve")
+app.command(rich_help_panel="Reserve")(calendar)
 
 
 def _version(value: bool) -> None:
