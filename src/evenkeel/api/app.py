@@ -23,6 +23,7 @@ from evenkeel.api import (
     routes_forecast,
     routes_health,
     routes_placement,
+    routes_plans,
     routes_session,
     routes_whatif,
 )
@@ -73,6 +74,7 @@ def create_app(services: Services, pages: Sequence[APIRouter] = ()) -> FastAPI:
         routes_session,
         routes_whatif,
         routes_placement,
+        routes_plans,
         routes_claims,
         routes_health,
     ):

@@ -14,6 +14,7 @@ from evenkeel.controller.ingest import Ingest
 from evenkeel.controller.models import ModelService
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.placing import PlacementService
+from evenkeel.controller.plans import Plans
 from evenkeel.controller.standing import StandingFleet
 from evenkeel.controller.tokens import TokenService
 from evenkeel.controller.whatif import WhatIf
@@ -42,6 +43,7 @@ class Services:
     whatif: WhatIf | None = None
     placements: PlacementService | None = None
     standing: StandingFleet | None = None
+    plans: Plans | None = None
 
 
 def services_of(request: Request) -> Services:

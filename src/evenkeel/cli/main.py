@@ -23,6 +23,7 @@ from evenkeel.cli.demo import demo
 from evenkeel.cli.interference import interference_app
 from evenkeel.cli.lab import lab_app
 from evenkeel.cli.lab_matrix import matrix
+from evenkeel.cli.plan import plan_app
 from evenkeel.cli.scenario import scenario_app
 from evenkeel.cli.token import token_app
 from evenkeel.cli.train import train
@@ -53,6 +54,7 @@ app.command(cls=ListsOfWords)(backtest)
 app.command()(train)
 app.add_typer(interference_app, name="interference")
 app.add_typer(token_app, name="token")
+app.add_typer(plan_app, name="plan", rich_help_panel="See the fleet")
 app.add_typer(claim_app, name="claim", rich_help_panel="Reserve")
 app.command(rich_help_panel="Reserve")(calendar)
 

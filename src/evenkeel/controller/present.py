@@ -35,14 +35,16 @@ def running(vms: Sequence[Vm]) -> tuple[Vm, ...]:
     return tuple(vm for vm in vms if vm.state in (VmState.RUNNING, VmState.PAUSED))
 
 
-def forecast_ahead(latest: Mapping[Resource, Latest], vms: Sequence[Vm]) -> F32:
-    """(N, R, Q) demand `AHEAD_S` ahead, NaN where it is not forecast."""
+def forecast_ahead(
+    latest: Mapping[Resource, Latest], vms: Sequence[Vm], ahead_s: float = AHEAD_S
+) -> F32:
+    """(N, R, Q) demand about `ahead_s` ahead, NaN where it is not forecast."""
     out: F32 = np.full((len(vms), N_RESOURCES, N_QUANTILES), np.nan, np.float32)
     for r, resource in enumerate(AXIS):
         newest = latest.get(resource)
         if newest is None:
             continue
-        at = int(np.argmin(np.abs(np.array(newest.fleet.horizons_s) - AHEAD_S)))
+        at = int(np.argmin(np.abs(np.array(newest.fleet.horizons_s) - ahead_s)))
         for i, vm in enumerate(vms):
             row = newest.row_of.get(vm.id, newest.row_of.get(vm.name))
             if row is not None:

@@ -20,7 +20,9 @@ from evenkeel.controller.claims import Claims
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.ingest import Ingest
 from evenkeel.controller.modes import ModeService
+from evenkeel.controller.outlook import LiveOutlook
 from evenkeel.controller.placing import PlacementService
+from evenkeel.controller.plans import Plans
 from evenkeel.controller.reserved import ByModel, ReservedNow
 from evenkeel.controller.standing import StandingFleet
 from evenkeel.controller.tokens import TokenService, new_secret
@@ -112,6 +114,9 @@ def assemble(
         settings.host_silent_s,
         ReservedNow(store, clock),
     )
+    live = LiveOutlook(
+        store, clock, forecasts.told if forecasts else dict, chance, settings.host_silent_s
+    )
     return Services(
         store=store,
         clock=clock,
@@ -132,6 +137,7 @@ def assemble(
         whatif=whatif,
         claims=desk,
         standing=standing,
+        plans=Plans(live),
         placements=PlacementService(standing, desk, clock, ByModel(whatif), standing.forget),
         claims_days=claims.retention_days,
     )
