@@ -297,6 +297,24 @@ class ForecastConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return replace(days, events=events)
 
 
+class ClaimsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[claims]`: the capacity calendar: how much may be promised, and how far ahead."""
+
+    epsilon: Annotated[
+        float,
+        Meta(gt=0, lt=0.5, description="Accepted odds of a shortfall where demand is forecast."),
+    ] = 0.01
+    correlation: Annotated[
+        float, Meta(ge=0, le=1, description="Of the demand of any two VMs; 1: sums of peaks.")
+    ] = 0.2
+    max_days: Annotated[
+        int, Meta(ge=1, le=3660, description="Nothing is reserved further ahead than this.")
+    ] = 366
+    retention_days: Annotated[float, Meta(gt=0, description="What ended is kept this long.")] = (
+        400.0
+    )
+
+
 class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[client]`: where the CLI finds the controller. EVENKEEL_URL and EVENKEEL_TOKEN win."""
 
@@ -311,6 +329,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     controller: ControllerConfig = msgspec.field(default_factory=ControllerConfig)
     policy: PolicyConfig = msgspec.field(default_factory=PolicyConfig)
     forecast: ForecastConfig = msgspec.field(default_factory=ForecastConfig)
+    claims: ClaimsConfig = msgspec.field(default_factory=ClaimsConfig)
     client: ClientConfig = msgspec.field(default_factory=ClientConfig)
 
 

@@ -17,6 +17,7 @@ from evenkeel.domain.plan import Mitigation
 from evenkeel.domain.reliability import BinSums
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.score import PRESENT_S, Deviation, PairScore
+from evenkeel.ports_claims import ClaimStore
 from evenkeel.records import (
     BatchSource,
     Claim,
@@ -262,6 +263,9 @@ class Session(Protocol):
 
     @property
     def access(self) -> AccessStore: ...
+
+    @property
+    def claims(self) -> ClaimStore: ...
 
     def savepoint(self) -> AbstractContextManager[object]:
         """An exception undoes what was done inside, and only that."""

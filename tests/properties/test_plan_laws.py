@@ -11,7 +11,11 @@ from plans_made import at_random
 from evenkeel.placement.bound import bound
 from evenkeel.placement.check import check
 from evenkeel.placement.consolidate import consolidate, rebalance, replan
+from evenkeel.placement.exact import best_packing
+from evenkeel.placement.packing import Packing
 from evenkeel.placement.plan import outlook
+from evenkeel.placement.planned import planned
+from evenkeel.placement.towards import move_towards
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -47,3 +51,43 @@ def test_no_packing_is_below_the_floor(seed, n_hosts, n_vms):
     assert floor.n_hosts <= fewest
     plan = consolidate(replace(problem, limits=replace(problem.limits, payback_h=1e6)))
     assert floor.cost_per_h <= plan.after.cost_per_h * (1 + 1e-9)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seeds, st.integers(1, 3), st.integers(1, 5))
+def test_the_exact_one_is_the_best_of_all(seed, n_hosts, n_vms):
+    """All packings of a small fleet are tried; whoever stays on a host at risk may."""
+    problem = at_random(np.random.default_rng(seed), n_hosts, n_vms, rules=False)
+    packing, hours = Packing(problem), problem.limits.payback_h
+    was = problem.fleet.vms.host
+
+    def price(host):
+        return outlook(problem, host).cost_per_h * hours + problem.costs.move[host != was].sum()
+
+    def may_be(host):
+        return all(
+            packing.fits_together(np.flatnonzero(host == h), h)
+            for h in np.unique(host).tolist()
+            if ((host == h) & (was != h)).any()
+        )
+
+    every = (np.array(at) for at in product(range(n_hosts), repeat=n_vms))
+    best = min(price(host) for host in every if may_be(host))
+    found = best_packing(problem)
+    assert found is not None
+    assert may_be(found)
+    assert price(found) <= best * (1 + 1e-6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seeds, st.integers(1, 6), st.integers(0, 20))
+def test_moves_towards_a_goal_can_be_done_and_get_there_where_there_is_room(seed, n_hosts, n_vms):
+    rng = np.random.default_rng(seed)
+    problem = at_random(rng, n_hosts, n_vms)
+    problem = replace(problem, limits=replace(problem.limits, moves=1000, inflow=1000))
+    packing = Packing(problem)
+    goal = rng.integers(0, n_hosts, n_vms)
+    stays = move_towards(packing, goal)
+    assert check(problem, planned(packing, {})) == ()
+    went = np.setdiff1d(np.flatnonzero(packing.movable), stays)
+    assert (packing.host[went] == goal[went]).all()

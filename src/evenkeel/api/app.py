@@ -17,10 +17,13 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from evenkeel import __version__
 from evenkeel.api import (
     routes_agents,
+    routes_claims,
     routes_control,
     routes_fleet,
     routes_forecast,
     routes_health,
+    routes_placement,
+    routes_plans,
     routes_session,
     routes_whatif,
 )
@@ -28,7 +31,7 @@ from evenkeel.api.access import require_declared
 from evenkeel.api.errors import install_error_handlers
 from evenkeel.api.services import Services
 from evenkeel.controller.reliability import prune_reliability
-from evenkeel.controller.retention import prune_history
+from evenkeel.controller.retention import prune_claims, prune_history
 from evenkeel.domain.errors import EvenkeelError, InvalidRequest
 
 PRUNE_EVERY_S: Final = 60.0
@@ -70,6 +73,9 @@ def create_app(services: Services, pages: Sequence[APIRouter] = ()) -> FastAPI:
         routes_control,
         routes_session,
         routes_whatif,
+        routes_placement,
+        routes_plans,
+        routes_claims,
         routes_health,
     ):
         app.include_router(module.router)
@@ -93,6 +99,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        await anyio.to_thread.run_sync(services.claims.close)
         await anyio.to_thread.run_sync(stop_forecasts)
         pruning.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -110,6 +117,9 @@ async def _prune_for_ever(services: Services) -> None:
                 _log.info("history_pruned", n_batches=n)
             await anyio.to_thread.run_sync(
                 prune_reliability, services.store, services.clock, services.reliability_days
+            )
+            await anyio.to_thread.run_sync(
+                prune_claims, services.store, services.clock, services.claims_days
             )
         except EvenkeelError as error:
             _log.warning("prune_failed", code=error.code, reason=error.message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -9,7 +11,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from evenkeel.api.schemas import ErrorBody, ErrorDetail
+from evenkeel.api.schemas import ErrorBody, ErrorDetail, ObstacleOut
+from evenkeel.domain.claim import ClaimRefused
 from evenkeel.domain.errors import EvenkeelError, InvalidRequest, NotFound
 
 RETRY_AFTER_S = 2
@@ -20,6 +23,7 @@ ERROR_RESPONSES: dict[int | str, dict[str, object]] = {
     401: {"model": ErrorBody, "description": "No token, an unknown or a revoked one."},
     403: {"model": ErrorBody, "description": "The token's role may not do that."},
     404: {"model": ErrorBody, "description": "Not there, or not yours."},
+    409: {"model": ErrorBody, "description": "It does not go together with what is there."},
     422: {"model": ErrorBody, "description": "The request is not valid."},
     503: {"model": ErrorBody, "description": "The database does not serve; try again."},
 }
@@ -33,10 +37,18 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def error_response(
-    status: int, code: str, message: str, hint: str = "", headers: dict[str, str] | None = None
+    status: int,
+    code: str,
+    message: str,
+    hint: str = "",
+    headers: dict[str, str] | None = None,
+    obstacle: ObstacleOut | None = None,
 ) -> JSONResponse:
-    body = ErrorBody(error=ErrorDetail(code=code, message=message, hint=hint))
-    return JSONResponse(body.model_dump(), status, headers)
+    error = ErrorDetail(code=code, message=message, hint=hint)
+    body = ErrorBody(error=error, obstacle=obstacle).model_dump(mode="json")
+    if obstacle is None:
+        del body["obstacle"]
+    return JSONResponse(body, status, headers)
 
 
 def _expected(request: Request, error: Exception) -> Response:
@@ -49,7 +61,12 @@ def _expected(request: Request, error: Exception) -> Response:
         _log.warning("request_failed", code=error.code, reason=error.message, path=_path(request))
     if error.http_status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    return error_response(error.http_status, error.code, error.message, error.hint, headers)
+    obstacle = None
+    if isinstance(error, ClaimRefused) and error.obstacle is not None:
+        obstacle = ObstacleOut(**asdict(error.obstacle))
+    return error_response(
+        error.http_status, error.code, error.message, error.hint, headers, obstacle
+    )
 
 
 def _invalid(request: Request, error: Exception) -> Response:

@@ -12,7 +12,8 @@ from evenkeel.api.errors import ERROR_RESPONSES
 from evenkeel.api.reader import Principal
 from evenkeel.api.schemas import Body
 from evenkeel.api.services import Services, services_of
-from evenkeel.controller.whatif import AHEAD_S, Asked
+from evenkeel.controller.present import AHEAD_S
+from evenkeel.controller.whatif import Asked
 from evenkeel.domain.errors import InvalidRequest, NotFound
 from evenkeel.domain.ids import NO_TENANT, TenantId, VmId
 from evenkeel.domain.resources import Resource

@@ -36,8 +36,23 @@ class ErrorDetail(Body):
     hint: str = ""
 
 
+class ObstacleOut(Body):
+    """Where a claim did not fit: from `slot_start_s` until `slot_end_s` that host has `free` shards
+    left, of `asked`. `fits` would fit for all of the time, and all of it from `from_s` on."""
+
+    host: str
+    resource: Resource
+    slot_start_s: int
+    slot_end_s: int
+    asked: int
+    free: int
+    fits: int
+    from_s: int | None
+
+
 class ErrorBody(Body):
     error: ErrorDetail
+    obstacle: ObstacleOut | None = None
 
 
 class Reading(Body):

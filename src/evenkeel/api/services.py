@@ -8,10 +8,14 @@ from fastapi import Request
 
 from evenkeel.api.access import Gate
 from evenkeel.api.reader import FleetReader
+from evenkeel.controller.claims import Claims
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.ingest import Ingest
 from evenkeel.controller.models import ModelService
 from evenkeel.controller.modes import ModeService
+from evenkeel.controller.placing import PlacementService
+from evenkeel.controller.plans import Plans
+from evenkeel.controller.standing import StandingFleet
 from evenkeel.controller.tokens import TokenService
 from evenkeel.controller.whatif import WhatIf
 from evenkeel.ports import Clock
@@ -32,9 +36,14 @@ class Services:
     max_body_bytes: int
     host_silent_s: float
     alarm_score: float
+    claims: Claims
+    claims_days: float
     forecasts: ForecastService | None = None
     models: ModelService | None = None
     whatif: WhatIf | None = None
+    placements: PlacementService | None = None
+    standing: StandingFleet | None = None
+    plans: Plans | None = None
 
 
 def services_of(request: Request) -> Services:

@@ -132,6 +132,25 @@ def attribution(
     show(result, json_out)
 
 
+@bench_app.command()
+@friendly_errors
+def consolidate(
+    hosts: Annotated[int, typer.Option(min=2, help="How many hosts.")] = 113,
+    vms: Annotated[int, typer.Option(min=1, help="VMs on all of them together.")] = 15_769,
+    seed: Annotated[int, typer.Option(help="Decides the fleet that is made up.")] = 1,
+    json_out: JsonOut = None,
+) -> None:
+    """Which hosts could be emptied: time, moves and hosts, beside simpler ways and the floor.
+
+    Example: evenkeel bench consolidate --hosts 113 --vms 15769 --json consolidate.json
+    """
+    from evenkeel.bench.consolidate import bench_consolidate
+
+    with err.status("starting") as progress:
+        result = bench_consolidate(hosts, vms, seed, progress.update)
+    show(result, json_out)
+
+
 def show(result: Result, json_out: Path | None) -> None:
     """A table of our metrics beside each baseline's, and the envelope where it was asked for."""
     result.write(json_out)

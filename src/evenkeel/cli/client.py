@@ -72,8 +72,11 @@ class ApiClient:
     def post(self, path: str, body: Json) -> Json:
         return self._ask("POST", path, body=body)
 
-    def delete(self, path: str) -> None:
-        self._ask("DELETE", path)
+    def patch(self, path: str, body: Json) -> Json:
+        return self._ask("PATCH", path, body=body)
+
+    def delete(self, path: str) -> Json:
+        return self._ask("DELETE", path)
 
     def server_time_s(self) -> float | None:
         """UTC epoch seconds by the controller's `Date` header (whole seconds), if it sends one."""

@@ -11,16 +11,19 @@ from typing import Annotated
 import typer
 
 from evenkeel import __version__
-from evenkeel.cli import doctor, fleet, forecast, reliability, whatif
+from evenkeel.cli import doctor, fleet, forecast, place, reliability, whatif
 from evenkeel.cli.agent import agent
 from evenkeel.cli.backtest import ListsOfWords, backtest
 from evenkeel.cli.bench import bench_app
+from evenkeel.cli.calendar import calendar
+from evenkeel.cli.claim import claim_app
 from evenkeel.cli.configuration import config
 from evenkeel.cli.controller import controller
 from evenkeel.cli.demo import demo
 from evenkeel.cli.interference import interference_app
 from evenkeel.cli.lab import lab_app
 from evenkeel.cli.lab_matrix import matrix
+from evenkeel.cli.plan import plan_app
 from evenkeel.cli.scenario import scenario_app
 from evenkeel.cli.simulate import simulate
 from evenkeel.cli.token import token_app
@@ -37,6 +40,7 @@ app = typer.Typer(
 fleet.register(app)
 reliability.register(app)
 whatif.register(app)
+place.register(app)
 forecast.register(app)
 doctor.register(app)
 lab_app.command()(matrix)
@@ -52,6 +56,9 @@ app.command()(train)
 app.command()(simulate)
 app.add_typer(interference_app, name="interference")
 app.add_typer(token_app, name="token")
+app.add_typer(plan_app, name="plan", rich_help_panel="See the fleet")
+app.add_typer(claim_app, name="claim", rich_help_panel="Reserve")
+app.command(rich_help_panel="Reserve")(calendar)
 
 
 def _version(value: bool) -> None:

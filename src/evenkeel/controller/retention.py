@@ -1,4 +1,4 @@
-"""Forgets per-tick history that is older than the operator wants to keep."""
+"""Forgets per-tick history and claims that are older than the operator wants to keep."""
 
 from __future__ import annotations
 
@@ -18,6 +18,18 @@ def prune_history(store: Store, clock: Clock, history_hours: float) -> int:
     while True:
         with store.write() as session:
             n = session.history.prune(before_s, CHUNK)
+        total += n
+        if n < CHUNK:
+            return total
+
+
+def prune_claims(store: Store, clock: Clock, days: float) -> int:
+    """Forget lots and claims that ended so long ago; how many. StoreUnavailable. Retry: yes."""
+    before_s = int(clock.wall_s() - days * 86_400)
+    total = 0
+    while True:
+        with store.write() as session:
+            n = session.claims.forget(before_s, CHUNK)
         total += n
         if n < CHUNK:
             return total

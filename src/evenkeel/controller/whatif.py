@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 
 from evenkeel.controller.near import Latest
+from evenkeel.controller.present import forecast_ahead, reported, running
 from evenkeel.domain.arrays import F32, F64, Ints
 from evenkeel.domain.errors import InvalidRequest
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.quantiles import N_QUANTILES, QUANTILES
 from evenkeel.domain.resources import AXIS, N_RESOURCES, Resource
-from evenkeel.domain.vm import CpuTuning, Vm, VmState
+from evenkeel.domain.vm import CpuTuning, Vm
 from evenkeel.interference.candidate import Candidate, Standing, candidate, standing
 from evenkeel.interference.fleet import FleetShape
 from evenkeel.interference.fleet_rows import FLEET_ROWS, fleet_rows
@@ -33,20 +35,20 @@ from evenkeel.records import HostRecord
 from evenkeel.wire import body_to_tick
 
 REFRESH_S: Final = 5.0
-PAGE: Final = 1000
-AHEAD_S: Final = 3600.0
+_AWAY: Final = np.array([NormalDist().inv_cdf(q) for q in QUANTILES])
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A VM that does not exist yet: its size and what it would want (None: all that it may), or
-    `like` a VM of the fleet, whose forecast it then has."""
+    """A VM that does not exist yet: its size and what it would want (None: all that it may), with
+    a standard `deviation`; or `like` a VM of the fleet, whose forecast it then has."""
 
     n_vcpus: int
     memory_mib: float
     tenant: TenantId
     wants: Mapping[Resource, float]
     like: Vm | None = None
+    deviation: Mapping[Resource, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,8 @@ class WhatIf:
         all_it_may = {Resource.CPU: float(asked.n_vcpus), Resource.MEMORY: asked.memory_mib}
         for r, resource in enumerate(AXIS):
             if resource in asked.wants:
-                quantiles[r] = asked.wants[resource]
+                spread = asked.deviation.get(resource, 0.0)
+                quantiles[r] = np.maximum(asked.wants[resource] + spread * _AWAY, 0.0)
             elif np.isnan(quantiles[r]).any() or asked.like is None:
                 quantiles[r] = all_it_may.get(resource, 0.0)
         at = (np.arange(FLEET_ROWS) + 0.5) / FLEET_ROWS
@@ -153,7 +156,7 @@ class WhatIf:
 
     def _laid_out(self, now_s: float) -> _Fleet:
         records = list(self._heard())
-        hosts = tuple((record.host, _running(record.tick.vms)) for record in records if record.tick)
+        hosts = tuple((record.host, running(record.tick.vms)) for record in records if record.tick)
         if not hosts:
             return _Fleet(now_s, (), None)
         shape = FleetShape.of(hosts)
@@ -178,32 +181,12 @@ class WhatIf:
 
     def _heard(self) -> Iterable[HostRecord]:
         """Hosts with a tick that were heard from lately, by id."""
-        since_s, after = self._clock.wall_s() - self._silent_s, ""
-        while True:
-            with self._store.read() as session:
-                page = session.inventory.hosts(after, PAGE)
-            yield from (r for r in page if r.tick is not None and r.last_seen_s >= since_s)
-            if len(page) < PAGE:
-                return
-            after = page[-1].host.id
+        since_s = self._clock.wall_s() - self._silent_s
+        return (record for record in reported(self._store) if record.last_seen_s >= since_s)
 
     def _forecast(self, vms: Sequence[Vm]) -> F32:
         """(N, R, Q) demand an hour ahead, NaN where it is not forecast."""
-        out: F32 = np.full((len(vms), N_RESOURCES, N_QUANTILES), np.nan, np.float32)
-        for r, resource in enumerate(AXIS):
-            latest = self._latest().get(resource)
-            if latest is None:
-                continue
-            at = int(np.argmin(np.abs(np.array(latest.fleet.horizons_s) - AHEAD_S)))
-            for i, vm in enumerate(vms):
-                row = latest.row_of.get(vm.id, latest.row_of.get(vm.name))
-                if row is not None:
-                    out[i, r] = latest.fleet.values[row, at]
-        return out
-
-
-def _running(vms: Sequence[Vm]) -> tuple[Vm, ...]:
-    return tuple(vm for vm in vms if vm.state in (VmState.RUNNING, VmState.PAUSED))
+        return forecast_ahead(self._latest(), vms)
 
 
 def _padded(traits: Traits, n_vms: Ints, n: int) -> Traits:

@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 
 from evenkeel.domain.arrays import F32, F64, Bools, Ints
-from evenkeel.domain.jit import compiled
 from evenkeel.domain.panel import DAY_S, Panel
 from evenkeel.domain.resources import SPECS
+from evenkeel.jit import compiled
 
 FLOOR_SHARE: Final = 0.05
 BINS: Final = 48

@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 
 from evenkeel.domain.arrays import F32, Bools, Ints
-from evenkeel.domain.jit import compiled
 from evenkeel.forecast.rows import HISTORY
+from evenkeel.jit import compiled
 
 Codes = np.ndarray[Any, np.dtype[np.uint16]]
 UNIT: Final = np.float32(256)

@@ -2,8 +2,8 @@
 from it?
 
 What a host needs is not a sum over its VMs, so a sum that is never more is taken instead. With c
-such that `needed >= mean + c sqrt(variance)` for all that can be on a host (Wilson and Hilferty's
-cube lies above its tangent there), rho the correlation, s a VM's deviation,
+such that `needed >= mean + c sqrt(variance)` for all that can be on a host, rho the correlation and
+s a VM's deviation,
 
     sqrt((1 - rho) sum s^2 + rho (sum s)^2) >= cos t sqrt((1 - rho) sum s^2) + sin t sqrt(rho) sum s
 
@@ -86,12 +86,8 @@ def weights(problem: Problem, largest: F64) -> F64:
     vms, chance = problem.fleet.vms, problem.chance
     mean, deviation = vms.mean, vms.deviation
     here = (vms.host != NOWHERE)[:, None]
-    wanted = mean > 0
-    spread = np.divide(deviation, mean, out=np.zeros_like(mean), where=wanted)
-    ratio = np.divide(deviation**2, mean, out=np.zeros_like(mean), where=wanted).max(
-        axis=0, initial=0.0
-    )
-    c = np.array([_slope(x, chance.epsilon) for x in spread.max(axis=0, initial=0.0).tolist()])
+    ratio = np.divide(deviation**2, mean, out=np.zeros_like(mean), where=mean > 0)
+    ratio, c = ratio.max(axis=0, initial=0.0), chords(problem)
     # sum s^2 <= ratio mean, and mean + c sqrt((1 - rho) sum s^2) <= room: the most variance.
     own = c * np.sqrt(1.0 - chance.correlation)
     root = np.zeros_like(ratio)
@@ -107,15 +103,31 @@ def weights(problem: Problem, largest: F64) -> F64:
     return np.asarray(mean + c * (cos * variance + sin * together))
 
 
-def _slope(most: float, epsilon: float) -> float:
-    """The largest c with needed >= mean + c deviation, as long as deviation / mean <= `most`."""
+def chords(problem: Problem) -> F64:
+    """(K,) the largest c with needed >= mean + c deviation on every host, whoever is on it."""
+    vms, chance = problem.fleet.vms, problem.chance
+    here = (vms.host != NOWHERE)[:, None]
+    wanted = vms.mean > 0
+    spread = np.divide(vms.deviation, vms.mean, out=np.zeros_like(vms.mean), where=wanted)
+    # On any host, deviation / mean is at most what it is for one of its VMs, and at least what it
+    # would be if they all were the steadiest, and had no luck but the common one.
+    least = np.where(wanted & here, spread, np.inf).min(axis=0, initial=np.inf)
+    least = np.where(np.isinf(least), 0.0, least) * np.sqrt(chance.correlation)
+    ends = np.stack([least, spread.max(axis=0, initial=0.0)], axis=1)
+    return np.array([_slope(low, high, chance.epsilon) for low, high in ends.tolist()])
+
+
+def _slope(least: float, most: float, epsilon: float) -> float:
+    """The largest c with needed >= mean + c deviation while deviation / mean is in between."""
     z = float(ndtri(1.0 - epsilon))
     if most <= 0:
         return z
-    x = np.linspace(0.0, most / 3.0, GRID + 1)[1:]
+    x = np.linspace(max(least, most / GRID) / 3.0, most / 3.0, GRID)
     chord = (np.maximum(1.0 - x**2 + z * x, 0.0) ** 3 - 1.0) / (3.0 * x)
+    if least < most / GRID:
+        chord = np.append(chord, z)
     # The mean itself is asked for in any case, and a grid is a grid.
-    return max(min(z, float(chord.min())) * (1.0 - 1e-3), 0.0)
+    return max(float(chord.min()) * (1.0 - 1e-3), 0.0)
 
 
 def _fewest(room: F64, total: F64) -> float:

@@ -14,16 +14,16 @@ import numpy as np
 from evenkeel.domain.arrays import F64, Ints
 from evenkeel.placement.fleet import NOWHERE
 from evenkeel.placement.make_room import make_room
-from evenkeel.placement.order import direct, waves
 from evenkeel.placement.packing import Packing
-from evenkeel.placement.plan import MovePlan, Why, outlook
+from evenkeel.placement.plan import MovePlan, Why
+from evenkeel.placement.planned import cost_of, planned, settled
 from evenkeel.placement.problem import NO_LIMIT, Problem
 from evenkeel.placement.relieve import relieve
 
 ROOM_PRICES: Final = (0.0, 0.5, 0.9)
 """What room is held to be worth when hosts are chosen, of what it costs on the most efficient: at
 0 those go first that need the fewest moves, near 1 those that are the least efficient."""
-ROOM_PRICE: Final = 0.5
+ROOM_PRICE: Final = 0.9
 FAVOUR_KEPT: Final = 0.1
 """How much of what a host would save if it were emptied counts against filling it up."""
 
@@ -35,7 +35,7 @@ def rebalance(problem: Problem, alarm: float | None = None) -> MovePlan:
     one); targets are held to the accepted one. Raises InvalidRequest.
     """
     packing = Packing(problem.checked())
-    return _plan(packing, relieve(packing, _level(problem, alarm)))
+    return planned(packing, relieve(packing, _level(problem, alarm)))
 
 
 def consolidate(
@@ -50,7 +50,7 @@ def consolidate(
     plans = []
     for room_price in room_prices:
         packing = Packing(problem)
-        plans.append(_plan(packing, drain_all(packing, tries, room_price)))
+        plans.append(planned(packing, drain_all(packing, tries, room_price)))
     return max(plans, key=lambda plan: plan.saved(problem.limits.payback_h))
 
 
@@ -58,7 +58,7 @@ def replan(problem: Problem, alarm: float | None = None, tries: int = NO_LIMIT) 
     """First the one, then the other. Raises InvalidRequest."""
     packing = Packing(problem.checked())
     left = relieve(packing, _level(problem, alarm))
-    return _plan(packing, drain_all(packing, tries) | left)
+    return planned(packing, drain_all(packing, tries) | left)
 
 
 def drain_all(
@@ -145,21 +145,22 @@ def _drain(packing: Packing, source: int, room_price: float) -> Why | None:
     if not len(targets) or not _slack(packing, source, targets):
         return Why.NO_ROOM
     suffered = float(packing.contention(vms, np.array([source])).sum())
-    before, cost_before = packing.running(), packing.move_cost()
+    before = packing.running()
     suffers = _spread(packing, vms, targets, room_price)
     if suffers is None:
         packing.undo(mark)
         return Why.NO_ROOM
+    moves = settled(packing, len(packing.moves))
+    cost = cost_of(packing, moves) - cost_of(packing, settled(packing, mark))
     saved = before - packing.running() + suffered - suffers
-    if saved * problem.limits.payback_h <= packing.move_cost() - cost_before:
+    why = None
+    if saved * problem.limits.payback_h <= cost:
+        why = Why.DOES_NOT_PAY
+    elif len(moves) > problem.limits.moves:
+        why = Why.BUDGET
+    if why is not None:
         packing.undo(mark)
-        return Why.DOES_NOT_PAY
-    if len(packing.moves) > problem.limits.moves and (
-        len(direct(packing.moves)) > problem.limits.moves
-    ):
-        packing.undo(mark)
-        return Why.BUDGET
-    return None
+    return why
 
 
 def _slack(packing: Packing, source: int, targets: Ints) -> bool:
@@ -197,25 +198,6 @@ def _spread(packing: Packing, vms: Ints, targets: Ints, room_price: float) -> fl
         total += float(contention[i, at])
         allowed[i + 1 :, changed] = packing.fits(vms[i + 1 :], targets[changed])
     return total
-
-
-def _plan(packing: Packing, left: dict[int, Why]) -> MovePlan:
-    problem = packing.problem
-    grouped = () if problem.apart is None else frozenset(problem.apart.vm.tolist())
-    moves = direct(packing.moves, keep=grouped)
-    wave = waves(moves, problem.limits.at_once)
-    order = np.argsort(wave, kind="stable")
-    moves = [moves[i] for i in order.tolist()]
-    vms = [move.vm for move in moves]
-    return MovePlan(
-        moves=tuple(moves),
-        wave=wave[order],
-        host=packing.host,
-        before=outlook(problem, problem.fleet.vms.host),
-        after=outlook(problem, packing.host),
-        move_cost=float(problem.costs.move[vms].sum()),
-        left=left,
-    )
 
 
 def _level(problem: Problem, alarm: float | None) -> float:

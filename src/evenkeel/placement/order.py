@@ -6,7 +6,7 @@ A sequence can be done when each VM fits onto its target while its former host s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -37,22 +37,28 @@ def direct(moves: Sequence[Move], keep: Collection[int] = ()) -> list[Move]:
     return [move for move in kept if move is not None and move.source != move.target]
 
 
-def waves(moves: Sequence[Move], at_once: int) -> Ints:
+def waves(
+    moves: Sequence[Move], at_once: int, groups: Mapping[int, Sequence[int]] | None = None
+) -> Ints:
     """(n,) the earliest wave of each move of a sequence that can be done.
 
     A move waits for those before it in the list that leave its target, which may make its room, and
     for those of the same VM. Then whoever is on a host in a wave was there or on the way there in
-    the sequence too, and has the same room. No host takes part in more than `at_once` a wave.
+    the sequence too, and has the same room. No host takes part in more than `at_once` a wave. VMs
+    of a group of those that keep apart (`groups`: by VM) move in the order of the list.
     """
     out = np.zeros(len(moves), dtype=np.intp)
     free_from: Counter[int] = Counter()
     vm_from: Counter[int] = Counter()
+    group_from: Counter[int] = Counter()
     busy: Counter[tuple[int, int]] = Counter()
     full_to: Counter[int] = Counter()
     """Waves of a host before this one are full: no need to look at them again."""
     for i, move in enumerate(moves):
         ends = (move.source, move.target)
         wave = max(free_from[move.target], vm_from[move.vm], full_to[ends[0]], full_to[ends[1]])
+        mates = groups.get(move.vm, ()) if groups else ()
+        wave = max([wave, *(group_from[group] for group in mates)])
         while any(busy[end, wave] >= at_once for end in ends):
             wave += 1
         for end in ends:
@@ -61,5 +67,7 @@ def waves(moves: Sequence[Move], at_once: int) -> Ints:
                 full_to[end] += 1
         free_from[move.source] = max(free_from[move.source], wave + 1)
         vm_from[move.vm] = wave + 1
+        for group in mates:
+            group_from[group] = wave + 1
         out[i] = wave
     return out

@@ -25,6 +25,11 @@ class Packing:
         self.problem = problem
         self.each = Totals.of(fleet.vms.mean, fleet.vms.deviation)
         self.totals = fleet.totals()
+        self._sums = (
+            (self.totals.mean, self.each.mean),
+            (self.totals.variance, self.each.variance),
+            (self.totals.deviation, self.each.deviation),
+        )
         self.room = problem.room()
         self.movable = problem.movable()
         self.is_open = fleet.hosts.is_open
@@ -34,6 +39,7 @@ class Packing:
         self.moves: list[Move] = []
         self._moved = np.zeros(len(self.host), dtype=np.intp)
         self._groups = _groups_of(problem)
+        self.groups_of = _codes_of(problem)
         self._efficiency: F64 | None = None
         self._holds: F64 | None = None
         self._kind: Ints | None = None
@@ -60,6 +66,16 @@ class Packing:
         """(n, m) whether each VM by itself fits onto each host as that is now."""
         total = self.totals[hosts][None] + self.each[vms][:, None]
         return self._within(total, self.room[hosts])
+
+    def fits_each(self, vms: Ints, hosts: Ints) -> Bools:
+        """(n,) whether each VM by itself fits onto its own one of `hosts` (n,)."""
+        return self._within(self.totals[hosts] + self.each[vms], self.room[hosts])
+
+    def fits_together(self, vms: Ints, host: int) -> bool:
+        """Whether `vms`, and nobody else, fit onto a host."""
+        each = self.each[vms]
+        total = Totals(*(x.sum(axis=0) for x in (each.mean, each.variance, each.deviation)))
+        return bool(self._within(total, self.room[host]))
 
     def fits_without(self, vm: int, instead: Ints) -> Bools:
         """(n,) whether `vm` fits onto the host of each of `instead`, once that one has left."""
@@ -166,10 +182,6 @@ class Packing:
             cost += float((costs.per_load * self.totals.mean).sum())
         return cost
 
-    def move_cost(self) -> float:
-        """Of all VMs that moved."""
-        return float(self.problem.costs.move[self._moved > 0].sum())
-
     # --- changing -----------------------------------------------------------------------------
 
     def move(self, vm: int, target: int) -> None:
@@ -179,6 +191,12 @@ class Packing:
         self._put(vm, source, target)
         self.inflow[target] += 1
         self._moved[vm] += 1
+
+    def place(self, vm: int, host: int) -> None:
+        """One that is nowhere yet; no move."""
+        self.host[vm] = host
+        self.n_vms[host] += 1
+        self._add(vm, host)
 
     def undo(self, n_moves: int) -> None:
         """Back to when there were `n_moves`."""
@@ -192,14 +210,15 @@ class Packing:
         self.host[vm] = target
         self.n_vms[source] -= 1
         self.n_vms[target] += 1
-        for total, one in (
-            (self.totals.mean, self.each.mean),
-            (self.totals.variance, self.each.variance),
-            (self.totals.deviation, self.each.deviation),
-        ):
-            total[target] += one[vm]
-            # Nothing is nothing: rounding does not gather on hosts that come and go.
-            total[source] = np.maximum(total[source] - one[vm], 0.0) if self.n_vms[source] else 0.0
+        self._add(vm, target)
+        # Nothing is nothing: rounding does not gather on hosts that come and go.
+        stay = 1.0 if self.n_vms[source] else 0.0
+        for total, one in self._sums:
+            total[source] = np.maximum(total[source] - one[vm], 0.0) * stay
+
+    def _add(self, vm: int, host: int) -> None:
+        for total, one in self._sums:
+            total[host] += one[vm]
 
     def _takes(self) -> Bools:
         return np.asarray(self.is_open & (self.inflow < self.problem.limits.inflow))
@@ -237,4 +256,13 @@ def _groups_of(problem: Problem) -> dict[int, list[tuple[Ints, bool]]]:
         starts = starts[1:]
         for vm in members.tolist():
             out.setdefault(vm, []).append((members, bool(apart.by_domain[group])))
+    return out
+
+
+def _codes_of(problem: Problem) -> dict[int, list[int]]:
+    """By VM: the codes of its groups."""
+    out: dict[int, list[int]] = {}
+    if problem.apart is not None:
+        for vm, group in zip(problem.apart.vm.tolist(), problem.apart.group.tolist(), strict=True):
+            out.setdefault(vm, []).append(group)
     return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from fastapi import APIRouter, FastAPI
 
 from evenkeel.adapters.clock import SystemClock
@@ -14,13 +15,21 @@ from evenkeel.api.access import READERS, Gate
 from evenkeel.api.app import create_app
 from evenkeel.api.fleet import StoreReader
 from evenkeel.api.services import Services
-from evenkeel.config import Config, ControllerConfig
+from evenkeel.config import ClaimsConfig, Config, ControllerConfig
+from evenkeel.controller.claims import Claims
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.ingest import Ingest
 from evenkeel.controller.modes import ModeService
+from evenkeel.controller.outlook import LiveOutlook
+from evenkeel.controller.placing import PlacementService
+from evenkeel.controller.plans import Plans
+from evenkeel.controller.reserved import ByModel, ReservedNow
+from evenkeel.controller.standing import StandingFleet
 from evenkeel.controller.tokens import TokenService, new_secret
 from evenkeel.controller.whatif import WhatIf
 from evenkeel.domain.policy import Policy
+from evenkeel.domain.resources import N_RESOURCES
+from evenkeel.placement.fleet import Chance
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Store
 from evenkeel.web.router import build_web
@@ -55,7 +64,9 @@ def build_controller(
     store = SqlStore(settings.database_url)
     try:
         forecasts = build_forecasts(config.forecast, settings, store, clock, config_file)
-        services = assemble(store, clock, key, settings, config.policy.as_policy(), forecasts)
+        services = assemble(
+            store, clock, key, settings, config.policy.as_policy(), forecasts, config.claims
+        )
         if not services.tokens.has_admin():
             # The file comes first: a token that only the database knew would be lost for good.
             services.tokens.adopt_admin(state_dir.admin_token(new_secret()))
@@ -72,6 +83,7 @@ def assemble(
     settings: ControllerConfig,
     policy: Policy | None = None,
     forecasts: ForecastService | None = None,
+    claims: ClaimsConfig | None = None,
 ) -> Services:
     """The services on any store and clock; `key` signs sessions and makes pseudonyms."""
     tokens = TokenService(store, clock)
@@ -91,6 +103,20 @@ def assemble(
         ingest.contention_model.priors,
         settings.host_silent_s,
     )
+    claims = claims or ClaimsConfig()
+    chance = Chance(claims.epsilon, np.full(N_RESOURCES, claims.correlation))
+    desk = Claims(store, clock, chance, claims.max_days * 86_400)
+    standing = StandingFleet(
+        store,
+        clock,
+        forecasts.told if forecasts else dict,
+        chance,
+        settings.host_silent_s,
+        ReservedNow(store, clock),
+    )
+    live = LiveOutlook(
+        store, clock, forecasts.told if forecasts else dict, chance, settings.host_silent_s
+    )
     return Services(
         store=store,
         clock=clock,
@@ -109,4 +135,9 @@ def assemble(
         forecasts=forecasts,
         models=models,
         whatif=whatif,
+        claims=desk,
+        standing=standing,
+        plans=Plans(live),
+        placements=PlacementService(standing, desk, clock, ByModel(whatif), standing.forget),
+        claims_days=claims.retention_days,
     )

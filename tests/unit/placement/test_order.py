@@ -1,7 +1,14 @@
 """Moves in an order that can be done."""
 
+import numpy as np
+from plans_made import a_problem
+
+from evenkeel.placement.check import check
 from evenkeel.placement.fleet import Move
 from evenkeel.placement.order import direct, waves
+from evenkeel.placement.packing import Packing
+from evenkeel.placement.planned import planned
+from evenkeel.placement.towards import move_towards
 
 
 def test_stopovers_are_taken_out():
@@ -26,3 +33,17 @@ def test_waves_share_hosts_fairly_and_wait_for_room():
     waits = [Move(0, 1, 2), Move(1, 0, 1), Move(1, 1, 3)]
     assert waves(waits, 9).tolist() == [0, 1, 2]
     assert waves([], 1).tolist() == []
+
+
+def test_two_full_hosts_exchange_by_way_of_a_third():
+    problem = a_problem([0, 1], [[3.0], [2.0]], [[4.0], [4.0], [3.5]])
+    packing = Packing(problem)
+    assert move_towards(packing, np.array([1, 0])).tolist() == []
+    assert len(packing.moves) == 3
+    assert check(problem, planned(packing, {})) == ()
+
+
+def test_without_a_third_both_stay():
+    packing = Packing(a_problem([0, 1], [[3.0], [2.0]], [[4.0], [4.0]]))
+    assert move_towards(packing, np.array([1, 0])).tolist() == [0, 1]
+    assert packing.moves == []

@@ -73,7 +73,10 @@ def test_the_dear_host_is_emptied_and_not_the_cheap():
 def test_somebody_makes_room():
     """A VM of 3 fits nowhere until one of 2 leaves for a gap of 2: two moves free a host."""
     problem = a_problem(
-        [0, 0, 1, 2], [[3.0], [2.0], [5.0], [3.0]], [[7.0], [7.0], [6.0]], move=0.001
+        [0, 0, 1, 2],
+        [[3.0], [2.0], [5.0], [3.0]],
+        [[7.0], [7.0], [6.0]],
+        keep_on=np.array([True, True, False]),
     )
     plan = good(problem, consolidate(problem))
     assert plan.after.n_in_use == 2

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from evenkeel.adapters.store.access import SqlAccess
 from evenkeel.adapters.store.chronicle import SqlChronicle
+from evenkeel.adapters.store.claims import SqlClaims
 from evenkeel.adapters.store.engine import (
     open_engine,
     read_transaction,
@@ -33,6 +34,7 @@ class SqlSession:
     reliability: SqlReliability
     chronicle: SqlChronicle
     access: SqlAccess
+    claims: SqlClaims
 
     @classmethod
     def on(cls, connection: sa.Connection) -> SqlSession:
@@ -43,6 +45,7 @@ class SqlSession:
             SqlReliability(connection),
             SqlChronicle(connection),
             SqlAccess(connection),
+            SqlClaims(connection),
         )
 
     def savepoint(self) -> AbstractContextManager[object]:

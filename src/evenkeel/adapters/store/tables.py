@@ -133,6 +133,50 @@ reliability = sa.Table(
     sa.Index("reliability_by_age", "hour_s"),
 )
 
+reservation = sa.Table(
+    "reservation",
+    metadata,
+    sa.Column("id", TEXT, primary_key=True),
+    sa.Column("owner", TEXT, nullable=False),
+    sa.Column("vm", TEXT, nullable=False),
+    sa.Column("key", TEXT, nullable=False),
+    sa.Column("digest", TEXT, nullable=False),
+    sa.Column("start_s", sa.BigInteger, nullable=False),
+    sa.Column("end_s", sa.BigInteger, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("created_at_s", sa.Double, nullable=False),
+    sa.Column("released_at_s", sa.BigInteger),
+    sa.Column("n_lots_made", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("owner", "key", name="reservation_once"),
+    sa.Index("reservation_by_vm", "vm"),
+    sa.Index("reservation_by_end", "end_s"),
+)
+
+lot = sa.Table(
+    "lot",
+    metadata,
+    sa.Column("reservation", TEXT, primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("host", TEXT, nullable=False),
+    sa.Column("region", TEXT, nullable=False),
+    sa.Column("provider", TEXT, nullable=False),
+    sa.Column("resource", TEXT, nullable=False),
+    sa.Column("n_shards", sa.BigInteger, nullable=False),
+    sa.Column("start_s", sa.BigInteger, nullable=False),
+    sa.Column("end_s", sa.BigInteger, nullable=False),
+    sa.Column("performance", TEXT, nullable=False),
+    sa.Column("demand", TEXT, nullable=False),
+    sa.Index("lot_by_host", "host", "end_s"),
+    sqlite_with_rowid=False,
+)
+
+host_generation = sa.Table(
+    "host_generation",
+    metadata,
+    sa.Column("host", TEXT, primary_key=True),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+)
+
 mitigation = sa.Table(
     "mitigation",
     metadata,

@@ -6,7 +6,7 @@ import numpy as np
 
 from evenkeel.domain.arrays import Ints
 from evenkeel.domain.errors import TraceInvalid
-from evenkeel.domain.jit import compiled
+from evenkeel.jit import compiled
 from evenkeel.sim.cloudsim.meter import watts
 from evenkeel.sim.cloudsim.world import HOST_MBIT_S, HOST_RAM_MB, World
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evenkeel.domain.arrays import F64, Bools
-from evenkeel.domain.jit import compiled
+from evenkeel.jit import compiled
 
 
 class Meter(NamedTuple):

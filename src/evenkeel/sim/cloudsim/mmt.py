@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from evenkeel.domain.arrays import F64, Bools, Ints
-from evenkeel.domain.jit import compiled
+from evenkeel.jit import compiled
 from evenkeel.sim.cloudsim.meter import watts
 from evenkeel.sim.cloudsim.serving import cpu_share
 from evenkeel.sim.cloudsim.world import State, World

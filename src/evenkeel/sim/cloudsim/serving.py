@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from evenkeel.domain.arrays import Ints
-from evenkeel.domain.jit import compiled
+from evenkeel.jit import compiled
 from evenkeel.sim.cloudsim.meter import WATT_S, Meter, note_host, note_vm, watts
 from evenkeel.sim.cloudsim.world import State, World
 

@@ -1,0 +1,155 @@
+"""Which VMs should move, and why? GET /v1/plans/consolidate and /v1/plans/rebalance: advice."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import Field
+
+from evenkeel.api.access import ADMIN
+from evenkeel.api.errors import ERROR_RESPONSES
+from evenkeel.api.reader import Principal
+from evenkeel.api.schemas import Body
+from evenkeel.api.services import services_of
+from evenkeel.controller.plans import Plans, Told, Wanted
+from evenkeel.domain.errors import NotFound
+from evenkeel.placement.plan import SAY, Outlook, Why
+from evenkeel.placement.problem import NO_LIMIT, Limits
+
+router = APIRouter(prefix="/v1/plans", tags=["placement"], responses=ERROR_RESPONSES)
+
+HOURS_MOST = 24.0 * 366
+
+
+class MoveOut(Body):
+    """In order; those of one wave may go at the same time, after the former wave is through."""
+
+    vm: str
+    name: str
+    source: str
+    target: str
+    wave: int
+
+
+class OutlookOut(Body):
+    """Over the slots ahead: the next minutes to two days."""
+
+    n_in_use: int = Field(description="Hosts with a VM.")
+    n_at_risk: int = Field(description="Hosts that run short with more than the accepted odds.")
+    worst_odds: float
+
+
+class LeftOut(Body):
+    host: str
+    code: Why
+    why: str
+
+
+class PlanOut(Body):
+    """Nothing of it was done. Without moves: nothing is worth doing."""
+
+    moves: list[MoveOut]
+    n_waves: int
+    before: OutlookOut
+    after: OutlookOut
+    saved_host_hours: float = Field(description="Within the payback time, less the moves' cost.")
+    floor_hosts: int = Field(description="No packing of these VMs has fewer hosts in use.")
+    gap: float = Field(description="By what share the hosts in use are above a floor, afterwards.")
+    from_best: float | None = Field(description="0: nothing is better; null: not known.")
+    left: list[LeftOut] = Field(description="Hosts that were looked at and stay as they are.")
+
+
+def _wanted(
+    risk: Annotated[
+        float | None, Query(gt=0, lt=0.5, description="Accepted odds of a shortfall per host.")
+    ] = None,
+    moves: Annotated[int | None, Query(ge=0, description="Moves at most.")] = None,
+    inflow: Annotated[int | None, Query(ge=0, description="VMs that a host may take.")] = None,
+    at_once: Annotated[int, Query(ge=1, description="Moves a host is part of at a time.")] = 2,
+    payback_h: Annotated[float, Query(ge=0, le=HOURS_MOST)] = 24.0,
+    cooldown_s: Annotated[
+        float, Query(ge=0, le=HOURS_MOST * 3600, description="VMs moved since then stay.")
+    ] = 3600.0,
+    move_h: Annotated[
+        float, Query(ge=0, le=HOURS_MOST, description="Host hours that moving 16 GiB costs.")
+    ] = 0.1,
+) -> Wanted:
+    return Wanted(
+        limits=Limits(
+            moves=NO_LIMIT if moves is None else moves,
+            inflow=NO_LIMIT if inflow is None else inflow,
+            at_once=at_once,
+            payback_h=payback_h,
+            cooldown_s=cooldown_s,
+        ),
+        move_h=move_h,
+        epsilon=risk,
+    )
+
+
+@router.get("/consolidate", summary="Hosts that could be emptied, and the moves it takes")
+def consolidate(
+    request: Request,
+    who: Annotated[Principal, Depends(ADMIN)],
+    wanted: Annotated[Wanted, Depends(_wanted)],
+) -> PlanOut:
+    """By forecasts up to a day ahead and reservations up to two. Checked; nothing is executed."""
+    return _told(_plans(request).consolidate(wanted), wanted)
+
+
+@router.get("/rebalance", summary="Moves that relieve hosts at risk of a shortfall")
+def rebalance(
+    request: Request,
+    who: Annotated[Principal, Depends(ADMIN)],
+    wanted: Annotated[Wanted, Depends(_wanted)],
+    alarm: Annotated[
+        float | None, Query(gt=0, lt=0.5, description="Relieve from these odds on.")
+    ] = None,
+) -> PlanOut:
+    """By forecasts up to a day ahead and reservations up to two. Checked; nothing is executed."""
+    asked = Wanted(wanted.limits, wanted.move_h, wanted.epsilon, alarm)
+    return _told(_plans(request).rebalance(asked), asked)
+
+
+def _plans(request: Request) -> Plans:
+    plans = services_of(request).plans
+    if plans is None:
+        raise NotFound("this controller plans nothing")
+    return plans
+
+
+def _told(told: Told, wanted: Wanted) -> PlanOut:
+    plan, vms, hosts = told.plan, told.fleet.vms, told.fleet.records
+    proposal = told.proposal
+    return PlanOut(
+        moves=[
+            MoveOut(
+                vm=vms[move.vm].id,
+                name=vms[move.vm].name,
+                source=hosts[move.source].host.id,
+                target=hosts[move.target].host.id,
+                wave=wave,
+            )
+            for move, wave in zip(plan.moves, plan.wave.tolist(), strict=True)
+        ],
+        n_waves=plan.n_waves,
+        before=_outlook(plan.before),
+        after=_outlook(plan.after),
+        saved_host_hours=round(plan.saved(wanted.limits.payback_h), 3),
+        floor_hosts=proposal.floor.n_hosts,
+        gap=round(proposal.gap, 4),
+        from_best=None if proposal.from_best is None else round(proposal.from_best, 6),
+        left=[
+            LeftOut(host=hosts[h].host.id, code=why, why=SAY[why])
+            for h, why in sorted(plan.left.items())
+        ],
+    )
+
+
+def _outlook(outlook: Outlook) -> OutlookOut:
+    return OutlookOut(
+        n_in_use=outlook.n_in_use,
+        n_at_risk=outlook.n_at_risk,
+        worst_odds=round(outlook.worst_odds, 6),
+    )

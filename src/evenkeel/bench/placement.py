@@ -1,0 +1,214 @@
+"""Durable placements a second, and what each step of it costs.
+
+The store is SQLite on this machine's disk, every commit waits for the disk, and a placement counts
+when its claim is durable. Some are always in flight, as from as many clients. Beside it: the same
+without regard to contention, decisions without durability, decisions that scan every host anew,
+and, if asked for, OpenStack Placement on the same arrivals (bench/openstack.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+
+from evenkeel.adapters.clock import SystemClock
+from evenkeel.adapters.store.store import SqlStore
+from evenkeel.bench.placement_fleet import CHANCE, make_allocator, make_hosts, make_newcomers
+from evenkeel.controller.claims import Claims
+from evenkeel.controller.placing import Interval, Pending, PlacementService
+from evenkeel.domain.host import Host, Mode
+from evenkeel.domain.ids import HostId
+from evenkeel.domain.placement import Newcomer, Placed
+from evenkeel.envelope import Result
+from evenkeel.placement.allocate import Allocator
+from evenkeel.placement.slices import Layout, Load
+from evenkeel.records import HostRecord
+
+IN_FLIGHT: Final = 12
+MOST_TIMED: Final = 20_000
+SCANNED: Final = 300
+GROWTH: Final = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+VMS_PER_HOST: Final = 10
+DAY_S: Final = 86_400
+OnStep = Callable[[str], None]
+
+
+def bench_placement(
+    n_hosts: int,
+    n_vms: int,
+    seed: int,
+    report: OnStep,
+    *,
+    peer: Callable[[Layout, Sequence[Newcomer]], dict[str, float]] | None = None,
+    growth: bool = True,
+) -> Result:
+    """Place `n_vms` on `n_hosts`, durably; `peer` places the same and answers its metrics."""
+    began_s = time.perf_counter()
+    rng = np.random.default_rng(seed)
+    layout = make_hosts(n_hosts, rng)
+    newcomers = list(make_newcomers(n_vms, rng))
+    metrics: dict[str, float] = {"hosts": n_hosts, "vms": n_vms}
+    metrics |= durable(layout, newcomers, report, aware=True)
+    blind = durable(layout, newcomers, report, aware=False)
+    metrics["blind_placements_per_s"] = blind["placements_per_s"]
+    metrics["blind_p99_ms"] = blind["p99_ms"]
+    metrics["aware_cost"] = blind["placements_per_s"] / metrics["placements_per_s"]
+    metrics |= decided(layout, newcomers, report)
+    baselines = {"every host anew": scanned(layout, newcomers[:SCANNED], report)}
+    if peer is not None:
+        report("OpenStack Placement")
+        baselines["openstack-placement"] = theirs = peer(layout, newcomers)
+        metrics["times_peer"] = metrics["placements_per_s"] / theirs["placements_per_s"]
+    detail: dict[str, Any] = {"in_flight": IN_FLIGHT, "blind": blind}
+    if growth:
+        detail["by_hosts"] = {n: _growth(n, seed, report) for n in GROWTH}
+    return Result(
+        name="placement",
+        seconds=time.perf_counter() - began_s,
+        seed=seed,
+        metrics=metrics,
+        baselines=baselines,
+        detail=detail,
+    )
+
+
+def durable(
+    layout: Layout, newcomers: Sequence[Newcomer], report: OnStep, *, aware: bool
+) -> dict[str, float]:
+    """Placements a second and their time, from the question to the durable answer."""
+    what = "aware of contention" if aware else "blind"
+    report(f"{len(newcomers):,} placements on {layout.n_hosts:,} hosts, {what}")
+    with open_desk(layout) as desk:
+        allocator = make_allocator(layout, aware=aware)
+        service = PlacementService(lambda: allocator, desk, SystemClock())
+        now_s = int(time.time())
+        interval = Interval(now_s, now_s + DAY_S)
+        _warm(allocator, newcomers)
+        took, placed = [], 0
+        waiting: deque[tuple[float, Pending]] = deque()
+
+        def finish() -> int:
+            asked_s, pending = waiting.popleft()
+            outcome = service.finish(pending)
+            took.append(time.perf_counter() - asked_s)
+            return isinstance(outcome, Placed)
+
+        start_s, start_cpu_s = time.perf_counter(), time.process_time()
+        for vm in newcomers:
+            asked_s = time.perf_counter()
+            pending = service.begin(vm, interval)
+            if isinstance(pending, Pending):
+                waiting.append((asked_s, pending))
+            if len(waiting) >= IN_FLIGHT:
+                placed += finish()
+        while waiting:
+            placed += finish()
+        wall_s = time.perf_counter() - start_s
+        cpu_s = time.process_time() - start_cpu_s
+    ms = np.array(took) * 1e3
+    lost = allocator.slices.lost / np.where(layout.capacity > 0, layout.capacity, 1.0)
+    return {
+        "placements_per_s": placed / wall_s,
+        "p50_ms": float(np.percentile(ms, 50)),
+        "p99_ms": float(np.percentile(ms, 99)),
+        "cpu_ms": 1e3 * cpu_s / max(placed, 1),
+        "refused": float(len(newcomers) - placed),
+        "hosts_used": float((allocator.slices.n_vms > 0).sum()),
+        "contention_hosts": float(lost.sum()),
+    }
+
+
+def decided(layout: Layout, newcomers: Sequence[Newcomer], report: OnStep) -> dict[str, float]:
+    """Decisions alone, in microseconds: aware of contention and not, and loads never seen."""
+    report("decisions without durability")
+    out = {}
+    some = newcomers[:MOST_TIMED]
+    for name, aware in (("decide_us", True), ("blind_decide_us", False)):
+        out[name] = float(np.mean(_decide_all(make_allocator(layout, aware=aware), some)))
+    out["aware_decide_cost"] = out["decide_us"] / out["blind_decide_us"]
+    unlike = list(make_newcomers(SCANNED, np.random.default_rng(0), unlike=True))
+    out["unlike_decide_us"] = float(np.mean(_decide_all(make_allocator(layout), unlike)))
+    return out
+
+
+def scanned(layout: Layout, newcomers: Sequence[Newcomer], report: OnStep) -> dict[str, float]:
+    """Decisions that keep nothing from one to the next, by the same code."""
+    report("decisions that scan every host")
+    took = _decide_all(make_allocator(layout), newcomers, forget=True)
+    return {"decide_us": float(np.mean(took)), "placements_per_s": 1e6 / float(np.mean(took))}
+
+
+def _decide_all(
+    allocator: Allocator, newcomers: Sequence[Newcomer], *, forget: bool = False
+) -> list[float]:
+    """Microseconds of each."""
+    took = []
+    _warm(allocator, newcomers[:1])
+    for vm in newcomers:
+        if forget:
+            allocator.forget()
+        start_s = time.perf_counter()
+        load = Load.of(vm)
+        outcome = allocator.decide(vm, load)
+        if isinstance(outcome, Placed):
+            allocator.put_at(vm, load, outcome.chosen)
+        took.append(1e6 * (time.perf_counter() - start_s))
+    return took
+
+
+def _warm(allocator: Allocator, newcomers: Sequence[Newcomer]) -> None:
+    """The compiler's time is no part of any figure; the first look at each load is."""
+    vm = newcomers[0]
+    load = Load.of(vm)
+    outcome = allocator.decide(vm, load)
+    assert isinstance(outcome, Placed)
+    allocator.put_at(vm, load, outcome.chosen)
+    allocator.remove(vm.vm)
+    allocator.forget()
+
+
+def _growth(n_hosts: int, seed: int, report: OnStep) -> dict[str, float]:
+    """Decisions on a fleet of another size, once it is half full."""
+    report(f"decisions on {n_hosts:,} hosts")
+    rng = np.random.default_rng(seed)
+    layout = make_hosts(n_hosts, rng)
+    newcomers = list(make_newcomers(min(MOST_TIMED, VMS_PER_HOST * n_hosts), rng))
+    took = np.array(_decide_all(make_allocator(layout), newcomers))
+    blind = np.array(_decide_all(make_allocator(layout, aware=False), newcomers))
+    later = slice(len(newcomers) // 2, None)
+    return {
+        "decide_us": float(took[later].mean()),
+        "decide_p99_us": float(np.percentile(took[later], 99)),
+        "blind_decide_us": float(blind[later].mean()),
+    }
+
+
+@contextmanager
+def open_desk(layout: Layout) -> Iterator[Claims]:
+    """Claims on a new SQLite file that knows these hosts."""
+    with TemporaryDirectory(prefix="evenkeel-placement-") as directory:
+        store = SqlStore(f"sqlite:///{Path(directory)}/bench.db")
+        with store.write() as session:
+            for host, capacity in zip(layout.hosts.ids, layout.hosts.capacity, strict=True):
+                session.inventory.put_host(_record(host, capacity.tolist()))
+        claims = Claims(store, SystemClock(), CHANCE, max_span_s=400 * DAY_S)
+        try:
+            claims.warm()
+            yield claims
+        finally:
+            claims.close()
+            store.close()
+
+
+def _record(host: HostId, capacity: Sequence[float]) -> HostRecord:
+    cpus, memory_mib, net, iops = capacity
+    of = Host(host, tuple(range(int(cpus))), memory_mib, net, iops)
+    now_s = time.time()
+    return HostRecord(of, "bench", 1, now_s, now_s, Mode.ADVISE)

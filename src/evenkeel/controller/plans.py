@@ -1,0 +1,88 @@
+"""Plans of moves for the live fleet, as advice: nothing is executed.
+
+Every plan passes the independent checker before anybody sees it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from evenkeel.controller.outlook import LiveFleet, LiveOutlook
+from evenkeel.domain.errors import EvenkeelError, InvalidRequest
+from evenkeel.domain.resources import MEMORY_AXIS
+from evenkeel.placement.best import Proposal, propose
+from evenkeel.placement.bound import bound
+from evenkeel.placement.check import check
+from evenkeel.placement.consolidate import rebalance
+from evenkeel.placement.plan import MovePlan
+from evenkeel.placement.problem import Costs, Limits, Problem
+
+
+class PlanRefused(EvenkeelError):
+    """The checker refused what the planner made: a defect, and nothing is shown."""
+
+    code = "plan_refused"
+    http_status = 500
+    default_hint = "Please report this with the message; no plan was shown, and nothing was done."
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`epsilon`: the accepted risk, None as claims have it. `move_h`: hours of one host in use that
+    moving a VM of 16 GiB is held to cost, half of it whatever the VM's size."""
+
+    limits: Limits
+    move_h: float = 0.1
+    epsilon: float | None = None
+    alarm: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    """A plan for the fleet as it was laid out, and what it may be short of the best."""
+
+    fleet: LiveFleet
+    plan: MovePlan
+    proposal: Proposal
+
+
+class Plans:
+    """Thread-safe."""
+
+    def __init__(self, outlook: LiveOutlook) -> None:
+        self._outlook = outlook
+
+    def consolidate(self, wanted: Wanted) -> Told:
+        """Hosts that could be emptied. Raises InvalidRequest, StoreUnavailable, PlanRefused."""
+        fleet, problem = self._asked(wanted)
+        return _checked(fleet, problem, propose(problem))
+
+    def rebalance(self, wanted: Wanted) -> Told:
+        """Relief for hosts at risk. Raises InvalidRequest, StoreUnavailable, PlanRefused."""
+        fleet, problem = self._asked(wanted)
+        plan, floor = rebalance(problem, wanted.alarm), bound(problem)
+        gap = floor.gap(plan.after.cost_per_h)
+        return _checked(fleet, problem, Proposal(plan, floor, gap, None))
+
+    def _asked(self, wanted: Wanted) -> tuple[LiveFleet, Problem]:
+        if not 0 <= wanted.move_h < np.inf:
+            raise InvalidRequest("the cost of a move is a number of hours, not below 0")
+        if wanted.alarm is not None and not 0 < wanted.alarm < 0.5:
+            raise InvalidRequest("an alarm is a probability above 0 and below 0.5")
+        fleet = self._outlook.lay_out(wanted.limits.cooldown_s)
+        problem, vms = fleet.problem, fleet.problem.fleet.vms
+        gib = vms.mean[:, MEMORY_AXIS] / 1024.0
+        costs = Costs(problem.costs.in_use, wanted.move_h * (0.5 + 0.5 * gib / 16.0))
+        chance = problem.chance
+        if wanted.epsilon is not None:
+            chance = replace(chance, epsilon=wanted.epsilon)
+        return fleet, replace(problem, costs=costs, limits=wanted.limits, chance=chance)
+
+
+def _checked(fleet: LiveFleet, problem: Problem, proposal: Proposal) -> Told:
+    refusals = check(problem, proposal.plan)
+    if refusals:
+        raise PlanRefused(f"{refusals[0].code}: {refusals[0].why}")
+    return Told(fleet, proposal.plan, proposal)

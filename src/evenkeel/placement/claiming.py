@@ -1,0 +1,188 @@
+"""What a claim, a change or a release does to lots: the pure half of `controller.claims`.
+
+A change touches the future alone: a lot that has begun is cut at the instant of the change, and
+what comes after is another lot. Whoever asks for what is already so gets no change at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from evenkeel.domain.claim import (
+    LATE_S,
+    Ask,
+    Claim,
+    ClaimChange,
+    ClaimChanged,
+    ClaimEnded,
+    ClaimInvalid,
+    ClaimRequest,
+    KeyReused,
+    check_interval,
+)
+from evenkeel.domain.ids import HostId
+from evenkeel.domain.shard import Location, Lot, LotId
+from evenkeel.placement.calendar import Lots
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`claim` as it is afterwards, with the lots that had not ended before; of these `put` are
+    new or other than before, and those `gone` are no more. `changes`: to the calendar."""
+
+    claim: Claim
+    put: tuple[Lot, ...]
+    gone: frozenset[LotId]
+    changes: dict[HostId, Lots]
+
+
+def granted(request: ClaimRequest, now_s: float) -> Step:
+    """All that is asked for."""
+    claim = Claim(
+        id=request.claim,
+        key=request.key,
+        owner=request.owner,
+        vm=request.vm,
+        start_s=request.start_s,
+        end_s=request.end_s,
+        lots=(),
+        version=1,
+        digest=request.digest(),
+        created_at_s=now_s,
+    )
+    lots = _lots(claim, request.asks, request.start_s, request.end_s)
+    claim = replace(claim, lots=lots, n_lots_made=len(lots))
+    return Step(claim, lots, frozenset(), _by_host([], lots, request.start_s))
+
+
+def repeated(request: ClaimRequest, known: Claim) -> Claim:
+    """What the same request was answered with, as it is now. Raises KeyReused for another one."""
+    if known.digest != request.digest():
+        raise KeyReused(
+            f"{known.owner} used key {request.key!r} for another request (claim {known.id})"
+        )
+    return known
+
+
+def changed(claim: Claim, change: ClaimChange, now_s: float, max_span_s: int) -> Step | None:
+    """None: it is so already. Raises ClaimEnded, ClaimChanged, ClaimInvalid."""
+    now = int(now_s)
+    if claim.released_at_s is not None or claim.end_s <= now:
+        raise ClaimEnded(f"claim {claim.id} has ended")
+    if change.if_version is not None and change.if_version != claim.version:
+        raise ClaimChanged(f"claim {claim.id} is in version {claim.version} by now")
+    from_s = _from(claim, change, now)
+    end_s = claim.end_s if change.end_s is None else change.end_s
+    check_interval(max(claim.start_s, now), end_s, now_s, max_span_s)
+    if from_s >= end_s:
+        raise ClaimInvalid(f"the change is from {from_s} on, and the claim ends at {end_s}")
+    if change.asks is None:
+        after = _until(claim, end_s)
+        n_made = 0
+    else:
+        after, new = _as_asked(claim, change.asks, from_s, end_s)
+        after += new
+        n_made = len(new)
+    return _step(claim, after, now, end_s=end_s, n_lots_made=claim.n_lots_made + n_made)
+
+
+def released(claim: Claim, now_s: float) -> Step | None:
+    """None: it has ended already."""
+    now = int(now_s)
+    if claim.released_at_s is not None or claim.end_s <= now:
+        return None
+    after = [replace(lot, end_s=now) for lot in claim.lots if lot.start_s < now]
+    return _step(claim, after, now, end_s=max(now, claim.start_s), released_at_s=now)
+
+
+def _from(claim: Claim, change: ClaimChange, now: int) -> int:
+    if change.from_s is None:
+        return max(now, claim.start_s)
+    if type(change.from_s) is not int:
+        raise ClaimInvalid("a change is from a whole UTC epoch second on")
+    if change.from_s < now - LATE_S:
+        raise ClaimInvalid(
+            f"the change is from {now - change.from_s} s ago on", hint="What is past stays."
+        )
+    return max(change.from_s, now, claim.start_s)
+
+
+def _until(claim: Claim, end_s: int) -> list[Lot]:
+    """Longer or shorter: the lots that held to the end hold to the new one."""
+    return [
+        replace(lot, end_s=end_s if lot.end_s == claim.end_s else min(lot.end_s, end_s))
+        for lot in claim.lots
+        if lot.start_s < end_s
+    ]
+
+
+def _as_asked(
+    claim: Claim, asks: Sequence[Ask], from_s: int, end_s: int
+) -> tuple[list[Lot], list[Lot]]:
+    """The claim's lots that stay, cut or stretched, and the new ones."""
+    wanted = {_kind(ask.host, ask): ask for ask in asks}
+    kept: list[Lot] = []
+    for lot in claim.lots:
+        kind = _kind(lot.location.host, lot)
+        if kind in wanted and lot.start_s <= from_s <= lot.end_s:
+            del wanted[kind]
+            kept.append(replace(lot, end_s=end_s))
+        elif lot.start_s < from_s:
+            kept.append(replace(lot, end_s=min(lot.end_s, from_s)))
+    return kept, list(_lots(claim, wanted.values(), from_s, end_s))
+
+
+def _kind(host: HostId, what: Ask | Lot) -> tuple[object, ...]:
+    return host, what.resource, what.performance, what.n_shards, what.demand
+
+
+def _lots(claim: Claim, asks: Iterable[Ask], start_s: int, end_s: int) -> tuple[Lot, ...]:
+    return tuple(
+        Lot(
+            id=LotId(f"{claim.id}.{claim.n_lots_made + k}"),
+            location=Location(ask.host),
+            resource=ask.resource,
+            n_shards=ask.n_shards,
+            start_s=start_s,
+            end_s=end_s,
+            performance=ask.performance,
+            owner=claim.owner,
+            demand=ask.demand,
+        )
+        for k, ask in enumerate(asks)
+    )
+
+
+def _step(claim: Claim, after: Sequence[Lot], now: int, **fields: int) -> Step | None:
+    before = {lot.id: lot for lot in claim.lots}
+    put = tuple(lot for lot in after if before.get(lot.id) != lot)
+    gone = frozenset(before) - {lot.id for lot in after}
+    if not put and not gone and all(getattr(claim, name) == x for name, x in fields.items()):
+        return None
+    touched = [before[lot.id] for lot in put if lot.id in before] + [before[i] for i in gone]
+    later = replace(
+        claim,
+        version=claim.version + 1,
+        lots=tuple(lot for lot in after if lot.end_s > now),
+        **fields,  # type: ignore[arg-type]
+    )
+    return Step(later, put, gone, _by_host(touched, put, now))
+
+
+def _by_host(before: Iterable[Lot], after: Iterable[Lot], since_s: int) -> dict[HostId, Lots]:
+    """Only what lies ahead counts."""
+    changes: dict[HostId, Lots] = {}
+    for lots, is_after in ((before, False), (after, True)):
+        for lot in lots:
+            host = lot.location.host
+            so_far = changes.setdefault(host, Lots())
+            if lot.end_s <= since_s:
+                continue
+            ahead = lot if lot.start_s >= since_s else replace(lot, start_s=since_s)
+            changes[host] = (
+                replace(so_far, added=(*so_far.added, ahead))
+                if is_after
+                else replace(so_far, removed=(*so_far.removed, ahead))
+            )
+    return changes
