@@ -36,7 +36,7 @@ def simulate(
         typer.Option("--input", help="Parquet (day, vm, cpu_pct), or a folder of text files."),
     ],
     day: Annotated[
-        str | None, typer.Option(help="Which day of it [default: the only one].")
+        str | None, typer.Option(help="Which day of it; needed where it holds several.")
     ] = None,
     order: Annotated[
         str, typer.Option(help="Of the VMs: name, or shuffle:SEED. It decides their sizes.")
