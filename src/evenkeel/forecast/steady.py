@@ -47,9 +47,10 @@ def steady(recent: F64, size: F64, memory: Memory | None = None) -> tuple[F64, F
     # One sample by itself lies on its own level: n samples miss 1/n of the variance.
     unbiased = np.maximum(seen - 1.0, 0.0)
     own = around * seen
-    per_mean = memory.variance_per_mean
-    per_mean = (own.sum() + len(own) * per_mean * level.mean()) / max(
-        float((unbiased * level).sum() + len(own) * level.mean()), 1e-12
+    # What is assumed of the fleet counts as much as one sample of everybody.
+    assumed = level.sum()
+    per_mean = (own.sum() + memory.variance_per_mean * assumed) / max(
+        float((unbiased * level).sum() + assumed), 1e-12
     )
     weight = memory.own_slots
     variance = (own + weight * per_mean * level) / (unbiased + weight)
