@@ -20,10 +20,10 @@ from evenkeel.placement.packing import Packing
 from evenkeel.placement.problem import NO_LIMIT, Problem
 
 PROVEN: Final = 1e-4
-AFFORDABLE: Final = 100
+AFFORDABLE: Final = 50
 """VMs times hosts."""
 ROUNDS: Final = 12
-NODES: Final = 1000
+NODES: Final = 500
 """Of the search tree in a round: a limit that, unlike time, answers the same every time."""
 
 
