@@ -24,6 +24,7 @@ ROOM_PRICES: Final = (0.0, 0.5, 0.9)
 """What room is held to be worth when hosts are chosen, of what it costs on the most efficient: at
 0 those go first that need the fewest moves, near 1 those that are the least efficient."""
 ROOM_PRICE: Final = 0.9
+OPENS_LAST: Final = 1e12
 FAVOUR_KEPT: Final = 0.1
 """How much of what a host would save if it were emptied counts against filling it up."""
 
@@ -50,7 +51,9 @@ def consolidate(
     plans = []
     for room_price in room_prices:
         packing = Packing(problem)
-        plans.append(planned(packing, drain_all(packing, tries, room_price)))
+        left = drain_all(packing, tries, room_price)
+        replace_all(packing, left, room_price)
+        plans.append(planned(packing, left))
     return max(plans, key=lambda plan: plan.saved(problem.limits.payback_h))
 
 
@@ -80,6 +83,23 @@ def drain_all(
             if failed >= tries:
                 return left
     return left
+
+
+def replace_all(packing: Packing, left: dict[int, Why], room_price: float) -> None:
+    """Empty hosts with the help of an empty one that costs less, where that pays; those that are
+    left no longer are taken out of `left`."""
+    tried = [host for host, why in left.items() if why is not Why.BOUND]
+    if not tried:
+        return
+    costs, could_save = packing.problem.costs.in_use, _most_saved(packing)
+    for source in sorted(tried, key=lambda host: (-costs[host], host)):
+        for fresh in packing.fresh().tolist():
+            if (
+                costs[fresh] < could_save[source]
+                and _drain(packing, source, room_price, fresh) is None
+            ):
+                del left[source]
+                break
 
 
 def worth_emptying(packing: Packing, room_price: float) -> F64:
@@ -136,12 +156,17 @@ def _most_saved(packing: Packing) -> F64:
     return np.asarray(saved)
 
 
-def _drain(packing: Packing, source: int, room_price: float) -> Why | None:
-    """Empty `source`; or leave all as it was, and say why."""
+def _drain(
+    packing: Packing, source: int, room_price: float, fresh: int | None = None
+) -> Why | None:
+    """Empty `source`, if need be onto the empty host `fresh` too; or leave all as it was, and say
+    why."""
     problem, mark = packing.problem, len(packing.moves)
     vms = packing.on(source)
     targets = packing.targets()
     targets = targets[targets != source]
+    if fresh is not None:
+        targets = np.append(targets, fresh)
     if not len(targets) or not _slack(packing, source, targets):
         return Why.NO_ROOM
     suffered = float(packing.contention(vms, np.array([source])).sum())
@@ -178,6 +203,7 @@ def _spread(packing: Packing, vms: Ints, targets: Ints, room_price: float) -> fl
     contention = packing.contention(vms, targets)
     kept = worth_emptying(packing, room_price)[targets]
     score = packing.load(vms, targets) + contention + FAVOUR_KEPT * share[:, None] * kept
+    score += OPENS_LAST * (packing.n_vms[targets] == 0)
     allowed = packing.fits(vms, targets)
     total = 0.0
     for i, vm in enumerate(vms.tolist()):
