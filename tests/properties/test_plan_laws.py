@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plans_made import at_random
 
+from evenkeel.placement.best import propose
 from evenkeel.placement.bound import bound
 from evenkeel.placement.check import check
 from evenkeel.placement.consolidate import consolidate, rebalance, replan
@@ -91,3 +92,25 @@ def test_moves_towards_a_goal_can_be_done_and_get_there_where_there_is_room(seed
     assert check(problem, planned(packing, {})) == ()
     went = np.setdiff1d(np.flatnonzero(packing.movable), stays)
     assert (packing.host[went] == goal[went]).all()
+
+
+def test_local_search_comes_near_the_best():
+    """Nine VMs on four hosts: what a plan costs over its payback time, against the optimum."""
+    above, proven = [], 0
+    for seed in range(20):
+        problem = at_random(np.random.default_rng(seed), 4, 9, rules=False)
+        best = best_packing(problem)
+        if best is None:
+            continue
+        hours, was = problem.limits.payback_h, problem.fleet.vms.host
+        least = outlook(problem, best).cost_per_h * hours + problem.costs.move[best != was].sum()
+        plan = consolidate(problem)
+        above.append((plan.after.cost_per_h * hours + plan.move_cost) / least - 1.0)
+        from_best = propose(problem).from_best
+        assert from_best is not None
+        assert from_best <= above[-1] + 1e-9
+        proven += from_best < 1e-3
+    assert len(above) >= 15
+    assert min(above) > -1e-3
+    assert np.mean(above) < 0.04
+    assert proven >= 0.9 * len(above)

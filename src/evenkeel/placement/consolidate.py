@@ -24,6 +24,15 @@ ROOM_PRICES: Final = (0.0, 0.5, 0.9)
 """What room is held to be worth when hosts are chosen, of what it costs on the most efficient: at
 0 those go first that need the fewest moves, near 1 those that are the least efficient."""
 ROOM_PRICE: Final = 0.9
+NEARLY_ALL: Final = 1.1
+"""Times its room: what a host needs that an empty one can stand in for, with some help."""
+LEAST_ADDED: Final = 0.8
+"""Of its mean demand, what a VM adds at least to what a host needs: chances even out."""
+MOST_ROOMS: Final = 16
+"""How often somebody may make room while a host is emptied."""
+FEW_ROOMS: Final = 2
+"""The same with an empty host to go to."""
+OPENS_LAST: Final = 1e12
 FAVOUR_KEPT: Final = 0.1
 """How much of what a host would save if it were emptied counts against filling it up."""
 
@@ -50,7 +59,9 @@ def consolidate(
     plans = []
     for room_price in room_prices:
         packing = Packing(problem)
-        plans.append(planned(packing, drain_all(packing, tries, room_price)))
+        left = drain_all(packing, tries, room_price)
+        replace_all(packing, left, room_price)
+        plans.append(planned(packing, left))
     return max(plans, key=lambda plan: plan.saved(problem.limits.payback_h))
 
 
@@ -80,6 +91,24 @@ def drain_all(
             if failed >= tries:
                 return left
     return left
+
+
+def replace_all(packing: Packing, left: dict[int, Why], room_price: float) -> None:
+    """Empty hosts with the help of an empty one that costs less, where that pays; those that are
+    left no longer are taken out of `left`."""
+    tried = [host for host, why in left.items() if why is not Why.BOUND]
+    if not tried:
+        return
+    costs, could_save = packing.problem.costs.in_use, _most_saved(packing)
+    for source in sorted(tried, key=lambda host: (-costs[host], host)):
+        need = packing.need(np.array([source]))[0]
+        for fresh in packing.fresh().tolist():
+            # The others are as full as they could be made: it has to hold nearly all.
+            able = (need <= NEARLY_ALL * packing.room[fresh]).all()
+            pays = costs[fresh] < could_save[source]
+            if able and pays and _drain(packing, source, room_price, fresh) is None:
+                del left[source]
+                break
 
 
 def worth_emptying(packing: Packing, room_price: float) -> F64:
@@ -136,40 +165,51 @@ def _most_saved(packing: Packing) -> F64:
     return np.asarray(saved)
 
 
-def _drain(packing: Packing, source: int, room_price: float) -> Why | None:
-    """Empty `source`; or leave all as it was, and say why."""
+def _drain(
+    packing: Packing, source: int, room_price: float, fresh: int | None = None
+) -> Why | None:
+    """Empty `source`, if need be onto the empty host `fresh` too; or leave all as it was, and say
+    why."""
     problem, mark = packing.problem, len(packing.moves)
     vms = packing.on(source)
     targets = packing.targets()
     targets = targets[targets != source]
+    if fresh is not None:
+        targets = np.append(targets, fresh)
     if not len(targets) or not _slack(packing, source, targets):
         return Why.NO_ROOM
     suffered = float(packing.contention(vms, np.array([source])).sum())
     before = packing.running()
-    suffers = _spread(packing, vms, targets, room_price)
+    suffers = _spread(packing, vms, targets, room_price, MOST_ROOMS if fresh is None else FEW_ROOMS)
     if suffers is None:
         packing.undo(mark)
         return Why.NO_ROOM
-    moves = settled(packing, len(packing.moves))
-    cost = cost_of(packing, moves) - cost_of(packing, settled(packing, mark))
-    saved = before - packing.running() + suffered - suffers
-    why = None
-    if saved * problem.limits.payback_h <= cost:
-        why = Why.DOES_NOT_PAY
-    elif len(moves) > problem.limits.moves:
-        why = Why.BUDGET
+    saved = (before - packing.running() + suffered - suffers) * problem.limits.payback_h
+    why = _refused(packing, mark, saved)
     if why is not None:
         packing.undo(mark)
     return why
 
 
+def _refused(packing: Packing, mark: int, saved: float) -> Why | None:
+    """Whether the moves since there were `mark` cost more than is `saved`, or are too many."""
+    if saved <= 0:
+        return Why.DOES_NOT_PAY
+    moves = settled(packing, len(packing.moves))
+    if saved <= cost_of(packing, moves) - cost_of(packing, settled(packing, mark)):
+        return Why.DOES_NOT_PAY
+    return Why.BUDGET if len(moves) > packing.problem.limits.moves else None
+
+
 def _slack(packing: Packing, source: int, targets: Ints) -> bool:
-    """Whether all targets together have room for what `source` wants on average."""
-    free = np.maximum(packing.room[targets] - packing.totals.mean[targets], 0.0).sum(axis=0)
-    return bool((packing.totals.mean[source] <= free).all())
+    """Whether it is worth looking: all targets together lack no room for what `source` wants."""
+    free = np.maximum(packing.room[targets] - packing.need(targets), 0.0).sum(axis=0)
+    return bool((LEAST_ADDED * packing.totals.mean[source] <= free).all())
 
 
-def _spread(packing: Packing, vms: Ints, targets: Ints, room_price: float) -> float | None:
+def _spread(
+    packing: Packing, vms: Ints, targets: Ints, room_price: float, most_rooms: int
+) -> float | None:
     """Move all `vms` to `targets`, the largest first; what they suffer and cause there an hour.
     None: somebody fits nowhere, and some were moved already."""
     size = packing.size(vms, targets)
@@ -178,6 +218,7 @@ def _spread(packing: Packing, vms: Ints, targets: Ints, room_price: float) -> fl
     contention = packing.contention(vms, targets)
     kept = worth_emptying(packing, room_price)[targets]
     score = packing.load(vms, targets) + contention + FAVOUR_KEPT * share[:, None] * kept
+    score += OPENS_LAST * (packing.n_vms[targets] == 0)
     allowed = packing.fits(vms, targets)
     total = 0.0
     for i, vm in enumerate(vms.tolist()):
@@ -190,7 +231,8 @@ def _spread(packing: Packing, vms: Ints, targets: Ints, room_price: float) -> fl
             packing.move(vm, int(targets[at]))
             changed = np.array([at])
         else:
-            hosts = make_room(packing, vm, targets)
+            most_rooms -= 1
+            hosts = make_room(packing, vm, targets) if most_rooms >= 0 else None
             if hosts is None:
                 return None
             at = int(np.flatnonzero(targets == packing.host[vm])[0])

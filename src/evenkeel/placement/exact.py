@@ -20,10 +20,10 @@ from evenkeel.placement.packing import Packing
 from evenkeel.placement.problem import NO_LIMIT, Problem
 
 PROVEN: Final = 1e-4
-AFFORDABLE: Final = 100
+AFFORDABLE: Final = 50
 """VMs times hosts."""
 ROUNDS: Final = 12
-NODES: Final = 1000
+NODES: Final = 500
 """Of the search tree in a round: a limit that, unlike time, answers the same every time."""
 
 
@@ -116,11 +116,13 @@ class _Programme:
         return found
 
     def _core(self, vms: Ints, host: int, ascending: bool) -> Ints:
-        """As few of `vms` as do not fit together, those who cannot leave among them."""
+        """As few of `vms` as do not fit together, those who cannot leave and a newcomer among
+        them: who is there may stay, fit or not."""
         size = self.packing.size(vms, np.array([host]))
         for vm in vms[np.argsort(size if ascending else -size, kind="stable")].tolist():
             rest = vms[vms != vm]
-            if self.packing.movable[vm] and not self.packing.fits_together(rest, host):
+            bound = not self.packing.movable[vm] or (self.packing.host[rest] == host).all()
+            if not bound and not self.packing.fits_together(rest, host):
                 vms = rest
         return vms
 
@@ -131,10 +133,9 @@ class _Programme:
         here = np.isin(self.vms, vms)
         fixed = vms[~self.packing.movable[vms]]
         for other in np.flatnonzero((room <= room[host]).all(axis=1)).tolist():
-            # Not where the VMs that cannot leave are others, nor where all are already: who is
-            # there may stay there, fit or not.
+            # Not where the VMs that cannot leave are others, nor where all of them are already.
             now = np.flatnonzero(self.packing.host == other)
-            if not np.isin(fixed, now).all() or (other != host and np.isin(vms, now).all()):
+            if not np.isin(fixed, now).all() or np.isin(vms, now).all():
                 continue
             if not beside and other != host and not self.packing.movable[now].all():
                 continue

@@ -84,6 +84,16 @@ def test_somebody_makes_room():
     assert plan.wave.tolist() == [0, 1]
 
 
+def test_a_large_host_gives_way_to_a_small_one():
+    problem = a_problem([0, 0], [[1.0], [1.0]], [[9.0], [3.0], [3.0]])
+    costs = Costs(np.array([3.0, 2.0, 1.0]), np.full(2, 0.01))
+    plan = good(problem, consolidate(replace(problem, costs=costs)))
+    assert plan.host.tolist() == [2, 2]
+    assert plan.left == {}
+    level = replace(problem, costs=Costs(np.array([1.0, 1.0, 1.0]), np.full(2, 0.01)))
+    assert consolidate(level).moves == ()
+
+
 def test_contention_that_somebody_reckons_counts():
     """VMs 0 and 1 must not meet: together they cost more than a host."""
     problem = a_problem([0, 1, 2], [[1.0]] * 3, [[2.0]] * 3)

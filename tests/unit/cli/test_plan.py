@@ -1,0 +1,88 @@
+"""`evenkeel plan` against the whole API, and its benchmark, small."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.batches import a_batch, a_vm
+from tests.controller_app import Api, open_api
+from typer.testing import CliRunner, Result
+
+from evenkeel import config
+from evenkeel.cli import client, output
+from evenkeel.cli.bench import bench_app
+from evenkeel.cli.main import app
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    api = open_api(tmp_path)
+    at_s = api.clock.now_s
+    for host, vms in (("h1", ["web1", "web2"]), ("h2", ["db1"])):
+        batch = a_batch(1, host, [a_vm(vm) for vm in vms], at_s=at_s, sent_at_s=at_s)
+        assert batch.tick is not None
+        calm = [[0.1, *row[1:]] for row in batch.tick.demand]
+        tick = msgspec.structs.replace(batch.tick, demand=calm)
+        api.deliver(msgspec.structs.replace(batch, tick=tick))
+    yield api
+    api.services.claims.close()
+    api.services.store.close()
+
+
+@pytest.fixture
+def run(api: Api, monkeypatch: pytest.MonkeyPatch) -> Run:
+    plain = client.ApiClient.__init__
+
+    def inside(self: client.ApiClient, settings: config.ClientConfig) -> None:
+        plain(self, settings, api.client._transport)
+
+    monkeypatch.setattr(client.ApiClient, "__init__", inside)
+    monkeypatch.setenv("EVENKEEL_TOKEN", api.admin)
+    monkeypatch.delenv("EVENKEEL_CONFIG", raising=False)
+    monkeypatch.setattr(output.out, "_width", 200)
+    return lambda *args: CliRunner().invoke(app, ["plan", *args])
+
+
+def test_moves_are_shown_and_what_they_lead_to(run: Run) -> None:
+    result = run("consolidate")
+    assert result.exit_code == 0, result.output
+    assert "db1" in result.stdout
+    assert "hosts in use: 2 -> 1 (no packing has fewer than 1)" in result.stdout
+    told = json.loads(run("consolidate", "--json").stdout)
+    assert [move["name"] for move in told["moves"]] == ["db1"]
+
+
+def test_nothing_worth_doing_is_said_with_the_reason(run: Run) -> None:
+    result = run("consolidate", "--payback-h", "0")
+    assert result.exit_code == 0, result.output
+    assert "nothing is worth moving" in result.stdout
+    assert "left as it is: h1, h2: the moves cost more than is saved" in result.stdout
+    assert "nothing is worth moving" in run("rebalance", "--alarm", "0.45").stdout
+
+
+def test_a_wrong_risk_has_a_code(run: Run) -> None:
+    result = run("rebalance", "--alarm", "0")
+    assert result.exit_code != 0
+    assert "invalid_request" in result.output
+
+
+def test_the_benchmark_has_its_baselines_and_a_checked_plan(tmp_path: Path) -> None:
+    out = tmp_path / "consolidate.json"
+    ran = CliRunner().invoke(
+        bench_app, ["consolidate", "--hosts", "12", "--vms", "600", "--json", str(out)]
+    )
+    assert ran.exit_code == 0, ran.output
+    told = json.loads(out.read_text())
+    ours, others = told["metrics"], told["baselines"]
+    assert (ours["refusals"], ours["hosts_at_risk"], ours["exempt_moved"]) == (0, 0, 0)
+    assert ours["floor_hosts"] <= ours["hosts_after"] < ours["hosts_before"]
+    assert ours["floor_moves"] <= ours["moves"]
+    anew = others["first-fit decreasing, all anew"]
+    assert ours["moves"] < anew["moves"]
+    assert ours["cost_per_h"] <= min(other["cost_per_h"] for other in others.values()) + 1e-9
