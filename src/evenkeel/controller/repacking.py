@@ -25,7 +25,7 @@ class Repacking:
     """Hosts take VMs up to a chance of `epsilon` of a shortfall and are relieved above `alarm`:
     between the two nobody moves. `correlation` between any two VMs' demand. Every `drain_slots`
     hosts may be emptied, where `payback_h` hours make up for moves of `move_wh` watt hours each,
-    in proportion to memory (a VM of average memory).
+    for a VM of average memory and demand.
     """
 
     epsilon: float = 0.003
@@ -73,13 +73,19 @@ def problem_of(
     n_resources = mean.shape[1]
     per_load = np.zeros((len(hosts.ids), n_resources))
     per_load[:, 0] = watts_per_cpu
-    move_wh = how.move_wh * past.memory / max(float(past.memory.mean()), 1e-12)
+    # Half of it for the memory that is sent, half for the work that is lost meanwhile.
+    move_wh = how.move_wh * _relative(past.memory) * (0.5 + 0.5 * _relative(mean[:, 0]))
     return Problem(
         fleet=Fleet(hosts, replace(vms, mean=mean, deviation=deviation)),
         chance=Chance(how.epsilon, np.full(n_resources, how.correlation)),
         costs=Costs(idle_watts, move_wh, per_load),
         limits=Limits(payback_h=how.payback_h),
     )
+
+
+def _relative(values: F64) -> F64:
+    """To their mean."""
+    return np.asarray(values / max(float(values.mean()), 1e-12))
 
 
 def repack(problem: Problem, slot: int, how: Repacking) -> MovePlan:
