@@ -20,8 +20,8 @@ from evenkeel.api.schemas_placement import (
     RuleIn,
 )
 from evenkeel.api.services import Services, services_of
+from evenkeel.controller.layout import UNSURE
 from evenkeel.controller.placing import Interval
-from evenkeel.controller.standing import UNSURE
 from evenkeel.domain.errors import NotFound
 from evenkeel.domain.ids import NO_TENANT, HostId, TenantId, VmId
 from evenkeel.domain.placement import (

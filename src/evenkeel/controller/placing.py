@@ -34,7 +34,7 @@ from evenkeel.domain.placement import (
 )
 from evenkeel.domain.resources import AXIS, CPU_AXIS, MEMORY_AXIS, SPECS, Resource
 from evenkeel.domain.shard import Demand, PerformanceClass
-from evenkeel.placement.allocate import N_OPTIONS, Allocator
+from evenkeel.placement.allocate import N_OPTIONS, Allocator, Stay
 from evenkeel.placement.batch import in_order, place_all
 from evenkeel.placement.slices import Load
 from evenkeel.ports import Clock
@@ -132,7 +132,7 @@ class PlacementService:
         with self._lock:
             self._must_be_new(newcomers)
         if dry_run:
-            return self._tried(newcomers, all_or_nothing, precise)
+            return self._tried(newcomers, interval, all_or_nothing, precise)
         return self._claimed(newcomers, interval, all_or_nothing, precise)
 
     def begin(self, vm: Newcomer, interval: Interval, precise: bool = False) -> Pending | Refused:
@@ -142,10 +142,11 @@ class PlacementService:
             allocator = self._fleet()
             if vm.vm in allocator.seats:
                 allocator = self._must_be_new([vm])
-            placed = self._decided(allocator, vm, load, precise)
+            placed = self._decided(allocator, vm, load, precise, interval)
             if isinstance(placed, Refused):
                 return placed
-            host = allocator.put_at(vm, load, placed.chosen)
+            host = allocator.put_at(vm, load, placed.chosen, float(interval.end_s))
+            allocator.pending.add(vm.vm)
             capacity = allocator.slices.layout.hosts.capacity[host]
         request = request_of(vm, placed.chosen.host, capacity, interval)
         return Pending(vm, placed, self._desk.submit(request), interval)
@@ -157,7 +158,9 @@ class PlacementService:
                 claim = pending.future.result()
             except BaseException as error:
                 with self._lock:
-                    self._fleet().remove(pending.vm.vm)
+                    allocator = self._fleet()
+                    allocator.pending.discard(pending.vm.vm)
+                    allocator.remove(pending.vm.vm)
                 if not isinstance(error, ClaimRefused):
                     raise
                 if not isinstance(error, CapacityShort) or pending.n_tried >= MOST_TRIES:
@@ -167,6 +170,8 @@ class PlacementService:
                     return again
                 pending = again
             else:
+                with self._lock:
+                    self._fleet().pending.discard(pending.vm.vm)
                 return replace(pending.placed, claim=claim.id)
 
     def removed(self, vm: VmId) -> None:
@@ -196,9 +201,16 @@ class PlacementService:
         return found
 
     def _decided(
-        self, allocator: Allocator, vm: Newcomer, load: Load, precise: bool, n_options: int = 2
+        self,
+        allocator: Allocator,
+        vm: Newcomer,
+        load: Load,
+        precise: bool,
+        interval: Interval,
+        n_options: int = 2,
     ) -> Outcome:
-        outcome = allocator.decide(vm, load, N_OPTIONS if precise else n_options)
+        stay = Stay(interval.start_s, interval.end_s)
+        outcome = allocator.decide(vm, load, N_OPTIONS if precise else n_options, stay)
         if isinstance(outcome, Refused) or not precise or self._exact is None:
             return outcome
         worst = self._exact.worst(vm, [option.host for option in outcome.options])
@@ -211,16 +223,17 @@ class PlacementService:
         return replace(outcome, options=options, why=why)
 
     def _tried(
-        self, newcomers: Sequence[Newcomer], all_or_nothing: bool, precise: bool
+        self,
+        newcomers: Sequence[Newcomer],
+        interval: Interval,
+        all_or_nothing: bool,
+        precise: bool,
     ) -> list[Outcome]:
         with self._lock:
             allocator = self._fleet()
             if len(newcomers) == 1:
-                return [
-                    self._decided(
-                        allocator, newcomers[0], Load.of(newcomers[0]), precise, N_OPTIONS
-                    )
-                ]
+                load = Load.of(newcomers[0])
+                return [self._decided(allocator, newcomers[0], load, precise, interval, N_OPTIONS)]
             outcomes = place_all(allocator, newcomers, all_or_nothing=all_or_nothing)
             for vm in newcomers:
                 allocator.remove(vm.vm)
@@ -234,7 +247,7 @@ class PlacementService:
         precise: bool,
     ) -> list[Outcome]:
         not_twice(newcomers)
-        tried = self._tried(newcomers, all_or_nothing, False) if all_or_nothing else []
+        tried = self._tried(newcomers, interval, True, False) if all_or_nothing else []
         if any(isinstance(outcome, Refused) for outcome in tried):
             return _none_of(newcomers, tried)
         ended: dict[int, Outcome] = {}
