@@ -32,9 +32,11 @@ class NoAnswer(Exception):
 @dataclass(slots=True)
 class Noted:
     """What clients were told: `claims` by id, each as of the last answer, and how it was counted;
-    `took_ms` of requests that were answered at once."""
+    `took_ms` of requests that were answered at once. `doubtful`: changes that were asked for
+    more than once, and refused in the end because the claim had ended, perhaps by the first."""
 
     claims: dict[str, Json] = field(default_factory=dict)
+    doubtful: dict[str, Json] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     took_ms: list[float] = field(default_factory=list)
 
@@ -61,15 +63,16 @@ async def run_client(
             at = rng.random()
             if not mine or (at < 0.45 and len(mine) < MOST_HELD):
                 body = _claim(rng, f"{seed}-{name}-{k}", f"tenant{name}", sizes)
-                answer = await _ask(http, rng, urls, "POST", "/v1/claims", body, noted)
+                answer, at_once = await _ask(http, rng, urls, "POST", "/v1/claims", body, noted)
                 done = "claims"
             elif at < 0.8:
                 path = f"/v1/claims/{rng.choice(mine)}"
-                answer = await _ask(http, rng, urls, "PATCH", path, _change(rng, sizes), noted)
+                body = _change(rng, sizes)
+                answer, at_once = await _ask(http, rng, urls, "PATCH", path, body, noted)
                 done = "changes"
             else:
                 path = f"/v1/claims/{mine.pop(rng.randrange(len(mine)))}"
-                answer = await _ask(http, rng, urls, "DELETE", path, None, noted)
+                answer, at_once = await _ask(http, rng, urls, "DELETE", path, None, noted)
                 done = "releases"
             if answer.is_success:
                 told = answer.json()
@@ -81,7 +84,10 @@ async def run_client(
             code = answer.json()["error"]["code"]
             noted.counts[f"refused.{code}"] += 1
             if code == "claim_ended":
-                mine.remove(path.rpartition("/")[2])
+                ended = path.rpartition("/")[2]
+                mine.remove(ended)
+                if not at_once:
+                    noted.doubtful[ended] = body
 
 
 async def _ask(
@@ -92,8 +98,11 @@ async def _ask(
     path: str,
     body: Json | None,
     noted: Noted,
-) -> httpx2.Response:
-    """The controller's answer, be it a refusal. Raises NoAnswer when it stays away."""
+) -> tuple[httpx2.Response, bool]:
+    """The controller's answer, be it a refusal, and whether the first asking got it.
+
+    Raises NoAnswer when it stays away.
+    """
     give_up_s = time.monotonic() + PATIENCE_S
     is_first = True
     while time.monotonic() < give_up_s:
@@ -106,7 +115,7 @@ async def _ask(
             if answer.status_code < 500:
                 if is_first:
                     noted.took_ms.append((time.perf_counter() - began_s) * 1e3)
-                return answer
+                return answer, is_first
             noted.counts[f"failed.{answer.status_code}"] += 1
         is_first = False
         await asyncio.sleep(AWAY_S * (1 + rng.random()))

@@ -18,6 +18,7 @@ from evenkeel.api.services import Services
 from evenkeel.config import ClaimsConfig, Config, ControllerConfig
 from evenkeel.controller.claims import Claims
 from evenkeel.controller.forecasting import ForecastService
+from evenkeel.controller.foreseen import Foreseen
 from evenkeel.controller.ingest import Ingest
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.tokens import TokenService, new_secret
@@ -118,6 +119,12 @@ def assemble(
         forecasts=forecasts,
         models=models,
         whatif=whatif,
-        claims=Claims(store, clock, chance, claims.max_days * 86_400),
+        claims=Claims(
+            store,
+            clock,
+            chance,
+            claims.max_days * 86_400,
+            Foreseen(forecasts.told if forecasts else dict),
+        ),
         claims_days=claims.retention_days,
     )

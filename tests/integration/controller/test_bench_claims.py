@@ -39,11 +39,16 @@ def test_what_is_lost_is_seen() -> None:
         "lots": [lot | {"start_s": 1, "end_s": 9}],
     }
     kept = {"version": 1, "end_s": 9, "released_at_s": None, "start_s": 1}
-    noted = Noted(claims={"a": told, "b": told, "c": told, "d": told})
+    noted = Noted(
+        claims={"a": told, "b": told, "c": told, "d": told, "e": told, "f": told},
+        doubtful={"e": {"end_s": 5}, "f": {"end_s": 6}},
+    )
     stored = {
         "a": kept | {"lots": [("h", "cpu", "pinned", 2, 1, 9)]},
         "b": kept | {"lots": [("h", "cpu", "pinned", 1, 1, 9)]},
         "c": kept | {"version": 2, "lots": [("h", "cpu", "pinned", 2, 1, 9)]},
+        "e": kept | {"version": 2, "end_s": 5, "lots": [("h", "cpu", "pinned", 2, 1, 5)]},
+        "f": kept | {"version": 2, "end_s": 5, "lots": [("h", "cpu", "pinned", 2, 1, 5)]},
     }
     lost = _lost(noted, Audit(3, 3, [], [], 0.0, stored))
-    assert [one[:1] for one in lost] == ["b", "c", "d"]
+    assert [one[:1] for one in lost] == ["b", "c", "d", "f"]
