@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -117,6 +118,7 @@ class _Seen:
     n_audits: int = 0
     n_kills: int = 0
     fullest: float = 0.0
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def look(self, found: Audit) -> None:
         self.n_audits += 1
@@ -223,8 +225,10 @@ async def _run(
             loop.run_in_executor(pool, _kill, fleet, url, began_s, seconds, n_kills, seed, seen),
             loop.run_in_executor(pool, _watch, url, until_s, seen, report),
         ]
-        await asyncio.gather(*work)
-        await asyncio.gather(*others)
+        try:
+            await asyncio.gather(*work, *others)
+        finally:
+            seen.stop.set()
     return seen
 
 
@@ -240,7 +244,8 @@ def _kill(
     """At random times; the database is looked at before the controller is back."""
     rng = random.Random(seed)  # noqa: S311
     for after in sorted(rng.uniform(0.02, 0.95) for _ in range(n_kills)):
-        time.sleep(max(0.0, began_s + after * seconds - time.monotonic()))
+        if seen.stop.wait(max(0.0, began_s + after * seconds - time.monotonic())):
+            return
         one = rng.choice(fleet)
         one.kill()
         seen.n_kills += 1
@@ -250,8 +255,7 @@ def _kill(
 
 
 def _watch(url: str, until_s: float, seen: _Seen, report: OnStep) -> None:
-    while time.monotonic() < until_s:
-        time.sleep(AUDIT_EVERY_S)
+    while time.monotonic() < until_s and not seen.stop.wait(AUDIT_EVERY_S):
         seen.look(audit(url))
         counts = seen.noted.counts
         report(

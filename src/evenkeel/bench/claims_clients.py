@@ -17,8 +17,8 @@ import httpx2
 
 RESOURCES: Final = ("cpu", "memory", "net", "iops")
 CLASSES: Final = ("pinned", "shared", "best-effort")
-AWAY_S: Final = 0.05
-PATIENCE_S: Final = 60.0
+AWAY_S: Final = 0.3
+PATIENCE_S: Final = 120.0
 MOST_HELD: Final = 12
 """A client with so many claims gives one back before it takes another."""
 
