@@ -36,6 +36,11 @@ class AskIn(Body):
         description="Of shared ones: forecast demand, by which they count. None: in full.",
     )
 
+    by_forecast: bool = Field(
+        default=False,
+        description="Of shared ones: count by the newest forecasts of the claim's VM.",
+    )
+
     def ask(self) -> Ask:
         """Raises ShardInvalid."""
         steps = (Demand.of(self.resource, d.mean, d.deviation, d.from_s) for d in self.demand)
@@ -45,6 +50,7 @@ class AskIn(Body):
             self.n_shards,  # type: ignore[arg-type]  # the domain says what is wrong with it
             self.performance,
             tuple(steps),
+            self.by_forecast,
         )
 
 

@@ -40,6 +40,9 @@ def create(
     performance: Annotated[
         PerformanceClass, typer.Option("--class", help="What it can count on.")
     ] = PerformanceClass.SHARED,
+    by_forecast: Annotated[
+        bool, typer.Option(help="Count by the forecast of the VM, not in full (shared only).")
+    ] = False,
     start: Start = "now",
     span: Annotated[str, typer.Option("--for", help="How long: 90m, 8h, 2d.")] = "1h",
     until: Until = None,
@@ -66,7 +69,13 @@ def create(
         "start_s": start_s,
         "end_s": start_s + span_s(span) if until is None else instant_s(until, now_s),
         "asks": [
-            {"host": host, "resource": resource, "n_shards": n, "performance": performance.value}
+            {
+                "host": host,
+                "resource": resource,
+                "n_shards": n,
+                "performance": performance.value,
+                "by_forecast": by_forecast,
+            }
             for host in hosts
             for resource, n in wanted.items()
             if n

@@ -36,7 +36,7 @@ from evenkeel.domain.claim import (
     check_request,
 )
 from evenkeel.domain.errors import EvenkeelError, NotFound, StoreUnavailable
-from evenkeel.domain.ids import HostId
+from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.resources import SPECS, axis_of
 from evenkeel.domain.shard import Lot, LotId
 from evenkeel.placement import claiming
@@ -49,6 +49,7 @@ MAX_BATCH: Final = 256
 MAX_WAITING: Final = 20_000
 TRIES: Final = 3
 STOP_S: Final = 10.0
+Foresee = Callable[[VmId, Ask], Ask]
 Operation = ClaimRequest | ClaimChange | ClaimRelease
 _log = structlog.get_logger("evenkeel.claims")
 
@@ -86,10 +87,19 @@ class Claims:
     ----------
     chance : the accepted risk of hosts on which demand is overcommitted
     max_span_s : how far ahead can be reserved
+    foresee : fills in the demand of an ask that is to count by its VM's forecast
     """
 
-    def __init__(self, store: Store, clock: Clock, chance: Chance, max_span_s: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        chance: Chance,
+        max_span_s: int,
+        foresee: Foresee = lambda _vm, ask: ask,
+    ) -> None:
         self._store = store
+        self._foresee = foresee
         self._clock = clock
         self._max_span_s = max_span_s
         self._books = Books(chance, clock)
@@ -198,7 +208,7 @@ class Claims:
     def _transact(self, operations: Sequence[Operation]) -> list[Claim | Exception]:
         """Decide and commit. Raises StoreUnavailable, ClaimContended: then nothing was done."""
         for _ in range(TRIES):
-            batch = _Batch(self._books, self._clock.wall_s(), self._max_span_s)
+            batch = _Batch(self._books, self._clock.wall_s(), self._max_span_s, self._foresee)
             try:
                 with self._store.write() as session:
                     answers = batch.decide(session, operations)
@@ -217,8 +227,9 @@ class Claims:
 class _Batch:
     """One transaction's worth of operations."""
 
-    def __init__(self, books: Books, now_s: float, max_span_s: int) -> None:
+    def __init__(self, books: Books, now_s: float, max_span_s: int, foresee: Foresee) -> None:
         self._books = books
+        self._foresee = foresee
         self._now_s = now_s
         self._max_span_s = max_span_s
         self._written: dict[ClaimId, _Written] = {}
@@ -248,7 +259,11 @@ class _Batch:
             if found is not None:
                 return claiming.repeated(operation, found.claim)
             check_interval(operation.start_s, operation.end_s, self._now_s, self._max_span_s)
-            step: claiming.Step | None = claiming.granted(operation, self._now_s)
+            filled = operation
+            if any(ask.by_forecast for ask in operation.asks):
+                asks = self._filled(operation.vm, operation.asks)
+                filled = replace(operation, asks=asks, said=operation.digest())
+            step: claiming.Step | None = claiming.granted(filled, self._now_s)
             self._take(operation, step)
             return self._written[operation.claim].claim
         if found is None:
@@ -258,9 +273,15 @@ class _Batch:
         if isinstance(operation, ClaimRelease):
             step = claiming.released(found.claim, self._now_s)
         else:
+            if operation.asks is not None:
+                asks = self._filled(found.claim.vm, operation.asks)
+                operation = replace(operation, asks=asks)
             step = claiming.changed(found.claim, operation, self._now_s, self._max_span_s)
         self._take(operation, step)
         return found.claim
+
+    def _filled(self, vm: VmId, asks: tuple[Ask, ...]) -> tuple[Ask, ...]:
+        return tuple(self._foresee(vm, ask) if ask.by_forecast else ask for ask in asks)
 
     def _take(self, operation: Operation, step: claiming.Step | None) -> None:
         """Into the calendar, or raise the refusal."""

@@ -26,13 +26,15 @@ LATE_S: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """So many shards of one host's resource, in a class; `demand`: see `Lot`."""
+    """So many shards of one host's resource, in a class; `demand`: see `Lot`. With `by_forecast` it
+    is filled in by what is forecast of the claim's VM."""
 
     host: HostId
     resource: Resource
     n_shards: int
     performance: PerformanceClass = PerformanceClass.SHARED
     demand: tuple[Demand, ...] = ()
+    by_forecast: bool = False
 
 
 def _numbers(demand: Demand) -> tuple[int, int, int, int]:
@@ -43,7 +45,8 @@ def _numbers(demand: Demand) -> tuple[int, int, int, int]:
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
     """All `asks` for [start_s, end_s), whole UTC epoch seconds, or nothing. `vm` is whose
-    entitlement it is to be; empty: nobody's yet. `key` is unique per owner."""
+    entitlement it is to be; empty: nobody's yet. `key` is unique per owner. `said` is the digest
+    of the request as it was made, where something was filled in since."""
 
     key: str
     owner: TenantId
@@ -51,11 +54,15 @@ class ClaimRequest:
     start_s: int
     end_s: int
     asks: tuple[Ask, ...]
+    said: str = ""
 
     def digest(self) -> str:
         """Tells another request under the same key from the same one asked again."""
+        if self.said:
+            return self.said
         asks = [
-            [a.host, a.resource, a.n_shards, a.performance, *map(_numbers, a.demand)]
+            [a.host, a.resource, a.n_shards, a.performance, a.by_forecast]
+            + [_numbers(step) for step in a.demand]
             for a in self.asks
         ]
         said = json.dumps([self.key, self.owner, self.vm, self.start_s, self.end_s, asks])
@@ -202,6 +209,11 @@ def check_request(request: ClaimRequest) -> None:
         _check_name(what, name)
     _check_times(request.start_s, request.end_s)
     check_asks(request.asks)
+    if not request.vm and any(ask.by_forecast for ask in request.asks):
+        raise ClaimInvalid(
+            "an ask counts by forecast, and the claim names no VM",
+            hint="Say for which VM it is, or tell its demand.",
+        )
 
 
 def _check_name(what: str, name: str) -> None:
@@ -258,6 +270,11 @@ def check_asks(asks: tuple[Ask, ...]) -> None:
             raise ClaimInvalid(
                 f"demand is told for {ask.performance.value} shards",
                 hint="Only shared ones are committed by demand.",
+            )
+        if ask.by_forecast and (ask.demand or ask.performance is not PerformanceClass.SHARED):
+            raise ClaimInvalid(
+                "an ask counts by forecast, and its demand is told or it is not shared",
+                hint="Say one of the two, and only of shared ones.",
             )
         froms = [step.from_s for step in ask.demand]
         if froms != sorted(set(froms)):

@@ -52,7 +52,7 @@ def granted(request: ClaimRequest, now_s: float) -> Step:
         created_at_s=now_s,
     )
     lots = _lots(claim, request.asks, request.start_s, request.end_s)
-    claim = replace(claim, lots=lots, n_lots_made=len(lots))
+    claim = replace(claim, lots=in_order(lots), n_lots_made=len(lots))
     return Step(claim, lots, frozenset(), _by_host([], lots, request.start_s))
 
 
@@ -94,6 +94,16 @@ def released(claim: Claim, now_s: float) -> Step | None:
         return None
     after = [replace(lot, end_s=now) for lot in claim.lots if lot.start_s < now]
     return _step(claim, after, now, end_s=max(now, claim.start_s), released_at_s=now)
+
+
+def in_order(lots: Iterable[Lot]) -> tuple[Lot, ...]:
+    """By start, host, resource and number, as the store reads them."""
+    return tuple(sorted(lots, key=_place))
+
+
+def _place(lot: Lot) -> tuple[int, str, str, int]:
+    number = int(lot.id.rpartition(".")[2])
+    return lot.start_s, lot.location.host, lot.resource, number
 
 
 def _from(claim: Claim, change: ClaimChange, now: int) -> int:
@@ -164,7 +174,7 @@ def _step(claim: Claim, after: Sequence[Lot], now: int, **fields: int) -> Step |
     later = replace(
         claim,
         version=claim.version + 1,
-        lots=tuple(lot for lot in after if lot.end_s > now),
+        lots=in_order(lot for lot in after if lot.end_s > now),
         **fields,  # type: ignore[arg-type]
     )
     return Step(later, put, gone, _by_host(touched, put, now))
@@ -172,17 +182,11 @@ def _step(claim: Claim, after: Sequence[Lot], now: int, **fields: int) -> Step |
 
 def _by_host(before: Iterable[Lot], after: Iterable[Lot], since_s: int) -> dict[HostId, Lots]:
     """Only what lies ahead counts."""
-    changes: dict[HostId, Lots] = {}
-    for lots, is_after in ((before, False), (after, True)):
+    changes: dict[HostId, tuple[list[Lot], list[Lot]]] = {}
+    for side, lots in enumerate((after, before)):
         for lot in lots:
-            host = lot.location.host
-            so_far = changes.setdefault(host, Lots())
-            if lot.end_s <= since_s:
-                continue
-            ahead = lot if lot.start_s >= since_s else replace(lot, start_s=since_s)
-            changes[host] = (
-                replace(so_far, added=(*so_far.added, ahead))
-                if is_after
-                else replace(so_far, removed=(*so_far.removed, ahead))
-            )
-    return changes
+            sides = changes.setdefault(lot.location.host, ([], []))
+            if lot.end_s > since_s:
+                ahead = lot if lot.start_s >= since_s else replace(lot, start_s=since_s)
+                sides[side].append(ahead)
+    return {host: Lots(tuple(come), tuple(go)) for host, (come, go) in changes.items()}

@@ -18,6 +18,7 @@ from evenkeel.api.services import Services
 from evenkeel.config import ClaimsConfig, Config, ControllerConfig
 from evenkeel.controller.claims import Claims
 from evenkeel.controller.forecasting import ForecastService
+from evenkeel.controller.foreseen import Foreseen
 from evenkeel.controller.ingest import Ingest
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.placing import PlacementService
@@ -103,7 +104,13 @@ def assemble(
     )
     claims = claims or ClaimsConfig()
     chance = Chance(claims.epsilon, np.full(N_RESOURCES, claims.correlation))
-    desk = Claims(store, clock, chance, claims.max_days * 86_400)
+    desk = Claims(
+        store,
+        clock,
+        chance,
+        claims.max_days * 86_400,
+        Foreseen(forecasts.told if forecasts else dict),
+    )
     standing = StandingFleet(
         store,
         clock,

@@ -51,6 +51,11 @@ def test_a_sound_request_passes() -> None:
         ({"end_s": 2000 + 10 * YEAR_S}, "days from now"),
         ({"start_s": 950, "end_s": 1000}, "has ended"),
         ({"asks": ()}, "1 to 256"),
+        ({"asks": (replace(CPU, by_forecast=True),), "vm": VmId("")}, "names no VM"),
+        (
+            {"asks": (replace(CPU, by_forecast=True, performance=PerformanceClass.PINNED),)},
+            "not shared",
+        ),
         ({"asks": (CPU,) * 257}, "1 to 256"),
         ({"asks": (CPU, replace(CPU, n_shards=1))}, "twice"),
         ({"asks": (replace(CPU, n_shards=0),)}, "0 shards"),
