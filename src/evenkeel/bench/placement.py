@@ -23,12 +23,13 @@ from evenkeel.adapters.clock import SystemClock
 from evenkeel.adapters.store.store import SqlStore
 from evenkeel.bench.placement_fleet import CHANCE, make_allocator, make_hosts, make_newcomers
 from evenkeel.controller.claims import Claims
-from evenkeel.controller.placing import Interval, Pending, PlacementService
+from evenkeel.controller.placing import Pending, PlacementService
 from evenkeel.domain.host import Host, Mode
 from evenkeel.domain.ids import HostId
 from evenkeel.domain.placement import Newcomer, Placed
 from evenkeel.envelope import Result
 from evenkeel.placement.allocate import Allocator
+from evenkeel.placement.entitlement import Interval
 from evenkeel.placement.slices import Layout, Load
 from evenkeel.records import HostRecord
 
@@ -50,9 +51,11 @@ def bench_placement(
     report: OnStep,
     *,
     peer: Callable[[Layout, Sequence[Newcomer]], dict[str, float]] | None = None,
+    http: Callable[[Sequence[Newcomer]], dict[str, float]] | None = None,
     growth: bool = True,
 ) -> Result:
-    """Place `n_vms` on `n_hosts`, durably; `peer` places the same and answers its metrics."""
+    """Place `n_vms` on `n_hosts`, durably; `peer` and `http` place the same, or some of them, and
+    answer their metrics."""
     began_s = time.perf_counter()
     sys.setswitchinterval(SWITCH_S)
     rng = np.random.default_rng(seed)
@@ -66,10 +69,17 @@ def bench_placement(
     metrics["aware_cost"] = blind["placements_per_s"] / metrics["placements_per_s"]
     metrics |= decided(layout, newcomers, report)
     baselines = {"every host anew": scanned(layout, newcomers[:SCANNED], report)}
+    if http is not None:
+        report("placements over HTTP")
+        metrics |= http(newcomers)
     if peer is not None:
         report("OpenStack Placement")
         baselines["openstack-placement"] = theirs = peer(layout, newcomers)
         metrics["times_peer"] = metrics["placements_per_s"] / theirs["placements_per_s"]
+        if http is not None:
+            for kind in ("http", "http_clients", "http_batch"):
+                ratio = metrics[f"{kind}_placements_per_s"] / theirs["placements_per_s"]
+                metrics[f"{kind}_times_peer"] = ratio
     detail: dict[str, Any] = {"in_flight": IN_FLIGHT, "blind": blind}
     if growth:
         detail["by_hosts"] = {n: _growth(n, seed, report) for n in GROWTH}

@@ -83,9 +83,12 @@ def _body(vm: Newcomer) -> dict[str, Any]:
 @contextmanager
 def served(n_hosts: int, seed: int) -> Iterator[tuple[str, str]]:
     """(URL, administrator's token) of a controller of its own."""
-    with TemporaryDirectory(prefix="evenkeel-placement-") as directory, socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(128)
+    with (
+        TemporaryDirectory(prefix="evenkeel-placement-") as directory,
+        socket.create_server(("127.0.0.1", 0), backlog=128) as listener,
+    ):
+        # As the controller does: connections inherit it, and asyncio would not set it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         context = multiprocessing.get_context("fork")
         process = context.Process(
             target=_serve, args=(listener, directory, n_hosts, seed), daemon=True

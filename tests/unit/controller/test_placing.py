@@ -6,12 +6,13 @@ import pytest
 from tests.batches import ManualClock
 from tests.placements import Desk, allocator, vm
 
-from evenkeel.controller.placing import AlreadyPlaced, Interval, PlacementService
+from evenkeel.controller.placing import AlreadyPlaced, PlacementService
 from evenkeel.domain.claim import CapacityShort, ClaimInvalid
 from evenkeel.domain.errors import StoreUnavailable
 from evenkeel.domain.placement import Placed, PlacementInvalid, Refused
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.shard import PerformanceClass
+from evenkeel.placement.entitlement import Interval
 
 HOUR = Interval(0, 3600)
 
