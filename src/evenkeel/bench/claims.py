@@ -40,6 +40,7 @@ CPUS, MEMORY_MIB, NET_MBIT_S, IOPS = 16, 65_536.0, 10_000.0, 20_000.0
 SHARDS: Final = {"cpu": 320, "memory": 1024, "net": 10_000, "iops": 2000}
 AUDIT_EVERY_S: Final = 3.0
 START_S: Final = 60.0
+START_TRIES: Final = 3
 OnStep = Callable[[str], None]
 
 
@@ -85,6 +86,7 @@ def bench_claims(
         "asked_again": counts["asked_again"],
         "in_doubt": len(seen.noted.doubtful),
         "kills": seen.n_kills,
+        "failed_starts": seen.n_failed_starts,
         "audits": seen.n_audits,
         "fullest_pct": 100 * seen.fullest,
         "answers_per_s": len(took) / (minutes * 60),
@@ -117,6 +119,7 @@ class _Seen:
     too_risky: set[str] = field(default_factory=set)
     n_audits: int = 0
     n_kills: int = 0
+    n_failed_starts: int = 0
     fullest: float = 0.0
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -153,8 +156,16 @@ class _Process:
         }
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self) -> None:
-        """Returns when it listens. Raises ControllerUnavailable."""
+    def start(self) -> int:
+        """Returns when it listens: how often it would not. Raises ControllerUnavailable."""
+        for failed in range(START_TRIES):
+            if self._listens():
+                return failed
+            self.kill()
+        log_text = (self._directory / f"log-{self._port}").read_text()
+        raise ControllerUnavailable(f"the controller does not start: {log_text[-500:]}")
+
+    def _listens(self) -> bool:
         with (self._directory / f"log-{self._port}").open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "evenkeel", "controller"],
@@ -164,9 +175,7 @@ class _Process:
                 text=True,
             )
         assert self._process.stdout is not None
-        if "://" not in self._process.stdout.readline():
-            log_text = (self._directory / f"log-{self._port}").read_text()
-            raise ControllerUnavailable(f"the controller did not start: {log_text[-500:]}")
+        return "://" in self._process.stdout.readline()
 
     def kill(self) -> None:
         """kill -9."""
@@ -250,7 +259,7 @@ def _kill(
         one.kill()
         seen.n_kills += 1
         found = audit(url)
-        one.start()
+        seen.n_failed_starts += one.start()
         seen.look(found)
 
 

@@ -13,9 +13,8 @@ from evenkeel.domain.claim import (
     ClaimRequest,
     Obstacle,
     capacity_short,
-    check_interval,
-    check_request,
 )
+from evenkeel.domain.claim_checks import check_interval, check_request
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.shard import Demand, PerformanceClass
