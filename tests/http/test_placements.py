@@ -186,3 +186,28 @@ def test_only_operators_place(fleet: Api) -> None:
             "/v1/placements", json={"vms": [small()]}, headers=bearer(fleet.token(role, "shop"))
         )
         assert fleet.refused(answer) == (403, "forbidden")
+
+
+def test_nothing_comes_to_a_host_in_maintenance(fleet: Api) -> None:
+    admin = bearer(fleet.admin)
+    assert ask(fleet, small("before", only=["h1"]))["n_placed"] == 1
+    put = fleet.client.put("/v1/maintenance/h1", json={"reason": "disks"}, headers=admin)
+    assert put.status_code == 204
+    assert fleet.get("/v1/maintenance")[0] == {
+        "host": "h1",
+        "since_s": fleet.clock.wall_s(),
+        "reason": "disks",
+    }
+    [outcome] = ask(fleet, small("during", only=["h1"]))["outcomes"]
+    assert {r["code"]: r["examples"] for r in outcome["reasons"]} == {
+        "closed": ["h1"],
+        "not_listed": ["h2"],
+    }
+    for _ in range(2):  # what is so already is no error
+        ended = fleet.client.delete("/v1/maintenance/h1", headers=admin)
+        assert ended.status_code == 204
+    assert ask(fleet, small("after", only=["h1"]))["n_placed"] == 1
+    kinds = [event["kind"] for event in fleet.get("/v1/events", host="h1")["items"]]
+    assert kinds.count("maintenance_began") == kinds.count("maintenance_ended") == 1
+    answer = fleet.client.put("/v1/maintenance/nowhere", json={}, headers=admin)
+    assert fleet.refused(answer) == (404, "not_found")

@@ -22,6 +22,7 @@ from evenkeel.api import (
     routes_fleet,
     routes_forecast,
     routes_health,
+    routes_maintenance,
     routes_placement,
     routes_session,
     routes_whatif,
@@ -73,6 +74,7 @@ def create_app(services: Services, pages: Sequence[APIRouter] = ()) -> FastAPI:
         routes_session,
         routes_whatif,
         routes_placement,
+        routes_maintenance,
         routes_claims,
         routes_health,
     ):

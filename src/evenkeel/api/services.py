@@ -11,6 +11,7 @@ from evenkeel.api.reader import FleetReader
 from evenkeel.controller.claims import Claims
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.ingest import Ingest
+from evenkeel.controller.maintenance import MaintenanceService
 from evenkeel.controller.models import ModelService
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.placing import PlacementService
@@ -42,6 +43,7 @@ class Services:
     whatif: WhatIf | None = None
     placements: PlacementService | None = None
     standing: StandingFleet | None = None
+    maintenance: MaintenanceService | None = None
 
 
 def services_of(request: Request) -> Services:

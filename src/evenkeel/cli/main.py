@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from evenkeel import __version__
-from evenkeel.cli import doctor, fleet, forecast, place, reliability, whatif
+from evenkeel.cli import doctor, fleet, forecast, maintenance, place, reliability, whatif
 from evenkeel.cli.agent import agent
 from evenkeel.cli.backtest import ListsOfWords, backtest
 from evenkeel.cli.bench import bench_app
@@ -40,6 +40,7 @@ fleet.register(app)
 reliability.register(app)
 whatif.register(app)
 place.register(app)
+maintenance.register(app)
 forecast.register(app)
 doctor.register(app)
 lab_app.command()(matrix)

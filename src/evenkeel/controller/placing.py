@@ -161,6 +161,11 @@ class PlacementService:
                     self._fleet().pending.discard(pending.vm.vm)
                 return replace(pending.placed, claim=claim.id)
 
+    def look_again(self) -> None:
+        """Something about the fleet has changed that only a new layout knows."""
+        with self._lock:
+            self._look_again()
+
     def removed(self, vm: VmId) -> None:
         """The VM is gone, or its claim was released."""
         with self._lock:

@@ -20,6 +20,7 @@ from evenkeel.controller.claims import Claims
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.foreseen import Foreseen
 from evenkeel.controller.ingest import Ingest
+from evenkeel.controller.maintenance import MaintenanceService
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.placing import PlacementService
 from evenkeel.controller.reserved import ByModel, ReservedNow
@@ -111,6 +112,7 @@ def assemble(
         claims.max_days * 86_400,
         Foreseen(forecasts.told if forecasts else dict),
     )
+    maintenance = MaintenanceService(store, clock)
     standing = StandingFleet(
         store,
         clock,
@@ -118,7 +120,9 @@ def assemble(
         chance,
         settings.host_silent_s,
         ReservedNow(store, clock),
+        maintenance.closed,
     )
+    placements = PlacementService(standing, desk, clock, ByModel(whatif), standing.forget)
     return Services(
         store=store,
         clock=clock,
@@ -139,6 +143,7 @@ def assemble(
         whatif=whatif,
         claims=desk,
         standing=standing,
-        placements=PlacementService(standing, desk, clock, ByModel(whatif), standing.forget),
+        placements=placements,
+        maintenance=MaintenanceService(store, clock, placements.look_again),
         claims_days=claims.retention_days,
     )
