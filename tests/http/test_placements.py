@@ -193,7 +193,7 @@ def test_nothing_comes_to_a_host_in_maintenance(fleet: Api) -> None:
     assert ask(fleet, small("before", only=["h1"]))["n_placed"] == 1
     put = fleet.client.put("/v1/maintenance/h1", json={"reason": "disks"}, headers=admin)
     assert put.status_code == 204
-    assert fleet.get("/v1/maintenance")[0] == {
+    assert fleet.get("/v1/maintenance")["items"][0] == {
         "host": "h1",
         "since_s": fleet.clock.wall_s(),
         "reason": "disks",

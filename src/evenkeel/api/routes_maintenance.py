@@ -31,12 +31,17 @@ class MaintenanceOut(Body):
     reason: str
 
 
+class MaintenanceList(Body):
+    items: list[MaintenanceOut]
+
+
 @router.get("", summary="Hosts on which nothing new is placed")
-def list_maintenance(_: Operator, services: Wired) -> list[MaintenanceOut]:
-    return [
+def list_maintenance(_: Operator, services: Wired) -> MaintenanceList:
+    items = [
         MaintenanceOut(host=host, since_s=of.since_s, reason=of.reason)
         for host, of in sorted(_service(services).hosts().items())
     ]
+    return MaintenanceList(items=items)
 
 
 @router.put("/{host}", summary="Place nothing new on a host", status_code=204)

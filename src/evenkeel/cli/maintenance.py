@@ -42,12 +42,11 @@ def maintenance(
     if as_json:
         print_json(closed)
         return
-    if not closed:
+    if not closed["items"]:
         out.print("no host is in maintenance", highlight=False)
         return
     table = grid("host", "since", "reason")
-    for one in closed:
-        assert isinstance(one, dict)
+    for one in closed["items"]:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(one["since_s"]))
         table.add_row(clean(one["host"]), f"{since} UTC", clean(one["reason"]))
     out.print(table)
