@@ -177,7 +177,7 @@ def score_hosts(
     load: F64,
     take: F64,
     kinds: Ints,
-    correlation: F64,
+    rho: F64,
     z: float,
     capacity: F64,
     reserved: F64,
@@ -214,19 +214,7 @@ def score_hosts(
         extra = opening if n_vms[h] == 0 else 0.0
         for s in range(begin, end):
             said = slice_score(
-                s,
-                part,
-                load,
-                take,
-                kinds,
-                correlation,
-                z,
-                capacity,
-                reserved,
-                sums,
-                lost,
-                aware,
-                got,
+                s, part, load, take, kinds, rho, z, capacity, reserved, sums, lost, aware, got
             )
             if whole:
                 code = max(code, said)
