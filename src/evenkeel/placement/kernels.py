@@ -51,12 +51,13 @@ def expected_lost(mean: float, variance: float, room: float) -> float:
 
 @compiled
 def needed_at(mean: float, variance: float, z: float) -> float:
-    """The quantile at z of a gamma with this mean and variance (Wilson and Hilferty 1931)."""
+    """The quantile at z of a gamma with this mean and variance (Wilson and Hilferty 1931), and
+    never less than the mean: it turns down where the deviation is many times the mean."""
     if mean <= 0.0:
         return 0.0
     flat = variance / (9.0 * mean * mean)
     root = 1.0 - flat + z * math.sqrt(flat)
-    return mean * root * root * root if root > 0.0 else 0.0
+    return mean * root * root * root if root > 1.0 else mean
 
 
 @compiled
