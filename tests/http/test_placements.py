@@ -174,9 +174,11 @@ def test_what_cannot_be_asked_is_told(fleet: Api, body: Any, status: int, code: 
 
 @pytest.mark.parametrize("interval", [{"start_s": 5, "end_s": 1000}, {"end_s": 2**39}])
 def test_the_past_and_ten_years_are_refused_by_the_calendar(fleet: Api, interval: Any) -> None:
-    [outcome] = ask(fleet, small(), **interval)["outcomes"]
-    assert outcome["code"] == "claim_invalid"
-    assert outcome["hint"]
+    for dry_run in (True, False):
+        body = {"vms": [small()], "dry_run": dry_run, **interval}
+        answer = fleet.client.post("/v1/placements", json=body, headers=bearer(fleet.admin))
+        assert fleet.refused(answer) == (422, "claim_invalid")
+        assert answer.json()["error"]["hint"]
     assert fleet.get("/v1/claims")["items"] == []
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from evenkeel.domain.arrays import F64
 from evenkeel.domain.claim import CapacityShort, Claim, ClaimId, ClaimRefused, ClaimRequest
+from evenkeel.domain.claim_checks import check_interval
 from evenkeel.domain.errors import EvenkeelError
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.placement import (
@@ -84,6 +85,7 @@ class PlacementService:
     desk : takes the shards
     exact : asked about the finalists when a request wants it (`precise`); None: never
     look_again : has `fleet` lay out anew; called with the lock held
+    max_span_s : how far ahead can be reserved
     """
 
     def __init__(
@@ -93,12 +95,14 @@ class PlacementService:
         clock: Clock,
         exact: Exact | None = None,
         look_again: Callable[[], None] = lambda: None,
+        max_span_s: int = 366 * 86_400,
     ) -> None:
         self._fleet = fleet
         self._desk = desk
         self._clock = clock
         self._exact = exact
         self._look_again = look_again
+        self._max_span_s = max_span_s
         self._lock = threading.Lock()
 
     def place(
@@ -110,10 +114,11 @@ class PlacementService:
         dry_run: bool = False,
         precise: bool = False,
     ) -> list[Outcome]:
-        """In the order of the question. Raises PlacementInvalid (nothing was placed then),
-        StoreUnavailable."""
+        """In the order of the question. Raises PlacementInvalid, ClaimInvalid (of the interval):
+        nothing was placed then. Raises StoreUnavailable."""
         if not 0 < len(newcomers) <= MOST_AT_ONCE:
             raise PlacementInvalid(f"{len(newcomers)} VMs at once, not 1 to {MOST_AT_ONCE}")
+        check_interval(interval.start_s, interval.end_s, self._clock.wall_s(), self._max_span_s)
         for vm in newcomers:
             checked(vm)
         with self._lock:

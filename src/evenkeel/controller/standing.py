@@ -29,6 +29,7 @@ from evenkeel.ports import Clock
 from evenkeel.ports_store import Store
 
 ANEW_S: Final = 60.0
+RETRY_S: Final = 5.0
 TOO_OLD_S: Final = 300.0
 """An older one is not used even while a new one is in the making."""
 _log = structlog.get_logger("evenkeel.placement")
@@ -65,12 +66,13 @@ class StandingFleet:
         self._closed = closed
         self._taste = taste or Taste()
         self._allocator: Allocator | None = None
-        self._made_at_s = 0.0
+        self._made_at_s = self._again_at_s = 0.0
         self._next: _Making | None = None
 
     def __call__(self) -> Allocator:
         """Raises StoreUnavailable."""
-        age_s = self._clock.monotonic_s() - self._made_at_s
+        now_s = self._clock.monotonic_s()
+        age_s = now_s - self._made_at_s
         if self._allocator is None or age_s >= TOO_OLD_S:
             self._next = None
             self._take(self._made(_seats_of(self._allocator)))
@@ -78,7 +80,9 @@ class StandingFleet:
             made, self._next = self._next.allocator, None
             if made is not None:
                 self._take(made)
-        elif self._next is None and age_s >= ANEW_S:
+            else:
+                self._again_at_s = now_s + RETRY_S
+        elif self._next is None and age_s >= ANEW_S and now_s >= self._again_at_s:
             seats = _seats_of(self._allocator)
             self._allocator.journal = []
             self._next = _Making(lambda: self._made(seats))

@@ -122,7 +122,9 @@ def assemble(
         ReservedNow(store, clock),
         maintenance.closed,
     )
-    placements = PlacementService(standing, desk, clock, ByModel(whatif), standing.forget)
+    placements = PlacementService(
+        standing, desk, clock, ByModel(whatif), standing.forget, claims.max_days * 86_400
+    )
     return Services(
         store=store,
         clock=clock,

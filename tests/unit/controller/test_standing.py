@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 
@@ -34,15 +35,21 @@ class World:
         self.clock = ManualClock()
         self.reserved: list[Reserved] = []
         self.closed: frozenset[HostId] = frozenset()
+        self.may_tell = threading.Event()
+        self.may_tell.set()
         self.fleet = StandingFleet(
             self.store,
             self.clock,
             dict,
             Chance(0.01, np.zeros(4)),
             1e9,
-            lambda: list(self.reserved),
+            self.told,
             lambda: self.closed,
         )
+
+    def told(self):
+        assert self.may_tell.wait(20)
+        return list(self.reserved)
 
     def host(self, name, vms=(), **fields):
         record = host_record(name, self.clock.now_s, tick=a_tick(list(vms), self.clock.now_s))
@@ -103,12 +110,14 @@ def test_a_new_layout_is_made_while_the_old_one_serves_and_misses_nothing(world)
     old.put(early, Load.of(early), 0, 0)
     old.pending.add(early.vm)
     world.clock.now_s += ANEW_S
+    world.may_tell.clear()
     assert world.fleet() is old
     late, gone = vm("late", 0.1), vm("passing", 0.1)
-    if world.fleet() is old:
-        old.put(late, Load.of(late), 0, 0)
-        old.put(gone, Load.of(gone), 0, 0)
-        old.remove(gone.vm)
+    assert world.fleet() is old
+    old.put(late, Load.of(late), 0, 0)
+    old.put(gone, Load.of(gone), 0, 0)
+    old.remove(gone.vm)
+    world.may_tell.set()
     new = settled(world)
     assert new is not old
     assert {seat for seat in new.seats if not seat.startswith("host/")} == {"early", "late"}
