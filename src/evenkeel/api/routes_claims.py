@@ -22,12 +22,14 @@ from evenkeel.api.schemas_claims import (
     ClaimIn,
     ClaimOut,
     ClaimPatch,
+    MergeIn,
+    SplitIn,
     calendar_out,
     claim_out,
 )
 from evenkeel.api.services import Services, services_of
 from evenkeel.controller.books import capacity_of
-from evenkeel.domain.claim import Claim, ClaimId
+from evenkeel.domain.claim import Claim, ClaimId, ClaimMerge
 from evenkeel.domain.errors import InvalidRequest, NotFound, StoreUnavailable
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.placement.calendar import Book
@@ -66,6 +68,19 @@ async def change_claim(claim_id: str, body: ClaimPatch, who: Operator, services:
 async def release_claim(claim_id: str, who: Operator, services: Wired) -> ClaimOut:
     """One that has ended is answered as it is."""
     return await _answer(services, services.claims.release(ClaimId(claim_id)))
+
+
+@router.post("/claims/{claim_id}/split", status_code=201, summary="Make a part another claim")
+async def split_claim(claim_id: str, body: SplitIn, who: Operator, services: Wired) -> ClaimOut:
+    """Of the same or another owner, with no instant in between at which it is free. The new one."""
+    return await _answer(services, services.claims.split(body.split(claim_id)))
+
+
+@router.post("/claims/{claim_id}/merge", summary="Get all that another claim has")
+async def merge_claims(claim_id: str, body: MergeIn, who: Operator, services: Wired) -> ClaimOut:
+    """Both of one owner; the other ends."""
+    merge = ClaimMerge(ClaimId(claim_id), ClaimId(body.other))
+    return await _answer(services, services.claims.merge(merge))
 
 
 async def _answer(services: Services, answer: Future[Claim]) -> ClaimOut:

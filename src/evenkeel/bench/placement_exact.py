@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from evenkeel.bench.contention import MadeFleet, make_fleet
-from evenkeel.controller.standing import moments
+from evenkeel.controller.layout import moments
 from evenkeel.domain.arrays import F64
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.placement import Newcomer, Placed

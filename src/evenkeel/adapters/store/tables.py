@@ -229,6 +229,14 @@ mode_version = sa.Table(
     sa.Column("version", sa.BigInteger, nullable=False),
 )
 
+maintenance = sa.Table(
+    "maintenance",
+    metadata,
+    sa.Column("host", TEXT, primary_key=True),
+    sa.Column("since_s", sa.Double, nullable=False),
+    sa.Column("reason", TEXT, nullable=False),
+)
+
 token = sa.Table(
     "token",
     metadata,
