@@ -171,11 +171,11 @@ def mean_lost(window: Window, host: Host, row_weights: F64, changed: dict[VmId, 
     return np.asarray(row_weights @ material, dtype=np.float64)
 
 
-def loss_without(
-    window: Window, host: Host, row_weights: F64, victim: int, undone: dict[VmId, CpuTuning]
+def loss_with(
+    window: Window, host: Host, row_weights: F64, victim: int, changed: dict[VmId, CpuTuning]
 ) -> tuple[float, float]:
     """What the victim would lose if these VMs had these tunings: (share of demand, cores)."""
-    lost = mean_lost(window, host, row_weights, undone)
+    lost = mean_lost(window, host, row_weights, changed)
     wanted = np.asarray(row_weights @ cpu_demand(window), dtype=np.float64)
     return float(_share(lost, wanted)[victim]), float(lost[victim])
 

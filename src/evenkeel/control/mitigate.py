@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.control.candidates import NEEDS, Outcome, judge, loss_without, propose
+from evenkeel.control.candidates import NEEDS, Outcome, judge, loss_with, propose
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import HOST_ITSELF, MitigationId, VmId
 from evenkeel.domain.plan import (
@@ -285,15 +285,19 @@ def _must_end(view: View, mitigation: Mitigation) -> str:
 
 
 def _needed(view: View, mitigation: Mitigation) -> bool:
-    """Whether the victim would be hurt, beyond the hysteresis, if this were undone now."""
+    """Whether undoing this now would hurt the victim, beyond the hysteresis.
+
+    What it loses either way, to the host or to others, is no reason to keep it.
+    """
     victim = view.window.index_of(mitigation.victim)
     if victim is None:
         return False
     weights = view.window.weights(JUDGE_HALF_LIFE_S)
-    prior = {mitigation.target: mitigation.prior}
-    share, cores = loss_without(view.window, view.tick.host, weights, victim, prior)
-    worth_it = cores >= HYSTERESIS * view.policy.min_gain_cores
-    return worth_it and 100 * share >= view.policy.release_score
+    seen = view.window, view.tick.host, weights, victim
+    share, cores = loss_with(*seen, {mitigation.target: mitigation.prior})
+    share_now, cores_now = loss_with(*seen, {})
+    worth_it = cores - cores_now >= HYSTERESIS * view.policy.min_gain_cores
+    return worth_it and 100 * (share - share_now) >= view.policy.release_score
 
 
 def _verdict(view: View, mitigation: Mitigation) -> Confirm | Undo | None:

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.control.candidates import loss_without
+from evenkeel.control.candidates import loss_with
 from evenkeel.control.mitigate import JUDGE_HALF_LIFE_S, UNTRUSTED, View
 from evenkeel.control.throttle import throttles
 from evenkeel.domain.host import Mode
@@ -101,11 +101,11 @@ def throttle(view: View, victim: VmId, suspect: VmId, nonce: str) -> tuple[Mitig
     assert column is not None, "it was looked for"
     vm = view.tick.vms[row]
     weights = window.weights(JUDGE_HALF_LIFE_S)
-    before, _ = loss_without(window, host, weights, column, {})
+    before, _ = loss_with(window, host, weights, column, {})
     use = float(view.tick.usage[row, CPU_AXIS])
     wanted = float(weights @ cpu_demand(window)[:, column])
     for instruction, tuning in throttles(vm, use, view.policy.probe_depth, host.capabilities):
-        after, _ = loss_without(window, host, weights, column, {suspect: tuning})
+        after, _ = loss_with(window, host, weights, column, {suspect: tuning})
         least = max(before - after, 0.0)
         freed = max(use - tuning.quota_cores, 0.0) or view.policy.probe_depth * use / 2
         most = min(freed / max(wanted, 1e-9), before)

@@ -139,13 +139,19 @@ def applied(state=MitigationState.ACTIVE, **kw):
     return replace(m, state=state, **{"state_at_s": m.created_at_s, **kw})
 
 
-def after(m, cpu_noisy, loss, seconds, policy=ACT):
+def after(m, cpu_noisy, loss, seconds, policy=ACT, background=0.0):
     """The same host `seconds` after the mitigation was applied."""
     moved = replace(NOISY, tuning=replace(NOISY.tuning, vcpu_pins=((1,),)))
     vms = [VICTIM, moved, CALM]
     start = m.created_at_s
     ticks = [
-        a_tick(start + 5.0 * (i + 1), vms, [0.95, cpu_noisy, 0.05], [loss, 0, 0])
+        a_tick(
+            start + 5.0 * (i + 1),
+            vms,
+            [0.95, cpu_noisy, 0.05],
+            [loss, 0, 0],
+            background=background,
+        )
         for i in range(int(seconds // 5))
     ]
     window = a_window(ticks)
@@ -174,6 +180,15 @@ def test_it_is_undone_when_no_longer_needed_but_not_at_the_first_calm_tick():
     assert first.steps == ()
     second, _ = decide(scene, patience, "y")
     assert second.steps == (Undo(m.id, MitigationState.ROLLED_BACK, "no longer needed"),)
+
+
+def test_it_is_undone_when_what_the_victim_loses_now_is_the_fault_of_others():
+    """Undoing it would take nothing from the victim that the host does not take anyway."""
+    m = applied(MitigationState.VERIFIED)
+    scene = after(m, 0.02, 0.3, 60, background=1.2)
+    _, patience = decide(scene, Patience(), "x")
+    second, _ = decide(scene, patience, "y")
+    assert Undo(m.id, MitigationState.ROLLED_BACK, "no longer needed") in second.steps
 
 
 def test_at_its_expiry_it_is_extended_if_needed():
