@@ -227,3 +227,20 @@ def test_split_and_merge(api: Api) -> None:
     for verb in ("split", "merge"):
         answer = api.client.post(f"{path}/{verb}", json=merge, headers=bearer(shop))
         assert api.refused(answer) == (403, "forbidden")
+
+
+def test_a_name_leads_to_its_lot(api: Api) -> None:
+    told = claim(api, "k", ask(5), ask(5, "h2")).json()
+    lot = told["lots"][0]
+    assert api.get("/v1/shards", name=lot["name"]) == lot
+    api.clock.now_s += 10
+    patch(api, told["id"], asks=[ask(5, "h2")])
+    assert api.get("/v1/shards", name=lot["name"])["state"] == "ended"
+    bank = api.token("tenant", "bank")
+    answer = api.client.get("/v1/shards", params={"name": lot["name"]}, headers=bearer(bank))
+    assert api.refused(answer) == (404, "not_found")
+    other = lot["name"].replace("/h1/", "/h2/")
+    answer = api.client.get("/v1/shards", params={"name": other}, headers=bearer(api.admin))
+    assert api.refused(answer) == (404, "not_found")
+    answer = api.client.get("/v1/shards", params={"name": "shard://x"}, headers=bearer(api.admin))
+    assert api.refused(answer) == (422, "shard_invalid")

@@ -22,6 +22,7 @@ from evenkeel.api.schemas_claims import (
     ClaimIn,
     ClaimOut,
     ClaimPatch,
+    LotOut,
     MergeIn,
     SplitIn,
     calendar_out,
@@ -32,6 +33,7 @@ from evenkeel.controller.books import capacity_of
 from evenkeel.domain.claim import Claim, ClaimId, ClaimMerge
 from evenkeel.domain.errors import InvalidRequest, NotFound, StoreUnavailable
 from evenkeel.domain.ids import HostId, TenantId, VmId
+from evenkeel.domain.shard import ShardName
 from evenkeel.placement.calendar import Book
 from evenkeel.placement.profile import Profile
 
@@ -132,13 +134,36 @@ def get_claim(
     services: Wired,
     past: Annotated[bool, Query(description="Also the lots that have ended.")] = False,
 ) -> ClaimOut:
+    return _found(services, who, ClaimId(claim_id), past=past)
+
+
+@router.get("/shards", summary="The lot that has this name")
+def get_shards(
+    who: Reader,
+    services: Wired,
+    name: Annotated[str, Query(max_length=2000, description="shard://provider/region/host/...")],
+) -> LotOut:
+    """A lot that moved has another name, and one that was given back has none."""
+    parsed = ShardName.parse(name)
+    claim = ClaimId(parsed.id.rpartition(".")[0])
+    try:
+        for lot in _found(services, who, claim, past=True).lots:
+            if lot.name == str(parsed):
+                return lot
+    except NotFound:
+        pass
+    raise NotFound(f"nothing is named {name}", hint="`evenkeel claim list` lists what is held.")
+
+
+def _found(services: Services, who: Principal, claim: ClaimId, *, past: bool) -> ClaimOut:
+    """Raises NotFound, also for another tenant's."""
     now_s = services.clock.wall_s()
     with services.store.read() as session:
-        found = session.claims.claims_by_id([ClaimId(claim_id)], -1 if past else int(now_s))
+        found = session.claims.claims_by_id([claim], -1 if past else int(now_s))
     for one in found.values():
         if who.role is not Role.TENANT or one.owner == who.subject:
             return claim_out(one, now_s)
-    raise NotFound(f"there is no claim {claim_id!r}", hint="`evenkeel claim list` lists them.")
+    raise NotFound(f"there is no claim {claim!r}", hint="`evenkeel claim list` lists them.")
 
 
 @router.get("/hosts/{host}/calendar", summary="What of a host is promised, and what is free")

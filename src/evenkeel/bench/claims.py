@@ -82,6 +82,8 @@ def bench_claims(
         "claims": counts["claims"],
         "changes": counts["changes"],
         "releases": counts["releases"],
+        "splits": counts["splits"],
+        "merges": counts["merges"],
         "refused": sum(n for name, n in counts.items() if name.startswith("refused.")),
         "asked_again": counts["asked_again"],
         "in_doubt": len(seen.noted.doubtful),

@@ -53,73 +53,122 @@ async def run_client(
     name: int, urls: list[str], token: str, sizes: Sizes, until_s: float, noted: Noted, seed: int
 ) -> None:
     """Until `until_s` by the monotonic clock; the last operation is seen through."""
-    rng = random.Random(f"{seed}-{name}")  # noqa: S311
-    mine: list[str] = []
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx2.AsyncClient(headers=headers, timeout=20.0) as http:
-        k = 0
+        client = _Client(http, urls, sizes, noted, f"{seed}-{name}", f"tenant{name}")
         while time.monotonic() < until_s:
-            k += 1
-            at = rng.random()
-            if not mine or (at < 0.45 and len(mine) < MOST_HELD):
-                body = _claim(rng, f"{seed}-{name}-{k}", f"tenant{name}", sizes)
-                answer, at_once = await _ask(http, rng, urls, "POST", "/v1/claims", body, noted)
-                done = "claims"
-            elif at < 0.8:
-                path = f"/v1/claims/{rng.choice(mine)}"
-                body = _change(rng, sizes)
-                answer, at_once = await _ask(http, rng, urls, "PATCH", path, body, noted)
-                done = "changes"
-            else:
-                path = f"/v1/claims/{mine.pop(rng.randrange(len(mine)))}"
-                answer, at_once = await _ask(http, rng, urls, "DELETE", path, None, noted)
-                done = "releases"
-            if answer.is_success:
-                told = answer.json()
-                noted.counts[done] += 1
-                noted.claims[told["id"]] = told
-                if done == "claims":
-                    mine.append(told["id"])
-                continue
-            code = answer.json()["error"]["code"]
-            noted.counts[f"refused.{code}"] += 1
-            if code == "claim_ended":
-                ended = path.rpartition("/")[2]
-                mine.remove(ended)
-                if not at_once:
-                    noted.doubtful[ended] = body
+            await client.operate()
 
 
-async def _ask(
-    http: httpx2.AsyncClient,
-    rng: random.Random,
-    urls: list[str],
-    method: str,
-    path: str,
-    body: Json | None,
-    noted: Noted,
-) -> tuple[httpx2.Response, bool]:
-    """The controller's answer, be it a refusal, and whether the first asking got it.
+class _Client:
+    """One that waits for each answer."""
 
-    Raises NoAnswer when it stays away.
-    """
-    give_up_s = time.monotonic() + PATIENCE_S
-    is_first = True
-    while time.monotonic() < give_up_s:
-        began_s = time.perf_counter()
-        try:
-            answer = await http.request(method, rng.choice(urls) + path, json=body)
-        except httpx2.HTTPError:
-            noted.counts["asked_again"] += 1
+    def __init__(
+        self,
+        http: httpx2.AsyncClient,
+        urls: list[str],
+        sizes: Sizes,
+        noted: Noted,
+        name: str,
+        owner: str,
+    ) -> None:
+        self._http = http
+        self._urls = urls
+        self._sizes = sizes
+        self._noted = noted
+        self._name = name
+        self._owner = owner
+        self._rng = random.Random(name)  # noqa: S311
+        self._n_keys = 0
+        self._mine: list[str] = []
+
+    async def operate(self) -> None:
+        """One operation, seen through."""
+        rng, mine = self._rng, self._mine
+        at = rng.random()
+        if not mine or (at < 0.45 and len(mine) < MOST_HELD):
+            body = _claim(rng, self._key(), self._owner, self._sizes)
+            told = await self._done("claims", "POST", "/v1/claims", body)
+            if told:
+                mine.append(told["id"])
+        elif at < 0.75:
+            await self._done("changes", "PATCH", _path(rng.choice(mine)), _change(rng, self._sizes))
+        elif at < 0.8:
+            await self._split(rng.choice(mine))
+        elif at < 0.83 and len(mine) > 1:
+            one, other = rng.sample(mine, 2)
+            if await self._done("merges", "POST", _path(one, "/merge"), {"other": other}):
+                mine.remove(other)
+                await self._look(other)
         else:
-            if answer.status_code < 500:
-                if is_first:
-                    noted.took_ms.append((time.perf_counter() - began_s) * 1e3)
-                return answer, is_first
-            noted.counts[f"failed.{answer.status_code}"] += 1
-        is_first = False
-        await asyncio.sleep(AWAY_S * (1 + rng.random()))
-    raise NoAnswer(f"{method} {path} was not answered in {PATIENCE_S:.0f} s")
+            await self._done("releases", "DELETE", _path(mine.pop(rng.randrange(len(mine)))), None)
+
+    async def _split(self, claim: str) -> None:
+        lots = self._noted.claims[claim]["lots"]
+        if not lots:
+            return
+        lot = self._rng.choice(lots)
+        ask = {name: lot[name] for name in ("host", "resource", "performance")}
+        ask["n_shards"] = self._rng.randint(1, lot["n_shards"])
+        body = {"key": self._key(), "owner": self._owner, "vm": "part", "asks": [ask]}
+        told = await self._done("splits", "POST", _path(claim, "/split"), body)
+        if told:
+            self._mine.append(told["id"])
+            await self._look(claim)
+
+    async def _look(self, claim: str) -> None:
+        """What another operation left of a claim."""
+        answer, _ = await self._ask("GET", _path(claim), None)
+        self._noted.claims[claim] = answer.json()
+
+    def _key(self) -> str:
+        self._n_keys += 1
+        return f"{self._name}-{self._n_keys}"
+
+    async def _done(self, what: str, method: str, path: str, body: Json | None) -> Json | None:
+        """The claim as answered, noted; None: refused."""
+        answer, at_once = await self._ask(method, path, body)
+        told: Json = answer.json()
+        if answer.is_success:
+            self._noted.counts[what] += 1
+            self._noted.claims[told["id"]] = told
+            return told
+        code = told["error"]["code"]
+        self._noted.counts[f"refused.{code}"] += 1
+        if code == "claim_ended":
+            ended = path.split("/")[3]
+            self._mine.remove(ended)
+            if not at_once and body is not None:
+                self._noted.doubtful[ended] = body
+        return None
+
+    async def _ask(self, method: str, path: str, body: Json | None) -> tuple[httpx2.Response, bool]:
+        """The controller's answer, be it a refusal, and whether the first asking got it.
+
+        Raises NoAnswer when it stays away.
+        """
+        noted, give_up_s = self._noted, time.monotonic() + PATIENCE_S
+        is_first = True
+        while time.monotonic() < give_up_s:
+            began_s = time.perf_counter()
+            try:
+                url = self._rng.choice(self._urls) + path
+                answer = await self._http.request(method, url, json=body)
+            except httpx2.HTTPError:
+                noted.counts["asked_again"] += 1
+            else:
+                if answer.status_code < 500:
+                    if is_first:
+                        noted.took_ms.append((time.perf_counter() - began_s) * 1e3)
+                    return answer, is_first
+                noted.counts[f"failed.{answer.status_code}"] += 1
+            is_first = False
+            await asyncio.sleep(AWAY_S * (1 + self._rng.random()))
+        raise NoAnswer(f"{method} {path} was not answered in {PATIENCE_S:.0f} s")
+
+
+def _path(claim: str, verb: str = "") -> str:
+    return f"/v1/claims/{claim}{verb}"
 
 
 def _claim(rng: random.Random, key: str, owner: str, sizes: Sizes) -> Json:

@@ -25,7 +25,7 @@ from evenkeel.domain.errors import NotFound
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.resources import SPECS, axis_of
 from evenkeel.domain.shard import Lot, LotId
-from evenkeel.placement import claiming
+from evenkeel.placement import claiming, parting
 from evenkeel.placement.calendar import UNKNOWN
 from evenkeel.ports_store import Session
 
@@ -101,7 +101,7 @@ class Batch:
                 return self._split(operation)
             case ClaimMerge():
                 into, other = self._known(operation.claim), self._known(operation.other)
-                self._take((), *claiming.merged(into, other, self._now_s))
+                self._take((), *parting.merged(into, other, self._now_s))
             case ClaimRelease():
                 claim = self._known(operation.claim)
                 self._take((), *_some(claiming.released(claim, self._now_s)))
@@ -130,7 +130,7 @@ class Batch:
         found = self._written.get(split.new_claim)
         if found is not None:
             return claiming.repeated(split, found.claim)
-        self._take((), *claiming.split(self._known(split.claim), split, self._now_s))
+        self._take((), *parting.split(self._known(split.claim), split, self._now_s))
         return self._known(split.new_claim)
 
     def _known(self, claim: ClaimId) -> Claim:

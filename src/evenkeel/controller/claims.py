@@ -166,7 +166,9 @@ class Claims:
                     break
                 batch.append(more)
             # From here on nobody can cancel it.
-            self._serve([one for one in batch if one.answer.set_running_or_notify_cancel()])
+            batch = [one for one in batch if one.answer.set_running_or_notify_cancel()]
+            if batch:
+                self._serve(batch)
             if is_last:
                 return
 

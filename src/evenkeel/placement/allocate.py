@@ -20,17 +20,20 @@ from typing import Final, NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from evenkeel.domain.arrays import F64, Bools, Ints
+from evenkeel.domain.arrays import F32, F64, Bools, Ints
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.placement import Newcomer, Option, Outcome, Placed
 from evenkeel.domain.shard import PerformanceClass
 from evenkeel.placement import kernels
 from evenkeel.placement.explain import refusal, why
+from evenkeel.placement.kernels import I8, I32
 from evenkeel.placement.rules import NOBODY_BARRED, Neighbours
 from evenkeel.placement.slices import ALL_SLICES, BY_HOST, Load, Slices
 
 N_OPTIONS: Final = 8
-MOST_KINDS: Final = 1024
+FEWEST_KINDS: Final = 16
+MOST_SCORES: Final = 20_000_000
+"""Kept of all kinds together, at 17 bytes each."""
 AS_TIGHT: Final = 0.02
 """Fits that differ by less are equal, and the spread decides."""
 
@@ -61,9 +64,9 @@ class Standing:
 
     load: Load
     score: F64
-    more: F64
-    where: Ints
-    code: Ints
+    more: F32
+    where: I32
+    code: I8
     n_seen: int
 
 
@@ -122,7 +125,7 @@ class Allocator:
         n_hosts = self.slices.layout.n_hosts
         return Placed(vm.vm, options, n_fit, n_hosts, why(options, n_fit, n_hosts))
 
-    def scores(self, vm: Newcomer) -> tuple[F64, F64]:
+    def scores(self, vm: Newcomer) -> tuple[F64, F32]:
         """(H,) score (inf: it does not fit) and contention of each host, rules left aside."""
         standing = self._standing(Load.of(vm), whole=False)
         return standing.score, standing.more
@@ -188,13 +191,13 @@ class Allocator:
             standing = Standing(
                 load,
                 np.empty(n),
-                np.empty(n),
-                np.empty(n, dtype=np.intp),
-                np.empty(n, dtype=np.intp),
+                np.empty(n, dtype=np.float32),
+                np.empty(n, dtype=np.int32),
+                np.empty(n, dtype=np.int8),
                 now,
             )
             self._kinds[key] = standing
-            if len(self._kinds) > MOST_KINDS:
+            if len(self._kinds) > max(FEWEST_KINDS, MOST_SCORES // max(n, 1)):
                 self._kinds.popitem(last=False)
             self._reckon(standing, np.arange(n), whole)
             return standing

@@ -22,7 +22,7 @@ from evenkeel.domain.claim import (
 )
 from evenkeel.domain.claim_checks import LATE_S, check_interval
 from evenkeel.domain.ids import HostId
-from evenkeel.domain.shard import Location, Lot, LotId, split_shards, split_time
+from evenkeel.domain.shard import Location, Lot, LotId
 from evenkeel.placement.calendar import Lots
 
 
@@ -68,10 +68,10 @@ def repeated(request: ClaimRequest | ClaimSplit, known: Claim) -> Claim:
 def changed(claim: Claim, change: ClaimChange, now_s: float, max_span_s: int) -> Step | None:
     """None: it is so already. Raises ClaimEnded, ClaimChanged, ClaimInvalid."""
     now = int(now_s)
-    _check_open(claim, now)
+    check_open(claim, now)
     if change.if_version is not None and change.if_version != claim.version:
         raise ClaimChanged(f"claim {claim.id} is in version {claim.version} by now")
-    from_s = _from(claim, change.from_s, now)
+    from_s = starting(claim, change.from_s, now)
     end_s = claim.end_s if change.end_s is None else change.end_s
     check_interval(max(claim.start_s, now), end_s, now_s, max_span_s)
     if from_s >= end_s:
@@ -83,7 +83,7 @@ def changed(claim: Claim, change: ClaimChange, now_s: float, max_span_s: int) ->
         after, new = _as_asked(claim, change.asks, from_s, end_s)
         after += new
         n_made = len(new)
-    return _step(claim, after, now, end_s=end_s, n_lots_made=claim.n_lots_made + n_made)
+    return step_to(claim, after, now, end_s=end_s, n_lots_made=claim.n_lots_made + n_made)
 
 
 def released(claim: Claim, now_s: float) -> Step | None:
@@ -92,7 +92,7 @@ def released(claim: Claim, now_s: float) -> Step | None:
     if claim.released_at_s is not None or claim.end_s <= now:
         return None
     after = [replace(lot, end_s=now) for lot in claim.lots if lot.start_s < now]
-    return _step(claim, after, now, end_s=max(now, claim.start_s), released_at_s=now)
+    return step_to(claim, after, now, end_s=max(now, claim.start_s), released_at_s=now)
 
 
 def in_order(lots: Iterable[Lot]) -> tuple[Lot, ...]:
@@ -103,83 +103,6 @@ def in_order(lots: Iterable[Lot]) -> tuple[Lot, ...]:
 def _place(lot: Lot) -> tuple[int, str, str, int]:
     number = int(lot.id.rpartition(".")[2])
     return lot.start_s, lot.location.host, lot.resource, number
-
-
-def split(claim: Claim, split: ClaimSplit, now_s: float) -> tuple[Step, Step]:
-    """The claim without the part, and the part. Raises ClaimEnded, ClaimInvalid."""
-    now = int(now_s)
-    _check_open(claim, now)
-    from_s = _from(claim, split.from_s, now)
-    if from_s >= claim.end_s:
-        raise ClaimInvalid(f"the split is from {from_s} on, and the claim ends at {claim.end_s}")
-    n_made = claim.n_lots_made
-    after, moved = list(claim.lots), []
-    for ask in split.asks:
-        left = ask.n_shards
-        for lot in claim.lots:
-            same = (lot.location.host, lot.resource, lot.performance) == _what(ask)
-            if not same or not left or not lot.start_s <= from_s < lot.end_s:
-                continue
-            after.remove(lot)
-            if lot.start_s < from_s:
-                early, lot = split_time(lot, from_s, LotId(f"{claim.id}.{n_made}"))
-                n_made += 1
-                after.append(early)
-            if lot.n_shards > left:
-                lot, rest = split_shards(lot, left, LotId(f"{claim.id}.{n_made}"))
-                n_made += 1
-                after.append(rest)
-            left -= lot.n_shards
-            moved.append(lot)
-        if left:
-            raise ClaimInvalid(
-                f"claim {claim.id} has {ask.n_shards - left} of {ask.n_shards} such shards of "
-                f"{ask.resource.value} on {ask.host}",
-                hint="Split what it has; `evenkeel claim show` lists it.",
-            )
-    # It ends with its last lot.
-    fields = {"n_lots_made": n_made}
-    if not any(lot.end_s > from_s for lot in after):
-        fields["end_s"] = from_s
-        if from_s <= now or not after:
-            fields["released_at_s"] = now
-    rest_step = _step(claim, after, now, **fields)
-    assert rest_step is not None, "a split takes something"
-    part = Claim(
-        id=split.new_claim,
-        key=split.key,
-        owner=split.owner,
-        vm=split.vm,
-        start_s=from_s,
-        end_s=claim.end_s,
-        lots=(),
-        version=1,
-        digest=split.digest(),
-        created_at_s=now_s,
-    )
-    return rest_step, _with_lots(part, moved, from_s)
-
-
-def merged(into: Claim, other: Claim, now_s: float) -> tuple[Step, ...]:
-    """The one with all of the other's lots, and the other without; nothing if that is so already.
-
-    Raises ClaimEnded, ClaimInvalid.
-    """
-    now = int(now_s)
-    if other.released_at_s is not None or other.end_s <= now:
-        return ()
-    _check_open(into, now)
-    if into.id == other.id or into.owner != other.owner:
-        raise ClaimInvalid(
-            "a claim is merged with another one of the same owner",
-            hint="Split what another owner is to have.",
-        )
-    cut = released(other, now_s)
-    assert cut is not None, "it has not ended"
-    ahead = [replace(lot, start_s=max(lot.start_s, now)) for lot in other.lots]
-    end_s = max(into.end_s, other.end_s)
-    whole = _with_lots(replace(into, end_s=end_s, version=into.version + 1), ahead, now)
-    return cut, whole
 
 
 def together(steps: Sequence[Step]) -> dict[HostId, Lots]:
@@ -194,7 +117,7 @@ def together(steps: Sequence[Step]) -> dict[HostId, Lots]:
     return changes
 
 
-def _with_lots(claim: Claim, lots: Sequence[Lot], since_s: int) -> Step:
+def with_lots(claim: Claim, lots: Sequence[Lot], since_s: int) -> Step:
     """The claim with these beside its own, under numbers of its own."""
     new = tuple(
         replace(lot, id=LotId(f"{claim.id}.{claim.n_lots_made + k}"), owner=claim.owner)
@@ -206,16 +129,14 @@ def _with_lots(claim: Claim, lots: Sequence[Lot], since_s: int) -> Step:
     return Step(claim, new, frozenset(), _by_host([], new, since_s))
 
 
-def _what(ask: Ask) -> tuple[object, ...]:
-    return ask.host, ask.resource, ask.performance
-
-
-def _check_open(claim: Claim, now: int) -> None:
+def check_open(claim: Claim, now: int) -> None:
+    """Raises ClaimEnded."""
     if claim.released_at_s is not None or claim.end_s <= now:
         raise ClaimEnded(f"claim {claim.id} has ended")
 
 
-def _from(claim: Claim, from_s: int | None, now: int) -> int:
+def starting(claim: Claim, from_s: int | None, now: int) -> int:
+    """When a change begins that is to be from `from_s` on. Raises ClaimInvalid."""
     if from_s is None:
         return max(now, claim.start_s)
     if type(from_s) is not int:
@@ -273,7 +194,8 @@ def _lots(claim: Claim, asks: Iterable[Ask], start_s: int, end_s: int) -> tuple[
     )
 
 
-def _step(claim: Claim, after: Sequence[Lot], now: int, **fields: int) -> Step | None:
+def step_to(claim: Claim, after: Sequence[Lot], now: int, **fields: int) -> Step | None:
+    """To these lots and fields, as the next version; None: it is so already."""
     before = {lot.id: lot for lot in claim.lots}
     put = tuple(lot for lot in after if before.get(lot.id) != lot)
     gone = frozenset(before) - {lot.id for lot in after}

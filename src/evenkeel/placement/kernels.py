@@ -9,13 +9,15 @@ the variance within a slot (a vCPU runs or does not). Rows are slices, S of them
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F64, Bools, Ints
+from evenkeel.domain.arrays import F32, F64, Bools, Ints
 from evenkeel.jit import compiled
 
+I32 = np.ndarray[Any, np.dtype[np.int32]]
+I8 = np.ndarray[Any, np.dtype[np.int8]]
 N_SUMS: Final = 4
 PROMISED: Final = 0
 LEFTOVER: Final = 1
@@ -188,9 +190,9 @@ def score_hosts(
     opening: float,
     aware: bool,
     out_score: F64,
-    out_more: F64,
-    out_slice: Ints,
-    out_code: Ints,
+    out_more: F32,
+    out_slice: I32,
+    out_code: I8,
 ) -> None:
     """Score some of the hosts for one load: steps of contention, then how well it packs.
 

@@ -167,6 +167,7 @@ lot = sa.Table(
     sa.Column("performance", TEXT, nullable=False),
     sa.Column("demand", TEXT, nullable=False),
     sa.Index("lot_by_host", "host", "end_s"),
+    sa.Index("lot_by_end", "end_s"),
     sqlite_with_rowid=False,
 )
 
