@@ -72,6 +72,9 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     net_mbit_s: Annotated[
         float, Meta(ge=0, description="Uplink capacity in Mbit/s; 0: read it from the link.")
     ] = 0.0
+    fault_domain: Annotated[
+        str, Meta(description="What fails together with this host, such as a rack; empty: nothing.")
+    ] = ""
     iops: Annotated[float, Meta(ge=0, description="Disk capacity in requests/s; 0: learn it.")] = (
         0.0
     )

@@ -17,7 +17,8 @@ class ClaimStore(Protocol):
     """What is reserved. Whoever changes a host's lots advances its generation with it."""
 
     def claims_by_id(self, claims: Iterable[ClaimId], lots_since_s: int) -> dict[ClaimId, Claim]:
-        """With those of their lots that end after `lots_since_s`, by start, resource and id."""
+        """With those of their lots that end after `lots_since_s`, by start, host, resource and
+        number."""
         ...
 
     def claims(

@@ -26,6 +26,7 @@ from evenkeel.records import (
     FleetSummary,
     HostRecord,
     HostSummary,
+    Maintenance,
     MitigationRecord,
     ModeSettings,
     PairRecord,
@@ -240,6 +241,14 @@ class AccessStore(Protocol):
     def n_valid_tokens(self, role: str) -> int: ...
 
     def modes(self) -> ModeSettings: ...
+
+    def maintenance(self) -> dict[HostId, Maintenance]:
+        """Hosts on which nothing new is placed."""
+        ...
+
+    def put_maintenance(self, host: HostId, value: Maintenance | None) -> None:
+        """None: it is over. Retry: yes."""
+        ...
 
     def put_mode(self, scope: str, name: str, value: Mode | None) -> None:
         """Scope is fleet, host or tenant; None unsets. The version of the settings grows."""

@@ -194,3 +194,11 @@ class TokenRecord:
     subject: str
     created_at_s: float
     revoked_at_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """Nothing new is placed on a host."""
+
+    since_s: float
+    reason: str

@@ -7,11 +7,12 @@ from tests.stored import H1, put_fleet
 
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.host import Mode
-from evenkeel.domain.ids import TenantId, VmId
+from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.plan import MitigationState
 from evenkeel.ports_store import Store
 from evenkeel.records import (
     BatchSource,
+    Maintenance,
     MitigationRecord,
     TokenRecord,
 )
@@ -86,3 +87,12 @@ class ChronicleContract:
             modes = access.modes()
             assert (modes.version, modes.fleet, modes.hosts) == (4, Mode.ACT, {})
             assert modes.tenants == {"shop": Mode.OBSERVE}
+
+    def test_maintenance_is_kept_until_it_is_over(self, store: Store) -> None:
+        with store.write() as session:
+            session.access.put_maintenance(HostId("h1"), Maintenance(5.0, "disks"))
+            session.access.put_maintenance(HostId("h1"), Maintenance(6.0, "more disks"))
+            session.access.put_maintenance(HostId("h2"), Maintenance(7.0, ""))
+            session.access.put_maintenance(HostId("h2"), None)
+        with store.read() as session:
+            assert session.access.maintenance() == {HostId("h1"): Maintenance(6.0, "more disks")}

@@ -201,3 +201,46 @@ def test_the_calendar_of_a_host(api: Api) -> None:
     assert [(s["start_s"] - at, s["firm"]) for s in later["resources"][0]["slots"]] == [(150, 5)]
     wrong = api.client.get("/v1/hosts/h1/calendar?since_s=9&until_s=9", headers=bearer(api.admin))
     assert api.refused(wrong) == (422, "invalid_request")
+
+
+def test_split_and_merge(api: Api) -> None:
+    whole = claim(api, "k", ask(40)).json()
+    api.clock.now_s += 10
+    body = {"key": "p", "owner": "shop", "vm": "id-db1", "asks": [ask(15)]}
+    path = f"/v1/claims/{whole['id']}"
+    split = api.client.post(f"{path}/split", json=body, headers=bearer(api.admin))
+    assert split.status_code == 201
+    part = split.json()
+    assert [lot["n_shards"] for lot in part["lots"]] == [15]
+    assert [lot["n_shards"] for lot in api.get(path)["lots"]] == [25]
+    again = api.client.post(f"{path}/split", json=body, headers=bearer(api.admin))
+    assert again.json() == part
+    wrong = api.client.post(
+        f"{path}/split", json={**body, "key": "q", "asks": [ask(2.5)]}, headers=bearer(api.admin)
+    )
+    assert api.refused(wrong) == (422, "claim_invalid")
+    merge = {"other": part["id"]}
+    merged = api.client.post(f"{path}/merge", json=merge, headers=bearer(api.admin))
+    assert sorted(lot["n_shards"] for lot in merged.json()["lots"]) == [15, 25]
+    assert api.get(f"/v1/claims/{part['id']}")["state"] == "ended"
+    shop = api.token("tenant", "shop")
+    for verb in ("split", "merge"):
+        answer = api.client.post(f"{path}/{verb}", json=merge, headers=bearer(shop))
+        assert api.refused(answer) == (403, "forbidden")
+
+
+def test_a_name_leads_to_its_lot(api: Api) -> None:
+    told = claim(api, "k", ask(5), ask(5, "h2")).json()
+    lot = told["lots"][0]
+    assert api.get("/v1/shards", name=lot["name"]) == lot
+    api.clock.now_s += 10
+    patch(api, told["id"], asks=[ask(5, "h2")])
+    assert api.get("/v1/shards", name=lot["name"])["state"] == "ended"
+    bank = api.token("tenant", "bank")
+    answer = api.client.get("/v1/shards", params={"name": lot["name"]}, headers=bearer(bank))
+    assert api.refused(answer) == (404, "not_found")
+    other = lot["name"].replace("/h1/", "/h2/")
+    answer = api.client.get("/v1/shards", params={"name": other}, headers=bearer(api.admin))
+    assert api.refused(answer) == (404, "not_found")
+    answer = api.client.get("/v1/shards", params={"name": "shard://x"}, headers=bearer(api.admin))
+    assert api.refused(answer) == (422, "shard_invalid")

@@ -174,9 +174,11 @@ def test_what_cannot_be_asked_is_told(fleet: Api, body: Any, status: int, code: 
 
 @pytest.mark.parametrize("interval", [{"start_s": 5, "end_s": 1000}, {"end_s": 2**39}])
 def test_the_past_and_ten_years_are_refused_by_the_calendar(fleet: Api, interval: Any) -> None:
-    [outcome] = ask(fleet, small(), **interval)["outcomes"]
-    assert outcome["code"] == "claim_invalid"
-    assert outcome["hint"]
+    for dry_run in (True, False):
+        body = {"vms": [small()], "dry_run": dry_run, **interval}
+        answer = fleet.client.post("/v1/placements", json=body, headers=bearer(fleet.admin))
+        assert fleet.refused(answer) == (422, "claim_invalid")
+        assert answer.json()["error"]["hint"]
     assert fleet.get("/v1/claims")["items"] == []
 
 
@@ -186,3 +188,28 @@ def test_only_operators_place(fleet: Api) -> None:
             "/v1/placements", json={"vms": [small()]}, headers=bearer(fleet.token(role, "shop"))
         )
         assert fleet.refused(answer) == (403, "forbidden")
+
+
+def test_nothing_comes_to_a_host_in_maintenance(fleet: Api) -> None:
+    admin = bearer(fleet.admin)
+    assert ask(fleet, small("before", only=["h1"]))["n_placed"] == 1
+    put = fleet.client.put("/v1/maintenance/h1", json={"reason": "disks"}, headers=admin)
+    assert put.status_code == 204
+    assert fleet.get("/v1/maintenance")["items"][0] == {
+        "host": "h1",
+        "since_s": fleet.clock.wall_s(),
+        "reason": "disks",
+    }
+    [outcome] = ask(fleet, small("during", only=["h1"]))["outcomes"]
+    assert {r["code"]: r["examples"] for r in outcome["reasons"]} == {
+        "closed": ["h1"],
+        "not_listed": ["h2"],
+    }
+    for _ in range(2):  # what is so already is no error
+        ended = fleet.client.delete("/v1/maintenance/h1", headers=admin)
+        assert ended.status_code == 204
+    assert ask(fleet, small("after", only=["h1"]))["n_placed"] == 1
+    kinds = [event["kind"] for event in fleet.get("/v1/events", host="h1")["items"]]
+    assert kinds.count("maintenance_began") == kinds.count("maintenance_ended") == 1
+    answer = fleet.client.put("/v1/maintenance/nowhere", json={}, headers=admin)
+    assert fleet.refused(answer) == (404, "not_found")

@@ -120,3 +120,9 @@ def test_only_operators_may_ask(api: Api) -> None:
         token = api.token(role, "shop")
         answer = api.client.get("/v1/plans/rebalance", headers=bearer(token))
         assert api.refused(answer) == (403, "forbidden")
+
+
+def test_a_host_in_maintenance_takes_nobody_but_may_be_emptied(fleet: Api) -> None:
+    put = fleet.client.put("/v1/maintenance/h1", json={}, headers=bearer(fleet.admin))
+    assert put.status_code == 204
+    assert {move["target"] for move in ask(fleet)["moves"]} == {"h2"}

@@ -22,6 +22,7 @@ from evenkeel.api import (
     routes_fleet,
     routes_forecast,
     routes_health,
+    routes_maintenance,
     routes_placement,
     routes_plans,
     routes_session,
@@ -75,6 +76,7 @@ def create_app(services: Services, pages: Sequence[APIRouter] = ()) -> FastAPI:
         routes_whatif,
         routes_placement,
         routes_plans,
+        routes_maintenance,
         routes_claims,
         routes_health,
     ):

@@ -22,14 +22,18 @@ from evenkeel.api.schemas_claims import (
     ClaimIn,
     ClaimOut,
     ClaimPatch,
+    LotOut,
+    MergeIn,
+    SplitIn,
     calendar_out,
     claim_out,
 )
 from evenkeel.api.services import Services, services_of
 from evenkeel.controller.books import capacity_of
-from evenkeel.domain.claim import Claim, ClaimId
+from evenkeel.domain.claim import Claim, ClaimId, ClaimMerge
 from evenkeel.domain.errors import InvalidRequest, NotFound, StoreUnavailable
 from evenkeel.domain.ids import HostId, TenantId, VmId
+from evenkeel.domain.shard import ShardName
 from evenkeel.placement.calendar import Book
 from evenkeel.placement.profile import Profile
 
@@ -66,6 +70,19 @@ async def change_claim(claim_id: str, body: ClaimPatch, who: Operator, services:
 async def release_claim(claim_id: str, who: Operator, services: Wired) -> ClaimOut:
     """One that has ended is answered as it is."""
     return await _answer(services, services.claims.release(ClaimId(claim_id)))
+
+
+@router.post("/claims/{claim_id}/split", status_code=201, summary="Make a part another claim")
+async def split_claim(claim_id: str, body: SplitIn, who: Operator, services: Wired) -> ClaimOut:
+    """Of the same or another owner, with no instant in between at which it is free. The new one."""
+    return await _answer(services, services.claims.split(body.split(claim_id)))
+
+
+@router.post("/claims/{claim_id}/merge", summary="Get all that another claim has")
+async def merge_claims(claim_id: str, body: MergeIn, who: Operator, services: Wired) -> ClaimOut:
+    """Both of one owner; the other ends."""
+    merge = ClaimMerge(ClaimId(claim_id), ClaimId(body.other))
+    return await _answer(services, services.claims.merge(merge))
 
 
 async def _answer(services: Services, answer: Future[Claim]) -> ClaimOut:
@@ -117,13 +134,36 @@ def get_claim(
     services: Wired,
     past: Annotated[bool, Query(description="Also the lots that have ended.")] = False,
 ) -> ClaimOut:
+    return _found(services, who, ClaimId(claim_id), past=past)
+
+
+@router.get("/shards", summary="The lot that has this name")
+def get_shards(
+    who: Reader,
+    services: Wired,
+    name: Annotated[str, Query(max_length=2000, description="shard://provider/region/host/...")],
+) -> LotOut:
+    """A lot that moved has another name, and one that was given back has none."""
+    parsed = ShardName.parse(name)
+    claim = ClaimId(parsed.id.rpartition(".")[0])
+    try:
+        for lot in _found(services, who, claim, past=True).lots:
+            if lot.name == str(parsed):
+                return lot
+    except NotFound:
+        pass
+    raise NotFound(f"nothing is named {name}", hint="`evenkeel claim list` lists what is held.")
+
+
+def _found(services: Services, who: Principal, claim: ClaimId, *, past: bool) -> ClaimOut:
+    """Raises NotFound, also for another tenant's."""
     now_s = services.clock.wall_s()
     with services.store.read() as session:
-        found = session.claims.claims_by_id([ClaimId(claim_id)], -1 if past else int(now_s))
+        found = session.claims.claims_by_id([claim], -1 if past else int(now_s))
     for one in found.values():
         if who.role is not Role.TENANT or one.owner == who.subject:
             return claim_out(one, now_s)
-    raise NotFound(f"there is no claim {claim_id!r}", hint="`evenkeel claim list` lists them.")
+    raise NotFound(f"there is no claim {claim!r}", hint="`evenkeel claim list` lists them.")
 
 
 @router.get("/hosts/{host}/calendar", summary="What of a host is promised, and what is free")

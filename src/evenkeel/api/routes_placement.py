@@ -20,8 +20,7 @@ from evenkeel.api.schemas_placement import (
     RuleIn,
 )
 from evenkeel.api.services import Services, services_of
-from evenkeel.controller.placing import Interval
-from evenkeel.controller.standing import UNSURE
+from evenkeel.controller.layout import UNSURE
 from evenkeel.domain.errors import NotFound
 from evenkeel.domain.ids import NO_TENANT, HostId, TenantId, VmId
 from evenkeel.domain.placement import (
@@ -35,6 +34,7 @@ from evenkeel.domain.placement import (
 )
 from evenkeel.domain.resources import AXIS, CPU_AXIS, MEMORY_AXIS, N_RESOURCES
 from evenkeel.domain.vm import Vm
+from evenkeel.placement.entitlement import Interval
 
 router = APIRouter(prefix="/v1", tags=["placement"], responses=ERROR_RESPONSES)
 DAY_S: Final = 86_400

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from evenkeel.api.schemas import Body
-from evenkeel.domain.claim import Ask, Claim, ClaimChange, ClaimId, ClaimRequest
+from evenkeel.domain.claim import Ask, Claim, ClaimChange, ClaimId, ClaimRequest, ClaimSplit
 from evenkeel.domain.ids import NO_TENANT, HostId, TenantId, VmId
 from evenkeel.domain.resources import AXIS, SPECS, Resource, axis_of
 from evenkeel.domain.shard import MILLI, Demand, Lot, LotState, PerformanceClass
@@ -36,6 +36,11 @@ class AskIn(Body):
         description="Of shared ones: forecast demand, by which they count. None: in full.",
     )
 
+    by_forecast: bool = Field(
+        default=False,
+        description="Of shared ones: count by the newest forecasts of the claim's VM.",
+    )
+
     def ask(self) -> Ask:
         """Raises ShardInvalid."""
         steps = (Demand.of(self.resource, d.mean, d.deviation, d.from_s) for d in self.demand)
@@ -45,6 +50,7 @@ class AskIn(Body):
             self.n_shards,  # type: ignore[arg-type]  # the domain says what is wrong with it
             self.performance,
             tuple(steps),
+            self.by_forecast,
         )
 
 
@@ -85,6 +91,41 @@ class ClaimPatch(Body):
             self.from_s,  # type: ignore[arg-type]
             self.if_version,
         )
+
+
+class PartIn(Body):
+    host: str
+    resource: Resource
+    n_shards: Whole
+    performance: PerformanceClass = PerformanceClass.SHARED
+
+
+class SplitIn(Body):
+    """So many shards of what the claim has are, from `from_s` (none: now) on, another claim."""
+
+    key: str
+    owner: str = NO_TENANT
+    vm: str = ""
+    asks: list[PartIn]
+    from_s: Whole | None = None
+
+    def split(self, claim: str) -> ClaimSplit:
+        parts = (
+            Ask(HostId(p.host), p.resource, p.n_shards, p.performance)  # type: ignore[arg-type]
+            for p in self.asks
+        )
+        return ClaimSplit(
+            ClaimId(claim),
+            self.key,
+            TenantId(self.owner),
+            VmId(self.vm),
+            tuple(parts),
+            self.from_s,  # type: ignore[arg-type]
+        )
+
+
+class MergeIn(Body):
+    other: str = Field(description="The claim whose lots this one gets; it ends.")
 
 
 class LotOut(Body):

@@ -11,6 +11,7 @@ from evenkeel.api.reader import FleetReader
 from evenkeel.controller.claims import Claims
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.ingest import Ingest
+from evenkeel.controller.maintenance import MaintenanceService
 from evenkeel.controller.models import ModelService
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.placing import PlacementService
@@ -44,6 +45,7 @@ class Services:
     placements: PlacementService | None = None
     standing: StandingFleet | None = None
     plans: Plans | None = None
+    maintenance: MaintenanceService | None = None
 
 
 def services_of(request: Request) -> Services:

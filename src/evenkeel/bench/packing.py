@@ -21,7 +21,7 @@ from evenkeel.domain.errors import TraceInvalid
 from evenkeel.domain.ids import HostId
 from evenkeel.domain.resources import N_RESOURCES
 from evenkeel.envelope import Result
-from evenkeel.placement.allocate import Allocator, Taste
+from evenkeel.placement.allocate import Allocator, Stay, Taste
 from evenkeel.placement.fleet import Chance, Hosts
 from evenkeel.placement.kernels import DEVIATION, GRAIN, LEFTOVER, MEAN, N_SUMS, PROMISED, VARIANCE
 from evenkeel.placement.rules import Neighbours
@@ -127,9 +127,10 @@ class Ours:
 
     def choose(self, i: int) -> int:
         load = self.load(i)
-        found = self._allocator.first(load)
+        stay = Stay(float(self._arrivals.start_s[i]), float(self._arrivals.end_s[i]))
+        found = self._allocator.first(load, stay)
         assert found >= 0, "more hosts are needed than there are"
-        self.slices.put(found, found, load)
+        self.slices.put(found, found, load, until_s=stay.end_s)
         self._where[i] = found
         return found
 
@@ -255,7 +256,7 @@ def bench_packing(
     least = bound(arrivals, kind)
     n_hosts = int(least["hosts_peak"] * 1.6) + 16
     found: dict[str, dict[str, float]] = {}
-    for name, taste in (("blind", BLIND), ("aware", AWARE)):
+    for name, taste in (("blind", Taste(aware=False)), ("aware", Taste())):
         report(f"packing, {name}")
         found[name] = replay(arrivals, kind, Ours(arrivals, kind, n_hosts, taste), n_hosts)
     baselines = {"bound": least}
@@ -282,7 +283,3 @@ def bench_packing(
         baselines=baselines,
         detail={"host": {"cpus": kind.cpus, "vcpus": kind.vcpus, "gib": kind.gib}},
     )
-
-
-BLIND: Final = Taste(aware=False)
-AWARE: Final = Taste(tolerance=0.001, opening=0.05)

@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 
 from evenkeel.bench.contention import MadeFleet, make_fleet
-from evenkeel.controller.standing import moments
-from evenkeel.domain.arrays import F64
+from evenkeel.controller.layout import moments
+from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.placement import Newcomer, Placed
 from evenkeel.domain.quantiles import QUANTILES
@@ -123,7 +123,7 @@ def true_cost(kept: Standing, fleet: MadeFleet, host: int, place: int) -> F64:
     return np.asarray(np.nan_to_num((welcome.residents_lost + own) / capacity).sum(axis=1))
 
 
-def _rank_correlation(one: F64, other: F64) -> float:
+def _rank_correlation(one: F64, other: F32) -> float:
     """Spearman's."""
     ranks = [np.argsort(np.argsort(values)).astype(float) for values in (one, other)]
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

@@ -30,7 +30,7 @@ def plot_growth(result: Result, path: Path) -> None:
         ("blind_decide_us", "blind"),
     ):
         axes.plot(hosts, [row[name] for row in rows.values()], marker="o", label=label)
-    axes.set(xscale="log", yscale="log", xlabel="hosts", ylabel="microseconds a decision")
+    axes.set(xscale="log", yscale="log", xlabel="hosts", ylabel="CPU microseconds a decision")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     figure.savefig(path, dpi=120)

@@ -151,6 +151,34 @@ def consolidate(
     show(result, json_out)
 
 
+@bench_app.command()
+@friendly_errors
+def claims(
+    minutes: Annotated[float, typer.Option(min=0.05, help="How long.")] = 5.0,
+    clients: Annotated[int, typer.Option(min=1, help="How many claim at once.")] = 64,
+    kills: Annotated[int, typer.Option(min=0, help="How often a controller is killed (-9).")] = 20,
+    controllers: Annotated[
+        int, typer.Option(min=1, max=8, help="How many controllers share the database.")
+    ] = 1,
+    database: Annotated[
+        str, typer.Option(help="sqlite, postgresql (a server of its own), or an empty one's URL.")
+    ] = "sqlite",
+    seed: Annotated[
+        int, typer.Option(help="Decides what is claimed, and when they are killed.")
+    ] = 1,
+    json_out: JsonOut = None,
+) -> None:
+    """Is a shard ever sold twice or an acknowledged claim lost, while controllers are killed?
+
+    Example: evenkeel bench claims --minutes 5 --kills 20 --database postgresql
+    """
+    from evenkeel.bench.claims import bench_claims
+
+    with err.status("starting") as progress:
+        result = bench_claims(minutes, clients, kills, controllers, database, seed, progress.update)
+    show(result, json_out)
+
+
 def show(result: Result, json_out: Path | None) -> None:
     """A table of our metrics beside each baseline's, and the envelope where it was asked for."""
     result.write(json_out)

@@ -8,22 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
+from evenkeel.cli import claim_parts
+from evenkeel.cli.claim_words import ClaimArgument, Cpu, Iops, Memory, Net, answer, shards, size
 from evenkeel.cli.client import Json, TokenFileOption, UrlOption, connect, segment
 from evenkeel.cli.output import JsonFlag, friendly_errors, out, print_json
-from evenkeel.cli.show import amount, clean, grid
+from evenkeel.cli.show import clean, grid
 from evenkeel.cli.times import instant_s, shown, span_s
-from evenkeel.domain.claim import ClaimInvalid
-from evenkeel.domain.rdv import shards_for
-from evenkeel.domain.resources import AXIS, Resource
 from evenkeel.domain.shard import PerformanceClass
 
 claim_app = typer.Typer(no_args_is_help=True, help="Reserve shards of hosts, and give them back.")
+claim_parts.register(claim_app)
 
-Cpu = Annotated[float | None, typer.Option(help="Cores, in steps of 0.05.")]
-Memory = Annotated[float | None, typer.Option(help="MiB, in steps of 64.")]
-Net = Annotated[float | None, typer.Option(help="Mbit/s.")]
-Iops = Annotated[float | None, typer.Option(help="Requests/s, in steps of 10.")]
-ClaimArgument = Annotated[str, typer.Argument(help="The claim's id.")]
 Start = Annotated[str, typer.Option(help="From when: now, +1h, 2026-12-01T08:00 (UTC), epoch.")]
 Until = Annotated[str | None, typer.Option(help="Until when, likewise; or say --for.")]
 Limit = Annotated[int, typer.Option(min=0, help="At most so many; 0: all.")]
@@ -40,6 +35,9 @@ def create(
     performance: Annotated[
         PerformanceClass, typer.Option("--class", help="What it can count on.")
     ] = PerformanceClass.SHARED,
+    by_forecast: Annotated[
+        bool, typer.Option(help="Count by the forecast of the VM, not in full (shared only).")
+    ] = False,
     start: Start = "now",
     span: Annotated[str, typer.Option("--for", help="How long: 90m, 8h, 2d.")] = "1h",
     until: Until = None,
@@ -58,7 +56,7 @@ def create(
     """
     now_s = time.time()
     start_s = instant_s(start, now_s)
-    wanted = _shards({"cpu": cpu, "memory": memory, "net": net, "iops": iops})
+    wanted = shards({"cpu": cpu, "memory": memory, "net": net, "iops": iops})
     body: Json = {
         "key": key or str(uuid.uuid4()),
         "owner": owner,
@@ -66,14 +64,20 @@ def create(
         "start_s": start_s,
         "end_s": start_s + span_s(span) if until is None else instant_s(until, now_s),
         "asks": [
-            {"host": host, "resource": resource, "n_shards": n, "performance": performance.value}
+            {
+                "host": host,
+                "resource": resource,
+                "n_shards": n,
+                "performance": performance.value,
+                "by_forecast": by_forecast,
+            }
             for host in hosts
             for resource, n in wanted.items()
             if n
         ],
     }
     with connect(url, token_file) as api:
-        _answer(api.post("/v1/claims", body), as_json)
+        answer(api.post("/v1/claims", body), as_json)
 
 
 @claim_app.command("change")
@@ -99,7 +103,7 @@ def change(
     Example: [bold]evenkeel claim change 3f2a... --cpu 3 --until +8h[/]
     """
     now_s = time.time()
-    wanted = _shards({"cpu": cpu, "memory": memory, "net": net, "iops": iops})
+    wanted = shards({"cpu": cpu, "memory": memory, "net": net, "iops": iops})
     body: Json = {}
     with connect(url, token_file) as api:
         path = f"/v1/claims/{segment(claim)}"
@@ -112,7 +116,7 @@ def change(
             }
         if until is not None:
             body["end_s"] = instant_s(until, now_s)
-        _answer(api.patch(path, body), as_json)
+        answer(api.patch(path, body), as_json)
 
 
 @claim_app.command("release")
@@ -128,7 +132,7 @@ def release(
     Example: [bold]evenkeel claim release 3f2a...[/]
     """
     with connect(url, token_file) as api:
-        _answer(api.delete(f"/v1/claims/{segment(claim)}"), as_json)
+        answer(api.delete(f"/v1/claims/{segment(claim)}"), as_json)
 
 
 @claim_app.command("show")
@@ -145,7 +149,7 @@ def show(
     Example: [bold]evenkeel claim show 3f2a... --past[/]
     """
     with connect(url, token_file) as api:
-        _answer(api.get(f"/v1/claims/{segment(claim)}", past=past), as_json)
+        answer(api.get(f"/v1/claims/{segment(claim)}", past=past), as_json)
 
 
 @claim_app.command("list")
@@ -178,22 +182,9 @@ def list_claims(
             one["state"],
             shown(one["start_s"]),
             shown(one["end_s"]),
-            clean(", ".join(f"{_size(lot)} on {lot['host']}" for lot in one["lots"])),
+            clean(", ".join(f"{size(lot)} on {lot['host']}" for lot in one["lots"])),
         )
     out.print(table if page["items"] else "no claims")
-
-
-def _shards(wanted: dict[str, float | None]) -> dict[str, int]:
-    """Whole shards that hold what was named. Raises ClaimInvalid."""
-    found = {}
-    for resource in AXIS:
-        some = wanted[resource.value]
-        if some is None:
-            continue
-        if not 0 <= some < 1e9:
-            raise ClaimInvalid(f"{some:g} of {resource.value} is not an amount")
-        found[resource.value] = shards_for(resource, some)
-    return found
 
 
 def _asks(
@@ -224,31 +215,3 @@ def _ask(lot: Json, host: str, n: int) -> dict[str, Any]:
         "performance": lot["performance"],
         "demand": lot["demand"],
     }
-
-
-def _size(lot: Json) -> str:
-    return f"{amount(lot['amount'])} {lot['unit']} {Resource(lot['resource']).value}"
-
-
-def _answer(claim: Json, as_json: bool) -> None:
-    if as_json:
-        print_json(claim)
-        return
-    out.print(
-        clean(
-            f"claim {claim['id']} of {claim['owner']}, {claim['state']}, version "
-            f"{claim['version']}: {shown(claim['start_s'])} to {shown(claim['end_s'])} UTC"
-        )
-    )
-    table = grid("lot", "shards", "amount", "class", "from (UTC)", "until", right=("shards",))
-    for lot in claim["lots"]:
-        table.add_row(
-            clean(lot["name"]),
-            str(lot["n_shards"]),
-            _size(lot),
-            lot["performance"],
-            shown(lot["start_s"]),
-            shown(lot["end_s"]),
-        )
-    if claim["lots"]:
-        out.print(table)

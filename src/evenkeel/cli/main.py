@@ -11,10 +11,11 @@ from typing import Annotated
 import typer
 
 from evenkeel import __version__
-from evenkeel.cli import doctor, fleet, forecast, place, reliability, whatif
+from evenkeel.cli import doctor, fleet, forecast, maintenance, place, reliability, whatif
 from evenkeel.cli.agent import agent
 from evenkeel.cli.backtest import ListsOfWords, backtest
 from evenkeel.cli.bench import bench_app
+from evenkeel.cli.bench_placement import packing, placement
 from evenkeel.cli.calendar import calendar
 from evenkeel.cli.claim import claim_app
 from evenkeel.cli.configuration import config
@@ -41,11 +42,14 @@ fleet.register(app)
 reliability.register(app)
 whatif.register(app)
 place.register(app)
+maintenance.register(app)
 forecast.register(app)
 doctor.register(app)
 lab_app.command()(matrix)
 lab_app.add_typer(scenario_app, name="scenario")
 app.add_typer(lab_app, name="lab")
+bench_app.command()(placement)
+bench_app.command()(packing)
 app.add_typer(bench_app, name="bench")
 app.command()(agent)
 app.command()(controller)

@@ -59,37 +59,25 @@ def place(
 
     Example: [bold]evenkeel place web7 --vcpus 4 --memory 8192 --wants-cpu 1.5 --apart web[/]
     """
-    if file is not None and vm:
-        raise InvalidRequest("a VM and a file of VMs", hint="Give one of them.")
-    if file is not None:
-        vms = _read(file)
-    elif vm:
-        wants = {"cpu": wants_cpu, "net": wants_net, "iops": wants_iops}
-        rules = [{"relation": "together", "label": group} for group in near or []]
-        rules += [{"relation": "apart", "label": group} for group in apart or []]
-        one: Json = {
-            "vm": vm,
-            "like": like,
-            "vcpus": vcpus,
-            "memory_mib": memory,
-            "tenant": tenant,
-            "wants": {name: amount for name, amount in wants.items() if amount is not None},
-            "performance": performance,
-            "labels": label or [],
-            "rules": rules,
-            "alone": alone,
-            "only": only or [],
-            "never": never or [],
-        }
-        vms = [one]
-    else:
+    if bool(vm) is (file is not None):
         raise InvalidRequest("which VM?", hint="`evenkeel place NAME ...` or `--file FILE`.")
-    body: Json = {
-        "vms": vms,
-        "all_or_nothing": all_or_nothing,
-        "dry_run": dry_run,
-        "precise": precise,
+    one: Json = {
+        "vm": vm,
+        "like": like,
+        "vcpus": vcpus,
+        "memory_mib": memory,
+        "tenant": tenant,
+        "wants": _given({"cpu": wants_cpu, "net": wants_net, "iops": wants_iops}),
+        "performance": performance,
+        "labels": label or [],
+        "rules": _rules(near or [], "together") + _rules(apart or [], "apart"),
+        "alone": alone,
+        "only": only or [],
+        "never": never or [],
     }
+    vms = [one] if file is None else _read(file)
+    how = {"all_or_nothing": all_or_nothing, "dry_run": dry_run, "precise": precise}
+    body: Json = {"vms": vms, **how}
     with connect(url, token_file) as api:
         if hours != 24.0:
             now_s = api.server_time_s()
@@ -102,6 +90,14 @@ def place(
         _show(answer)
     if answer["n_refused"]:
         raise typer.Exit(REFUSED_EXIT)
+
+
+def _given(wants: dict[str, float | None]) -> dict[str, float]:
+    return {name: amount for name, amount in wants.items() if amount is not None}
+
+
+def _rules(labels: list[str], relation: str) -> list[Json]:
+    return [{"relation": relation, "label": label} for label in labels]
 
 
 def _read(file: Path) -> list[Json]:

@@ -12,11 +12,11 @@ from typing import Final
 
 import numpy as np
 
+from evenkeel.controller.layout import UNSURE, capacity_of, moments
 from evenkeel.controller.near import Latest
 from evenkeel.controller.present import forecast_ahead, reported, running
-from evenkeel.controller.standing import UNSURE, capacity_of, moments
 from evenkeel.domain.arrays import F64
-from evenkeel.domain.ids import VmId
+from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.resources import CPU_AXIS, MEMORY_AXIS, N_RESOURCES, Resource, axis_of
 from evenkeel.domain.vm import Vm, VmState
 from evenkeel.placement.fleet import Chance, Fleet, Hosts, Vms
@@ -52,6 +52,7 @@ class LiveOutlook:
     latest : the newest forecasts by resource
     chance : the accepted risk of one slot, (R,)
     silent_s : hosts not heard from for so long take nobody, and their VMs stay
+    closed : hosts in maintenance: they take nobody, their VMs may leave
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class LiveOutlook:
         latest: Callable[[], Mapping[Resource, Latest]],
         chance: Chance,
         silent_s: float,
+        closed: Callable[[], frozenset[HostId]] = frozenset,
     ) -> None:
         self._store = store
         self._clock = clock
         self._latest = latest
         self._chance = chance
         self._silent_s = silent_s
+        self._closed = closed
 
     def lay_out(self, cooldown_s: float) -> LiveFleet:
         """The fleet from now on. VMs of which two hosts tell, or that are paused, stay where they
@@ -78,7 +81,11 @@ class LiveOutlook:
         now, background = _now(records, there)
         mean, deviation = self._ahead(vms, now)
         since_s = self._clock.wall_s() - self._silent_s
-        is_open = np.array([r.last_seen_s >= since_s and not r.skewed for r in records], dtype=bool)
+        is_heard = np.array(
+            [r.last_seen_s >= since_s and not r.skewed for r in records], dtype=bool
+        )
+        closed = self._closed()
+        in_maintenance = np.array([r.host.id in closed for r in records], dtype=bool)
         told = Counter(vm.id for vm in vms)
         exempt = np.array(
             [vm.exempt or vm.state is not VmState.RUNNING or told[vm.id] > 1 for vm in vms],
@@ -89,7 +96,7 @@ class LiveOutlook:
             Hosts(
                 ids=tuple(record.host.id for record in records),
                 capacity=np.array([capacity_of(r.host) for r in records]).reshape(-1, N_RESOURCES),
-                is_open=is_open,
+                is_open=is_heard & ~in_maintenance,
                 fault_domain=np.arange(len(records)),
             ),
             Vms(
@@ -98,7 +105,7 @@ class LiveOutlook:
                 mean=mean[0],
                 deviation=deviation[0],
                 tenant=np.array([tenants[vm.tenant] for vm in vms], dtype=np.intp),
-                exempt=exempt | ~is_open[host],
+                exempt=exempt | ~is_heard[host],
             ),
         )
         reserved = self._reserved(fleet) + background

@@ -8,18 +8,17 @@ twice. The claim has the last word: it knows of reservations that start later.
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Final, Protocol
 
 import numpy as np
 
 from evenkeel.domain.arrays import F64
-from evenkeel.domain.claim import Ask, CapacityShort, Claim, ClaimId, ClaimRefused, ClaimRequest
+from evenkeel.domain.claim import CapacityShort, Claim, ClaimId, ClaimRefused, ClaimRequest
+from evenkeel.domain.claim_checks import check_interval
 from evenkeel.domain.errors import EvenkeelError
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.placement import (
@@ -32,17 +31,14 @@ from evenkeel.domain.placement import (
     checked,
     not_twice,
 )
-from evenkeel.domain.resources import AXIS, CPU_AXIS, MEMORY_AXIS, SPECS, Resource
-from evenkeel.domain.shard import Demand, PerformanceClass
-from evenkeel.placement.allocate import N_OPTIONS, Allocator
+from evenkeel.placement.allocate import N_OPTIONS, Allocator, Stay
 from evenkeel.placement.batch import in_order, place_all
+from evenkeel.placement.entitlement import Interval, request_of
 from evenkeel.placement.slices import Load
 from evenkeel.ports import Clock
 
 MOST_TRIES: Final = 4
 MOST_AT_ONCE: Final = 1000
-PEAK_DEVIATIONS: Final = 2.0
-"""Network and disk shards that a VM is entitled to: its mean and so many deviations."""
 
 
 class AlreadyPlaced(PlacementInvalid):
@@ -69,14 +65,6 @@ class Exact(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Whole UTC epoch seconds, [start_s, end_s)."""
-
-    start_s: int
-    end_s: int
-
-
 @dataclass(slots=True)
 class Pending:
     """A decision whose claim is on its way."""
@@ -97,6 +85,7 @@ class PlacementService:
     desk : takes the shards
     exact : asked about the finalists when a request wants it (`precise`); None: never
     look_again : has `fleet` lay out anew; called with the lock held
+    max_span_s : how far ahead can be reserved
     """
 
     def __init__(
@@ -106,12 +95,14 @@ class PlacementService:
         clock: Clock,
         exact: Exact | None = None,
         look_again: Callable[[], None] = lambda: None,
+        max_span_s: int = 366 * 86_400,
     ) -> None:
         self._fleet = fleet
         self._desk = desk
         self._clock = clock
         self._exact = exact
         self._look_again = look_again
+        self._max_span_s = max_span_s
         self._lock = threading.Lock()
 
     def place(
@@ -123,16 +114,17 @@ class PlacementService:
         dry_run: bool = False,
         precise: bool = False,
     ) -> list[Outcome]:
-        """In the order of the question. Raises PlacementInvalid (nothing was placed then),
-        StoreUnavailable."""
+        """In the order of the question. Raises PlacementInvalid, ClaimInvalid (of the interval):
+        nothing was placed then. Raises StoreUnavailable."""
         if not 0 < len(newcomers) <= MOST_AT_ONCE:
             raise PlacementInvalid(f"{len(newcomers)} VMs at once, not 1 to {MOST_AT_ONCE}")
+        check_interval(interval.start_s, interval.end_s, self._clock.wall_s(), self._max_span_s)
         for vm in newcomers:
             checked(vm)
         with self._lock:
             self._must_be_new(newcomers)
         if dry_run:
-            return self._tried(newcomers, all_or_nothing, precise)
+            return self._tried(newcomers, interval, all_or_nothing, precise)
         return self._claimed(newcomers, interval, all_or_nothing, precise)
 
     def begin(self, vm: Newcomer, interval: Interval, precise: bool = False) -> Pending | Refused:
@@ -142,10 +134,11 @@ class PlacementService:
             allocator = self._fleet()
             if vm.vm in allocator.seats:
                 allocator = self._must_be_new([vm])
-            placed = self._decided(allocator, vm, load, precise)
+            placed = self._decided(allocator, vm, load, precise, interval)
             if isinstance(placed, Refused):
                 return placed
-            host = allocator.put_at(vm, load, placed.chosen)
+            host = allocator.put_at(vm, load, placed.chosen, float(interval.end_s))
+            allocator.pending.add(vm.vm)
             capacity = allocator.slices.layout.hosts.capacity[host]
         request = request_of(vm, placed.chosen.host, capacity, interval)
         return Pending(vm, placed, self._desk.submit(request), interval)
@@ -157,7 +150,9 @@ class PlacementService:
                 claim = pending.future.result()
             except BaseException as error:
                 with self._lock:
-                    self._fleet().remove(pending.vm.vm)
+                    allocator = self._fleet()
+                    allocator.pending.discard(pending.vm.vm)
+                    allocator.remove(pending.vm.vm)
                 if not isinstance(error, ClaimRefused):
                     raise
                 if not isinstance(error, CapacityShort) or pending.n_tried >= MOST_TRIES:
@@ -167,7 +162,14 @@ class PlacementService:
                     return again
                 pending = again
             else:
+                with self._lock:
+                    self._fleet().pending.discard(pending.vm.vm)
                 return replace(pending.placed, claim=claim.id)
+
+    def look_again(self) -> None:
+        """Something about the fleet has changed that only a new layout knows."""
+        with self._lock:
+            self._look_again()
 
     def removed(self, vm: VmId) -> None:
         """The VM is gone, or its claim was released."""
@@ -196,9 +198,16 @@ class PlacementService:
         return found
 
     def _decided(
-        self, allocator: Allocator, vm: Newcomer, load: Load, precise: bool, n_options: int = 2
+        self,
+        allocator: Allocator,
+        vm: Newcomer,
+        load: Load,
+        precise: bool,
+        interval: Interval,
+        n_options: int = 2,
     ) -> Outcome:
-        outcome = allocator.decide(vm, load, N_OPTIONS if precise else n_options)
+        stay = Stay(interval.start_s, interval.end_s)
+        outcome = allocator.decide(vm, load, N_OPTIONS if precise else n_options, stay)
         if isinstance(outcome, Refused) or not precise or self._exact is None:
             return outcome
         worst = self._exact.worst(vm, [option.host for option in outcome.options])
@@ -211,16 +220,17 @@ class PlacementService:
         return replace(outcome, options=options, why=why)
 
     def _tried(
-        self, newcomers: Sequence[Newcomer], all_or_nothing: bool, precise: bool
+        self,
+        newcomers: Sequence[Newcomer],
+        interval: Interval,
+        all_or_nothing: bool,
+        precise: bool,
     ) -> list[Outcome]:
         with self._lock:
             allocator = self._fleet()
             if len(newcomers) == 1:
-                return [
-                    self._decided(
-                        allocator, newcomers[0], Load.of(newcomers[0]), precise, N_OPTIONS
-                    )
-                ]
+                load = Load.of(newcomers[0])
+                return [self._decided(allocator, newcomers[0], load, precise, interval, N_OPTIONS)]
             outcomes = place_all(allocator, newcomers, all_or_nothing=all_or_nothing)
             for vm in newcomers:
                 allocator.remove(vm.vm)
@@ -234,7 +244,7 @@ class PlacementService:
         precise: bool,
     ) -> list[Outcome]:
         not_twice(newcomers)
-        tried = self._tried(newcomers, all_or_nothing, False) if all_or_nothing else []
+        tried = self._tried(newcomers, interval, True, False) if all_or_nothing else []
         if any(isinstance(outcome, Refused) for outcome in tried):
             return _none_of(newcomers, tried)
         ended: dict[int, Outcome] = {}
@@ -271,54 +281,6 @@ class PlacementService:
                 with contextlib.suppress(EvenkeelError):
                     self._desk.release(ClaimId(outcome.claim)).result()
                 self.removed(outcome.vm)
-
-
-def request_of(vm: Newcomer, host: HostId, capacity: F64, interval: Interval) -> ClaimRequest:
-    """What has to be taken for a VM on its host of which `capacity` (R,) is known: whole shards,
-    rounded up. The key says which VM, from when and where: asking again takes nothing twice."""
-    wanted = _shards(vm.n_vcpus, vm.memory_mib, vm.mean, vm.deviation, vm.performance)
-    asks = tuple(
-        Ask(host, resource, n_shards, performance, demand)
-        for r, (resource, n_shards, performance, demand) in wanted
-        if capacity[r] < math.inf
-    )
-    key = f"vm/{vm.vm}/{interval.start_s}/{host}"
-    return ClaimRequest(key, vm.tenant, vm.vm, interval.start_s, interval.end_s, asks)
-
-
-Wanted = tuple[Resource, int, PerformanceClass, tuple[Demand, ...]]
-
-
-@lru_cache(maxsize=4096)
-def _shards(
-    n_vcpus: int,
-    memory_mib: float,
-    mean: tuple[float, ...],
-    deviation: tuple[float, ...],
-    performance: PerformanceClass,
-) -> tuple[tuple[int, Wanted], ...]:
-    """By resource that is wanted at all: shards, class and demand. The same for VMs alike."""
-    out = []
-    peak = [m + PEAK_DEVIATIONS * d for m, d in zip(mean, deviation, strict=True)]
-    peak[CPU_AXIS], peak[MEMORY_AXIS] = float(n_vcpus), memory_mib
-    for r, resource in enumerate(AXIS):
-        if peak[r] <= 0:
-            continue
-        of = class_of(performance, resource)
-        shared = of is PerformanceClass.SHARED
-        demand = (Demand.of(resource, mean[r], deviation[r]),) if shared else ()
-        n_shards = math.ceil(round(peak[r] / SPECS[resource].shard, 6))
-        out.append((r, (resource, n_shards, of, demand)))
-    return tuple(out)
-
-
-def class_of(performance: PerformanceClass, resource: Resource) -> PerformanceClass:
-    """Pinned means cores and memory of one's own; memory is promised even to a best-effort VM."""
-    if performance is PerformanceClass.PINNED and resource in (Resource.NET, Resource.IOPS):
-        return PerformanceClass.SHARED
-    if performance is PerformanceClass.BEST_EFFORT and resource is Resource.MEMORY:
-        return PerformanceClass.SHARED
-    return performance
 
 
 def _none_of(newcomers: Sequence[Newcomer], outcomes: Sequence[Outcome]) -> list[Outcome]:

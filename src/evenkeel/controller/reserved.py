@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from evenkeel.controller.standing import Reserved
+from evenkeel.controller.layout import Reserved
 from evenkeel.controller.whatif import Asked, WhatIf
 from evenkeel.domain.claim import Claim
 from evenkeel.domain.ids import HostId, VmId

@@ -1,59 +1,38 @@
 """The allocator of the live fleet: laid out anew now and then, kept up to date in between.
 
-From each host's newest tick and the latest forecasts; VMs that were placed and have not shown up
-yet keep their places. `PlacementService` asks for it with its lock held.
+A new layout is made on a thread of its own while the old one serves; what was placed meanwhile is
+done again on the new one. `PlacementService` asks for it with its lock held.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
+import structlog
 
+from evenkeel.controller.layout import Reserved, lay_out, moments, put_in_cell
 from evenkeel.controller.near import Latest
-from evenkeel.controller.present import forecast_ahead, reported, running
+from evenkeel.controller.present import forecast_ahead, reported
 from evenkeel.domain.arrays import F64
-from evenkeel.domain.host import Host
+from evenkeel.domain.errors import EvenkeelError
 from evenkeel.domain.ids import HostId, VmId
-from evenkeel.domain.placement import Newcomer
-from evenkeel.domain.quantiles import QUANTILES
-from evenkeel.domain.resources import CPU_AXIS, MEMORY_AXIS, N_RESOURCES, Resource
+from evenkeel.domain.resources import Resource
 from evenkeel.domain.vm import Vm
-from evenkeel.placement.allocate import Allocator, Taste
-from evenkeel.placement.fleet import Chance, Hosts
-from evenkeel.placement.rules import Neighbours
-from evenkeel.placement.slices import ALL_SLICES, Layout, Load, Slices
+from evenkeel.placement.allocate import Allocator, Seat, Taste
+from evenkeel.placement.fleet import Chance
+from evenkeel.placement.slices import ALL_SLICES
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Store
-from evenkeel.records import HostRecord
-from evenkeel.wire import body_to_tick
 
 ANEW_S: Final = 60.0
-UNSURE: Final = np.array([0.1 if r == MEMORY_AXIS else 0.5 for r in range(N_RESOURCES)])
-"""(R,) standard deviation of a demand that is not forecast, in parts of what it is now."""
-STRATA: Final = 16
-HOST_LOAD: Final = "host/"
-"""Stands before a host's name for the load that no VM makes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reserved:
-    """A VM that has its place and may not run yet."""
-
-    vm: Newcomer
-    host: HostId
-
-
-def moments(quantiles: F64) -> tuple[F64, F64]:
-    """Mean and standard deviation (..., ) of demand with these quantiles (..., Q)."""
-    at = (np.arange(STRATA) + 0.5) / STRATA
-    levels = np.array(QUANTILES)
-    right = np.clip(np.searchsorted(levels, at), 1, len(levels) - 1)
-    part = np.clip((at - levels[right - 1]) / (levels[right] - levels[right - 1]), 0.0, 1.0)
-    values = quantiles[..., right - 1] * (1.0 - part) + quantiles[..., right] * part
-    return values.mean(axis=-1), values.std(axis=-1)
+RETRY_S: Final = 5.0
+TOO_OLD_S: Final = 300.0
+"""An older one is not used even while a new one is in the making."""
+_log = structlog.get_logger("evenkeel.placement")
 
 
 class StandingFleet:
@@ -87,14 +66,27 @@ class StandingFleet:
         self._closed = closed
         self._taste = taste or Taste()
         self._allocator: Allocator | None = None
-        self._made_at_s = 0.0
+        self._made_at_s = self._again_at_s = 0.0
+        self._next: _Making | None = None
 
     def __call__(self) -> Allocator:
         """Raises StoreUnavailable."""
         now_s = self._clock.monotonic_s()
-        if self._allocator is None or now_s - self._made_at_s >= ANEW_S:
-            self._allocator = self._laid_out(self._allocator)
-            self._made_at_s = now_s
+        age_s = now_s - self._made_at_s
+        if self._allocator is None or age_s >= TOO_OLD_S:
+            self._next = None
+            self._take(self._made(_seats_of(self._allocator)))
+        elif self._next is not None and self._next.is_done():
+            made, self._next = self._next.allocator, None
+            if made is not None:
+                self._take(made)
+            else:
+                self._again_at_s = now_s + RETRY_S
+        elif self._next is None and age_s >= ANEW_S and now_s >= self._again_at_s:
+            seats = _seats_of(self._allocator)
+            self._allocator.journal = []
+            self._next = _Making(lambda: self._made(seats))
+        assert self._allocator is not None
         return self._allocator
 
     def expected(self, vm: Vm) -> tuple[F64, F64]:
@@ -103,87 +95,85 @@ class StandingFleet:
         return mean[0], deviation[0]
 
     def forget(self) -> None:
-        """Lay it out anew when it is next asked for."""
-        self._made_at_s = -ANEW_S
+        """Lay it out anew before it is used again."""
+        self._made_at_s = -TOO_OLD_S
 
-    def _laid_out(self, before: Allocator | None) -> Allocator:
+    def _take(self, made: Allocator) -> None:
+        """Serve with a new layout, after what the old one did while it was made."""
+        before, self._allocator = self._allocator, made
+        self._made_at_s = self._clock.monotonic_s()
+        if before is None:
+            return
+        made.pending |= before.pending
+        done = list(before.journal or ())
+        late = [before.seats[vm] for vm in before.pending if vm in before.seats]
+        for one in [*done, *late]:
+            if not isinstance(one, Seat):
+                made.remove(one)
+            elif one.vm.vm not in made.seats and (one.vm.vm in before.seats):
+                host = made.position(before.slices.layout.hosts.ids[one.host])
+                if host is not None:
+                    put_in_cell(made, host, _cell(before, one), one.vm)
+
+    def _made(self, before: Mapping[VmId, Reserved]) -> Allocator:
+        """`before`: what is known of VMs that the former layout had."""
         records = list(reported(self._store))
         since_s, closed = self._clock.wall_s() - self._silent_s, self._closed()
-        hosts = Hosts(
-            ids=tuple(record.host.id for record in records),
-            capacity=np.array([capacity_of(r.host) for r in records]).reshape(-1, N_RESOURCES),
-            is_open=np.array(
-                [r.last_seen_s >= since_s and r.host.id not in closed for r in records], dtype=bool
-            ),
-            fault_domain=np.arange(len(records)),
+        is_open = [r.last_seen_s >= since_s and r.host.id not in closed for r in records]
+        reserved = {}
+        for one in self._reserved():
+            vm = one.vm.vm
+            reserved[vm] = _remembered(one, before[vm]) if vm in before else one
+        # Labels and rules of those who run without a claim of this place.
+        return lay_out(
+            records,
+            np.array(is_open, dtype=bool),
+            reserved,
+            self._latest(),
+            self._chance,
+            self._taste,
         )
-        layout = Layout.of(hosts, [[(r.host.cpus, r.host.memory_mib)] for r in records])
-        slices = Slices(layout, self._chance)
-        out = Allocator(slices, Neighbours(hosts.ids, hosts.fault_domain), self._taste)
-        reserved = {one.vm.vm: one for one in self._reserved()}
-        known = {vm: one.vm for vm, one in reserved.items()}
-        if before is not None:
-            known |= {vm: seat.vm for vm, seat in before.seats.items()}
-        for h, vm in self._residents(records, known):
-            _put(out, h, vm)
-        place = {host: h for h, host in enumerate(hosts.ids)}
-        for vm_id, one in reserved.items():
-            if vm_id not in out.seats and one.host in place:
-                _put(out, place[one.host], known[vm_id])
-        return out
-
-    def _residents(
-        self, records: list[HostRecord], known: Mapping[VmId, Newcomer]
-    ) -> Iterable[tuple[int, Newcomer]]:
-        """Every VM that runs, with its host's position; and each host's own load."""
-        vms = [running(r.tick.vms) if r.tick else () for r in records]
-        ahead = forecast_ahead(self._latest(), [vm for those in vms for vm in those])
-        mean, deviation = moments(ahead.astype(np.float64))
-        row = 0
-        for h, (record, those) in enumerate(zip(records, vms, strict=True)):
-            assert record.tick is not None
-            tick = body_to_tick(record.host, record.tick)
-            place = {vm.id: i for i, vm in enumerate(tick.vms)}
-            for vm in those:
-                now = np.nan_to_num(tick.demand[place[vm.id]])
-                sure = ~np.isnan(mean[row])
-                wants = np.where(sure, mean[row], now)
-                spread = np.where(sure, deviation[row], UNSURE * now)
-                yield h, _resident(vm, wants, spread, known.get(vm.id))
-                row += 1
-            own = np.nan_to_num(tick.background)
-            if own.any():
-                yield h, _host_load(record.host, own)
 
 
-def _put(out: Allocator, host: int, vm: Newcomer) -> None:
-    first = out.slices.layout.first
-    one_slice = int(first[host + 1] - first[host]) == 1
-    out.put(vm, Load.of(vm), host, int(first[host]) if one_slice else ALL_SLICES)
+class _Making:
+    """A layout in the making."""
+
+    def __init__(self, make: Callable[[], Allocator]) -> None:
+        self.allocator: Allocator | None = None
+        self._make = make
+        self._thread = threading.Thread(target=self._run, name="placement", daemon=True)
+        self._thread.start()
+
+    def is_done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self.allocator = self._make()
+        except EvenkeelError as error:  # the old one serves on; it is tried again
+            _log.warning("layout_failed", code=error.code, reason=error.message)
+        except Exception:
+            _log.exception("layout_crashed")
 
 
-def _resident(vm: Vm, wants: F64, spread: F64, known: Newcomer | None) -> Newcomer:
-    wants = wants.copy()
-    wants[CPU_AXIS] = min(wants[CPU_AXIS], vm.n_vcpus)
-    wants[MEMORY_AXIS] = min(wants[MEMORY_AXIS], vm.memory_mib)
-    mean, deviation = tuple(wants.tolist()), tuple(spread.tolist())
-    if known is not None:  # its labels and rules go on
-        return replace(known, mean=mean, deviation=deviation)
-    return Newcomer(vm.id, vm.n_vcpus, vm.memory_mib, mean, deviation, vm.tenant)
+def _seats_of(before: Allocator | None) -> dict[VmId, Reserved]:
+    if before is None:
+        return {}
+    ids = before.slices.layout.hosts.ids
+    return {
+        vm: Reserved(seat.vm, ids[seat.host], _cell(before, seat))
+        for vm, seat in before.seats.items()
+    }
 
 
-def _host_load(host: Host, background: F64) -> Newcomer:
-    mean = tuple(background.tolist())
-    name = VmId(HOST_LOAD + host.id)
-    return Newcomer(name, max(len(host.cpus), 1), 1.0, mean, (0.0,) * N_RESOURCES)
+def _cell(of: Allocator, seat: Seat) -> int:
+    if seat.where == ALL_SLICES:
+        return ALL_SLICES
+    return seat.where - int(of.slices.layout.first[seat.host])
 
 
-def capacity_of(host: Host) -> tuple[float, ...]:
-    """(R,) infinite where nobody knows it."""
-    unknown = float("inf")
-    return (
-        float(len(host.cpus)) or unknown,
-        host.memory_mib,
-        host.net_mbit_s or unknown,
-        host.iops or unknown,
-    )
+def _remembered(claimed: Reserved, before: Reserved) -> Reserved:
+    """Claims know neither labels nor rules nor the cell."""
+    cell = before.cell if before.host == claimed.host else ALL_SLICES
+    vm = replace(claimed.vm, labels=before.vm.labels, rules=before.vm.rules, alone=before.vm.alone)
+    return Reserved(vm, claimed.host, cell)

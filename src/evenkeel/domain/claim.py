@@ -8,31 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NewType
+from typing import NewType
 
 from evenkeel.domain.errors import EvenkeelError
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.resources import Resource
-from evenkeel.domain.shard import MAX_SHARDS, Demand, Lot, PerformanceClass
+from evenkeel.domain.shard import Demand, Lot, PerformanceClass
 
 ClaimId = NewType("ClaimId", str)
-MAX_ASKS: Final = 256
-MAX_NAME: Final = 200
-MAX_TIME_S: Final = 2**40
-LATE_S: Final = 60
-"""A start that lies so far back is taken as meant for now: clocks differ, networks delay."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """So many shards of one host's resource, in a class; `demand`: see `Lot`."""
+    """So many shards of one host's resource, in a class; `demand`: see `Lot`. With `by_forecast` it
+    is filled in by what is forecast of the claim's VM."""
 
     host: HostId
     resource: Resource
     n_shards: int
     performance: PerformanceClass = PerformanceClass.SHARED
     demand: tuple[Demand, ...] = ()
+    by_forecast: bool = False
 
 
 def _numbers(demand: Demand) -> tuple[int, int, int, int]:
@@ -43,7 +41,8 @@ def _numbers(demand: Demand) -> tuple[int, int, int, int]:
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
     """All `asks` for [start_s, end_s), whole UTC epoch seconds, or nothing. `vm` is whose
-    entitlement it is to be; empty: nobody's yet. `key` is unique per owner."""
+    entitlement it is to be; empty: nobody's yet. `key` is unique per owner. `said` is the digest
+    of the request as it was made, where something was filled in since."""
 
     key: str
     owner: TenantId
@@ -51,21 +50,40 @@ class ClaimRequest:
     start_s: int
     end_s: int
     asks: tuple[Ask, ...]
+    said: str = ""
 
     def digest(self) -> str:
         """Tells another request under the same key from the same one asked again."""
-        asks = [
-            [a.host, a.resource, a.n_shards, a.performance, *map(_numbers, a.demand)]
-            for a in self.asks
-        ]
-        said = json.dumps([self.key, self.owner, self.vm, self.start_s, self.end_s, asks])
-        return hashlib.sha256(said.encode()).hexdigest()
+        if self.said:
+            return self.said
+        said = [self.key, self.owner, self.vm, self.start_s, self.end_s, _said(self.asks)]
+        return _digest(said)
 
     @property
     def claim(self) -> ClaimId:
-        """The id follows from owner and key, so that a repetition can make no second claim."""
-        both = f"{len(self.owner)}:{self.owner}{self.key}"
-        return ClaimId(hashlib.sha256(both.encode()).hexdigest()[:32])
+        return claim_id(self.owner, self.key)
+
+    @property
+    def claims(self) -> tuple[ClaimId, ...]:
+        return (self.claim,)
+
+
+def claim_id(owner: TenantId, key: str) -> ClaimId:
+    """The id follows from owner and key, so that a repetition can make no second claim."""
+    both = f"{len(owner)}:{owner}{key}"
+    return ClaimId(hashlib.sha256(both.encode()).hexdigest()[:32])
+
+
+def _said(asks: tuple[Ask, ...]) -> list[list[object]]:
+    return [
+        [a.host, a.resource, a.n_shards, a.performance, a.by_forecast]
+        + [_numbers(step) for step in a.demand]
+        for a in asks
+    ]
+
+
+def _digest(said: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +98,57 @@ class ClaimChange:
     from_s: int | None = None
     if_version: int | None = None
 
+    @property
+    def claims(self) -> tuple[ClaimId, ...]:
+        return (self.claim,)
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimRelease:
     """Nothing is held from now on."""
 
     claim: ClaimId
+
+    @property
+    def claims(self) -> tuple[ClaimId, ...]:
+        return (self.claim,)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimSplit:
+    """From `from_s` on (None: from now on) a part of `claim`, so many shards as `asks` say of what
+    it has, is another claim: of `owner`, for `vm`, under `key`."""
+
+    claim: ClaimId
+    key: str
+    owner: TenantId
+    vm: VmId
+    asks: tuple[Ask, ...]
+    from_s: int | None = None
+
+    @property
+    def new_claim(self) -> ClaimId:
+        return claim_id(self.owner, self.key)
+
+    @property
+    def claims(self) -> tuple[ClaimId, ...]:
+        return (self.claim, self.new_claim)
+
+    def digest(self) -> str:
+        said = [self.claim, self.key, self.owner, self.vm, _said(self.asks), self.from_s]
+        return _digest(said)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimMerge:
+    """All that `other` has from now on is `claim`'s; `other` ends."""
+
+    claim: ClaimId
+    other: ClaimId
+
+    @property
+    def claims(self) -> tuple[ClaimId, ...]:
+        return (self.claim, self.other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,80 +254,3 @@ def capacity_short(obstacle: Obstacle, unit: str) -> CapacityShort:
         + later,
         obstacle=obstacle,
     )
-
-
-def check_request(request: ClaimRequest) -> None:
-    """Raises ClaimInvalid for what makes no sense at any time; `check_interval` has the rest."""
-    for what, name in (("key", request.key), ("owner", request.owner)):
-        if not name:
-            raise ClaimInvalid(f"the claim has no {what}")
-    for what, name in (("key", request.key), ("owner", request.owner), ("vm", request.vm)):
-        _check_name(what, name)
-    _check_times(request.start_s, request.end_s)
-    check_asks(request.asks)
-
-
-def _check_name(what: str, name: str) -> None:
-    if len(name) > MAX_NAME or not name.isprintable():
-        raise ClaimInvalid(f"the {what} is longer than {MAX_NAME} or not printable")
-
-
-def _check_times(*times: int) -> None:
-    if any(type(at) is not int or not 0 <= at < MAX_TIME_S for at in times):
-        raise ClaimInvalid("start and end are whole UTC epoch seconds")
-
-
-def check_interval(start_s: int, end_s: int, now_s: float, max_span_s: int) -> None:
-    """Raises ClaimInvalid."""
-    _check_times(start_s, end_s)
-    if start_s >= end_s:
-        raise ClaimInvalid(
-            f"the claim ends at {end_s}, not after its start at {start_s}",
-            hint="An interval holds its start and not its end.",
-        )
-    if start_s < now_s - LATE_S:
-        raise ClaimInvalid(
-            f"the claim starts {now_s - start_s:.0f} s ago",
-            hint=f"What is past cannot be reserved: start at {int(now_s)} or later.",
-        )
-    if end_s <= now_s:
-        raise ClaimInvalid(f"the claim has ended at {end_s}", hint="Let it end in the future.")
-    if end_s - now_s > max_span_s:
-        raise ClaimInvalid(
-            f"the claim ends {(end_s - now_s) / 86_400:.0f} days from now",
-            hint=f"At most {max_span_s // 86_400} days ahead can be reserved: extend it later.",
-        )
-
-
-def check_asks(asks: tuple[Ask, ...]) -> None:
-    """Raises ClaimInvalid."""
-    if not 0 < len(asks) <= MAX_ASKS:
-        raise ClaimInvalid(f"a claim asks for 1 to {MAX_ASKS} things, not {len(asks)}")
-    seen = set()
-    for ask in asks:
-        if type(ask.n_shards) is not int:
-            raise ClaimInvalid(
-                f"{ask.n_shards!r} shards of {ask.resource.value}", hint="Shards are whole."
-            )
-        if not 0 < ask.n_shards <= MAX_SHARDS:
-            raise ClaimInvalid(
-                f"{ask.n_shards} shards of {ask.resource.value}",
-                hint="At least one shard; to give all of it back, release the claim.",
-            )
-        if not ask.host:
-            raise ClaimInvalid("an ask names no host")
-        _check_name("host", ask.host)
-        if ask.demand and ask.performance is not PerformanceClass.SHARED:
-            raise ClaimInvalid(
-                f"demand is told for {ask.performance.value} shards",
-                hint="Only shared ones are committed by demand.",
-            )
-        froms = [step.from_s for step in ask.demand]
-        if froms != sorted(set(froms)):
-            raise ClaimInvalid("the times of an ask's demand do not grow")
-        what = (ask.host, ask.resource, ask.performance)
-        if what in seen:
-            raise ClaimInvalid(
-                f"{ask.resource.value} of {ask.host} is asked for twice", hint="Ask for the sum."
-            )
-        seen.add(what)

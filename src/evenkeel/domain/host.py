@@ -28,10 +28,19 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class NumaCell:
+    """`cpus` that VMs may use and the memory next to them."""
+
+    cpus: tuple[int, ...]
+    memory_mib: float
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """`cpus` are the host CPUs that VMs may use; the other capacities are in the resource's unit.
 
-    None stands for a capacity nobody has told or learned yet.
+    None stands for a capacity nobody has told or learned yet. `cells` is empty where there is one
+    alone or none is known; `fault_domain` is what fails together, empty: the host by itself.
     """
 
     id: HostId
@@ -41,3 +50,5 @@ class Host:
     iops: float | None = None
     capabilities: frozenset[Capability] = frozenset()
     hypervisor: str = ""
+    cells: tuple[NumaCell, ...] = ()
+    fault_domain: str = ""

@@ -12,24 +12,28 @@ nearly equal ones the fewest of the same kind. Pure: what is chosen is put by wh
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
 
-from evenkeel.domain.arrays import F64, Bools, Ints
-from evenkeel.domain.ids import VmId
+from evenkeel.domain.arrays import F32, F64, Bools, Ints
+from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.placement import Newcomer, Option, Outcome, Placed
 from evenkeel.domain.shard import PerformanceClass
 from evenkeel.placement import kernels
 from evenkeel.placement.explain import refusal, why
+from evenkeel.placement.kernels import I8, I32
 from evenkeel.placement.rules import NOBODY_BARRED, Neighbours
 from evenkeel.placement.slices import ALL_SLICES, BY_HOST, Load, Slices
 
 N_OPTIONS: Final = 8
-MOST_KINDS: Final = 1024
+FEWEST_KINDS: Final = 16
+MOST_SCORES: Final = 20_000_000
+"""Kept of all kinds together, at 17 bytes each."""
 AS_TIGHT: Final = 0.02
 """Fits that differ by less are equal, and the spread decides."""
 
@@ -38,11 +42,20 @@ AS_TIGHT: Final = 0.02
 class Taste:
     """`tolerance`: contention, in parts of a host, that is not told apart from none; `opening`:
     contention that is rather borne than a host opened on which nobody is; `aware`: contention
-    counts at all (without it hosts are packed blindly, to compare with)."""
+    counts at all (without it hosts are packed blindly, to compare with); `timed`: how far a host
+    that is in use for longer with the VM falls behind among those that contend as little."""
 
-    tolerance: float = 0.0002
-    opening: float = 0.0
+    tolerance: float = 0.0001
+    opening: float = 0.01
+    timed: float = 0.3
     aware: bool = True
+
+
+class Stay(NamedTuple):
+    """When a VM comes and when it is expected to leave, in seconds from the same beginning."""
+
+    now_s: float
+    end_s: float
 
 
 @dataclass(slots=True, eq=False)
@@ -51,9 +64,9 @@ class Standing:
 
     load: Load
     score: F64
-    more: F64
-    where: Ints
-    code: Ints
+    more: F32
+    where: I32
+    code: I8
     n_seen: int
 
 
@@ -81,6 +94,10 @@ class Allocator:
         self.neighbours = neighbours
         self.taste = taste or Taste()
         self.seats: dict[VmId, Seat] = {}
+        self.pending: set[VmId] = set()
+        """Those of them whose claim is on its way; whoever claims keeps it."""
+        self.journal: list[Seat | VmId] | None = None
+        """What was put and who was removed, where somebody wants to know."""
         self._place = {host: h for h, host in enumerate(slices.layout.hosts.ids)}
         self._z = float(ndtri(1.0 - slices.chance.epsilon))
         self._kinds: OrderedDict[tuple[bytes, bool], Standing] = OrderedDict()
@@ -90,11 +107,17 @@ class Allocator:
         """Drop the scores that are kept."""
         self._kinds.clear()
 
-    def decide(self, vm: Newcomer, load: Load | None = None, n_options: int = N_OPTIONS) -> Outcome:
+    def decide(
+        self,
+        vm: Newcomer,
+        load: Load | None = None,
+        n_options: int = N_OPTIONS,
+        stay: Stay | None = None,
+    ) -> Outcome:
         """The best hosts, or why there is none. Nothing is put. Raises HostNotKnown."""
         load = load or Load.of(vm)
         barred = self.neighbours.barred(vm)
-        best, n_fit, standing = self._best(load, barred)
+        best, n_fit, standing = self._best(load, barred, stay)
         if not len(best):
             return refusal(self.slices, vm, load, standing.code, self.neighbours.bars(vm), self._z)
         best = self._ordered(vm, best, standing)
@@ -102,37 +125,38 @@ class Allocator:
         n_hosts = self.slices.layout.n_hosts
         return Placed(vm.vm, options, n_fit, n_hosts, why(options, n_fit, n_hosts))
 
-    def scores(self, vm: Newcomer) -> tuple[F64, F64]:
+    def scores(self, vm: Newcomer) -> tuple[F64, F32]:
         """(H,) score (inf: it does not fit) and contention of each host, rules left aside."""
         standing = self._standing(Load.of(vm), whole=False)
         return standing.score, standing.more
 
-    def first(self, load: Load) -> int:
+    def first(self, load: Load, stay: Stay | None = None) -> int:
         """The best host for a load by its score alone; -1: none."""
-        best, _, _ = self._best(load, NOBODY_BARRED)
+        best, _, _ = self._best(load, NOBODY_BARRED, stay)
         return int(best[0]) if len(best) else -1
 
-    def choose(self, vm: Newcomer, load: Load) -> tuple[int, int] | None:
-        """(host, slice) of the best, without explanation. Raises HostNotKnown."""
-        best, _, standing = self._best(load, self.neighbours.barred(vm))
-        if not len(best):
-            return None
-        host = int(self._ordered(vm, best, standing)[0])
-        return host, int(standing.where[host])
+    def position(self, host: HostId) -> int | None:
+        """None: there is no such host."""
+        return self._place.get(host)
 
-    def put(self, vm: Newcomer, load: Load, host: int, where: int) -> None:
+    def put(
+        self, vm: Newcomer, load: Load, host: int, where: int, until_s: float = math.inf
+    ) -> None:
         """The VM is there from now on."""
-        self.slices.put(host, where, load)
+        self.slices.put(host, where, load, until_s=until_s)
         if vm.performance is PerformanceClass.PINNED:
             self.slices.take_cores(host, where, vm.vm, vm.n_vcpus)
         self.neighbours.put(host, vm)
-        self.seats[vm.vm] = Seat(vm, load, host, where)
+        seat = self.seats[vm.vm] = Seat(vm, load, host, where)
+        if self.journal is not None:
+            self.journal.append(seat)
 
-    def put_at(self, vm: Newcomer, load: Load, option: Option) -> int:
+    def put_at(self, vm: Newcomer, load: Load, option: Option, until_s: float = math.inf) -> int:
         """The same, as it was decided; the host's position."""
         host = self._place[option.host]
         first = int(self.slices.layout.first[host])
-        self.put(vm, load, host, ALL_SLICES if option.cell < 0 else first + option.cell)
+        where = ALL_SLICES if option.cell < 0 else first + option.cell
+        self.put(vm, load, host, where, until_s)
         return host
 
     def remove(self, vm: VmId) -> None:
@@ -144,12 +168,17 @@ class Allocator:
         if seat.vm.performance is PerformanceClass.PINNED:
             self.slices.give_cores(seat.host, vm)
         self.neighbours.put(seat.host, seat.vm, -1)
+        if self.journal is not None:
+            self.journal.append(vm)
 
-    def _best(self, load: Load, barred: Bools) -> tuple[Ints, int, Standing]:
+    def _best(self, load: Load, barred: Bools, stay: Stay | None) -> tuple[Ints, int, Standing]:
         """On one slice where that is possible anywhere, else spread over all of a host's."""
+        timed, (now_s, end_s) = (self.taste.timed, stay) if stay else (0.0, Stay(0.0, 0.0))
         for whole in (False, True):
             standing = self._standing(load, whole)
-            n_fit = kernels.least(standing.score, barred, self._places)
+            n_fit = kernels.least(
+                standing.score, barred, self.slices.last_s, end_s, now_s, timed, self._places
+            )
             if n_fit or len(self.slices.layout.first) > len(self.slices.layout.capacity):
                 break
         return self._places[self._places >= 0], n_fit, standing
@@ -162,13 +191,13 @@ class Allocator:
             standing = Standing(
                 load,
                 np.empty(n),
-                np.empty(n),
-                np.empty(n, dtype=np.intp),
-                np.empty(n, dtype=np.intp),
+                np.empty(n, dtype=np.float32),
+                np.empty(n, dtype=np.int32),
+                np.empty(n, dtype=np.int8),
                 now,
             )
             self._kinds[key] = standing
-            if len(self._kinds) > MOST_KINDS:
+            if len(self._kinds) > max(FEWEST_KINDS, MOST_SCORES // max(n, 1)):
                 self._kinds.popitem(last=False)
             self._reckon(standing, np.arange(n), whole)
             return standing

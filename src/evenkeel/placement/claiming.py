@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from evenkeel.domain.claim import (
-    LATE_S,
     Ask,
     Claim,
     ClaimChange,
@@ -18,9 +17,10 @@ from evenkeel.domain.claim import (
     ClaimEnded,
     ClaimInvalid,
     ClaimRequest,
+    ClaimSplit,
     KeyReused,
-    check_interval,
 )
+from evenkeel.domain.claim_checks import LATE_S, check_interval
 from evenkeel.domain.ids import HostId
 from evenkeel.domain.shard import Location, Lot, LotId
 from evenkeel.placement.calendar import Lots
@@ -52,11 +52,11 @@ def granted(request: ClaimRequest, now_s: float) -> Step:
         created_at_s=now_s,
     )
     lots = _lots(claim, request.asks, request.start_s, request.end_s)
-    claim = replace(claim, lots=lots, n_lots_made=len(lots))
+    claim = replace(claim, lots=in_order(lots), n_lots_made=len(lots))
     return Step(claim, lots, frozenset(), _by_host([], lots, request.start_s))
 
 
-def repeated(request: ClaimRequest, known: Claim) -> Claim:
+def repeated(request: ClaimRequest | ClaimSplit, known: Claim) -> Claim:
     """What the same request was answered with, as it is now. Raises KeyReused for another one."""
     if known.digest != request.digest():
         raise KeyReused(
@@ -68,11 +68,10 @@ def repeated(request: ClaimRequest, known: Claim) -> Claim:
 def changed(claim: Claim, change: ClaimChange, now_s: float, max_span_s: int) -> Step | None:
     """None: it is so already. Raises ClaimEnded, ClaimChanged, ClaimInvalid."""
     now = int(now_s)
-    if claim.released_at_s is not None or claim.end_s <= now:
-        raise ClaimEnded(f"claim {claim.id} has ended")
+    check_open(claim, now)
     if change.if_version is not None and change.if_version != claim.version:
         raise ClaimChanged(f"claim {claim.id} is in version {claim.version} by now")
-    from_s = _from(claim, change, now)
+    from_s = starting(claim, change.from_s, now)
     end_s = claim.end_s if change.end_s is None else change.end_s
     check_interval(max(claim.start_s, now), end_s, now_s, max_span_s)
     if from_s >= end_s:
@@ -84,7 +83,7 @@ def changed(claim: Claim, change: ClaimChange, now_s: float, max_span_s: int) ->
         after, new = _as_asked(claim, change.asks, from_s, end_s)
         after += new
         n_made = len(new)
-    return _step(claim, after, now, end_s=end_s, n_lots_made=claim.n_lots_made + n_made)
+    return step_to(claim, after, now, end_s=end_s, n_lots_made=claim.n_lots_made + n_made)
 
 
 def released(claim: Claim, now_s: float) -> Step | None:
@@ -93,19 +92,60 @@ def released(claim: Claim, now_s: float) -> Step | None:
     if claim.released_at_s is not None or claim.end_s <= now:
         return None
     after = [replace(lot, end_s=now) for lot in claim.lots if lot.start_s < now]
-    return _step(claim, after, now, end_s=max(now, claim.start_s), released_at_s=now)
+    return step_to(claim, after, now, end_s=max(now, claim.start_s), released_at_s=now)
 
 
-def _from(claim: Claim, change: ClaimChange, now: int) -> int:
-    if change.from_s is None:
+def in_order(lots: Iterable[Lot]) -> tuple[Lot, ...]:
+    """By start, host, resource and number, as the store reads them."""
+    return tuple(sorted(lots, key=_place))
+
+
+def _place(lot: Lot) -> tuple[int, str, str, int]:
+    number = int(lot.id.rpartition(".")[2])
+    return lot.start_s, lot.location.host, lot.resource, number
+
+
+def together(steps: Sequence[Step]) -> dict[HostId, Lots]:
+    """What steps change of the calendar, as one."""
+    if len(steps) == 1:
+        return steps[0].changes
+    changes: dict[HostId, Lots] = {}
+    for step in steps:
+        for host, lots in step.changes.items():
+            so_far = changes.get(host, Lots())
+            changes[host] = Lots(so_far.added + lots.added, so_far.removed + lots.removed)
+    return changes
+
+
+def with_lots(claim: Claim, lots: Sequence[Lot], since_s: int) -> Step:
+    """The claim with these beside its own, under numbers of its own."""
+    new = tuple(
+        replace(lot, id=LotId(f"{claim.id}.{claim.n_lots_made + k}"), owner=claim.owner)
+        for k, lot in enumerate(lots)
+    )
+    claim = replace(
+        claim, lots=in_order((*claim.lots, *new)), n_lots_made=claim.n_lots_made + len(new)
+    )
+    return Step(claim, new, frozenset(), _by_host([], new, since_s))
+
+
+def check_open(claim: Claim, now: int) -> None:
+    """Raises ClaimEnded."""
+    if claim.released_at_s is not None or claim.end_s <= now:
+        raise ClaimEnded(f"claim {claim.id} has ended")
+
+
+def starting(claim: Claim, from_s: int | None, now: int) -> int:
+    """When a change begins that is to be from `from_s` on. Raises ClaimInvalid."""
+    if from_s is None:
         return max(now, claim.start_s)
-    if type(change.from_s) is not int:
+    if type(from_s) is not int:
         raise ClaimInvalid("a change is from a whole UTC epoch second on")
-    if change.from_s < now - LATE_S:
+    if from_s < now - LATE_S:
         raise ClaimInvalid(
-            f"the change is from {now - change.from_s} s ago on", hint="What is past stays."
+            f"the change is from {now - from_s} s ago on", hint="What is past stays."
         )
-    return max(change.from_s, now, claim.start_s)
+    return max(from_s, now, claim.start_s)
 
 
 def _until(claim: Claim, end_s: int) -> list[Lot]:
@@ -154,7 +194,8 @@ def _lots(claim: Claim, asks: Iterable[Ask], start_s: int, end_s: int) -> tuple[
     )
 
 
-def _step(claim: Claim, after: Sequence[Lot], now: int, **fields: int) -> Step | None:
+def step_to(claim: Claim, after: Sequence[Lot], now: int, **fields: int) -> Step | None:
+    """To these lots and fields, as the next version; None: it is so already."""
     before = {lot.id: lot for lot in claim.lots}
     put = tuple(lot for lot in after if before.get(lot.id) != lot)
     gone = frozenset(before) - {lot.id for lot in after}
@@ -164,7 +205,7 @@ def _step(claim: Claim, after: Sequence[Lot], now: int, **fields: int) -> Step |
     later = replace(
         claim,
         version=claim.version + 1,
-        lots=tuple(lot for lot in after if lot.end_s > now),
+        lots=in_order(lot for lot in after if lot.end_s > now),
         **fields,  # type: ignore[arg-type]
     )
     return Step(later, put, gone, _by_host(touched, put, now))
@@ -172,17 +213,11 @@ def _step(claim: Claim, after: Sequence[Lot], now: int, **fields: int) -> Step |
 
 def _by_host(before: Iterable[Lot], after: Iterable[Lot], since_s: int) -> dict[HostId, Lots]:
     """Only what lies ahead counts."""
-    changes: dict[HostId, Lots] = {}
-    for lots, is_after in ((before, False), (after, True)):
+    changes: dict[HostId, tuple[list[Lot], list[Lot]]] = {}
+    for side, lots in enumerate((after, before)):
         for lot in lots:
-            host = lot.location.host
-            so_far = changes.setdefault(host, Lots())
-            if lot.end_s <= since_s:
-                continue
-            ahead = lot if lot.start_s >= since_s else replace(lot, start_s=since_s)
-            changes[host] = (
-                replace(so_far, added=(*so_far.added, ahead))
-                if is_after
-                else replace(so_far, removed=(*so_far.removed, ahead))
-            )
-    return changes
+            sides = changes.setdefault(lot.location.host, ([], []))
+            if lot.end_s > since_s:
+                ahead = lot if lot.start_s >= since_s else replace(lot, start_s=since_s)
+                sides[side].append(ahead)
+    return {host: Lots(tuple(come), tuple(go)) for host, (come, go) in changes.items()}

@@ -28,6 +28,8 @@ NEARLY_ALL: Final = 1.1
 """Times its room: what a host needs that an empty one can stand in for, with some help."""
 LEAST_ADDED: Final = 0.8
 """Of its mean demand, what a VM adds at least to what a host needs: chances even out."""
+MOST_TARGETS: Final = 256
+"""Hosts that are held against each VM of a host; more than these one by one, when they must be."""
 MOST_ROOMS: Final = 16
 """How often somebody may make room while a host is emptied."""
 FEW_ROOMS: Final = 2
@@ -215,6 +217,7 @@ def _spread(
     size = packing.size(vms, targets)
     order = np.argsort(-size, kind="stable")
     vms, share = vms[order], size[order]
+    targets, others = _likely(packing, targets, float(share[-1]), room_price)
     contention = packing.contention(vms, targets)
     kept = worth_emptying(packing, room_price)[targets]
     score = packing.load(vms, targets) + contention + FAVOUR_KEPT * share[:, None] * kept
@@ -230,6 +233,11 @@ def _spread(
             at = int(np.argmin(np.where(able, score[i], np.inf)))
             packing.move(vm, int(targets[at]))
             changed = np.array([at])
+            total += float(contention[i, at])
+        elif (other := _elsewhere(packing, vm, others)) is not None:
+            packing.move(vm, other)
+            total += float(packing.contention(vms[i : i + 1], np.array([other]))[0, 0])
+            continue
         else:
             most_rooms -= 1
             hosts = make_room(packing, vm, targets) if most_rooms >= 0 else None
@@ -237,9 +245,33 @@ def _spread(
                 return None
             at = int(np.flatnonzero(targets == packing.host[vm])[0])
             changed = np.flatnonzero(np.isin(targets, hosts))
-        total += float(contention[i, at])
+            total += float(contention[i, at])
         allowed[i + 1 :, changed] = packing.fits(vms[i + 1 :], targets[changed])
     return total
+
+
+def _likely(
+    packing: Packing, targets: Ints, smallest: float, room_price: float
+) -> tuple[Ints, Ints]:
+    """So many of `targets` as are held against every VM: with room for the smallest, and kept
+    for sure; and the others."""
+    if len(targets) <= MOST_TARGETS:
+        return targets, targets[:0]
+    full = 1.0 - packing.fill(targets) < smallest
+    order = np.lexsort((worth_emptying(packing, room_price)[targets], full))
+    return np.sort(targets[order[:MOST_TARGETS]]), targets[order[MOST_TARGETS:]]
+
+
+def _elsewhere(packing: Packing, vm: int, hosts: Ints) -> int | None:
+    """The first of `hosts` that takes it."""
+    if not len(hosts):
+        return None
+    able = packing.fits(np.array([vm]), hosts)[0]
+    able &= packing.inflow[hosts] < packing.problem.limits.inflow
+    forbidden = packing.forbidden(vm)
+    if forbidden is not None:
+        able &= ~forbidden[hosts]
+    return int(hosts[np.argmax(able)]) if able.any() else None
 
 
 def _level(problem: Problem, alarm: float | None) -> float:

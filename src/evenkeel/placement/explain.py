@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F64, Bools, Ints
+from evenkeel.domain.arrays import F64, Bools
 from evenkeel.domain.placement import (
     LargerThanAnyHost,
     Newcomer,
@@ -18,7 +18,16 @@ from evenkeel.domain.placement import (
 )
 from evenkeel.domain.resources import AXIS, CPU_AXIS, MEMORY_AXIS, SPECS
 from evenkeel.placement.fleet import Chance
-from evenkeel.placement.kernels import CLOSED, DEVIATION, MEAN, PROMISED, SHORT, TOO_SMALL, VARIANCE
+from evenkeel.placement.kernels import (
+    CLOSED,
+    DEVIATION,
+    I8,
+    MEAN,
+    PROMISED,
+    SHORT,
+    TOO_SMALL,
+    VARIANCE,
+)
 from evenkeel.placement.rules import Bar
 from evenkeel.placement.shortfall import Totals, needed
 from evenkeel.placement.slices import Load, Slices
@@ -41,7 +50,7 @@ def why(options: Sequence[Option], n_fit: int, n_hosts: int) -> str:
 
 
 def refusal(
-    slices: Slices, vm: Newcomer, load: Load, code: Ints, bars: Sequence[Bar], z: float
+    slices: Slices, vm: Newcomer, load: Load, code: I8, bars: Sequence[Bar], z: float
 ) -> Refused:
     """code (H,): what stands in the way on each host by itself; bars: what rules close."""
     reasons = _by_reason(slices, code, bars)
@@ -69,7 +78,7 @@ def refusal(
     )
 
 
-def _by_reason(slices: Slices, code: Ints, bars: Sequence[Bar]) -> tuple[Reason, ...]:
+def _by_reason(slices: Slices, code: I8, bars: Sequence[Bar]) -> tuple[Reason, ...]:
     """Every host once: closed, else too small, else the first rule, else short of something."""
     left = np.ones(len(code), dtype=bool)
     out = []
@@ -110,7 +119,7 @@ def room_left(slices: Slices) -> F64:
     held = slices.sums[:, :, PROMISED]
     chance: Chance = slices.chance
     totals = Totals(held[..., MEAN], held[..., VARIANCE], held[..., DEVIATION])
-    need = needed(totals, chance.correlation, chance.epsilon)
+    need = np.maximum(needed(totals, chance.correlation, chance.epsilon), totals.mean)
     return np.maximum(slices.layout.capacity - slices.reserved - need, 0.0)
 
 

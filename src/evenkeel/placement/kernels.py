@@ -9,13 +9,15 @@ the variance within a slot (a vCPU runs or does not). Rows are slices, S of them
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F64, Bools, Ints
+from evenkeel.domain.arrays import F32, F64, Bools, Ints
 from evenkeel.jit import compiled
 
+I32 = np.ndarray[Any, np.dtype[np.int32]]
+I8 = np.ndarray[Any, np.dtype[np.int8]]
 N_SUMS: Final = 4
 PROMISED: Final = 0
 LEFTOVER: Final = 1
@@ -23,6 +25,8 @@ MEAN, VARIANCE, DEVIATION, GRAIN = range(N_SUMS)
 TINY: Final = 1e-9
 NEVER: Final = 7.0
 """So many deviations away is taken as out of reach: one in 10**12."""
+SOON_S: Final = 600.0
+DOUBLINGS: Final = 10.0
 SQRT2: Final = math.sqrt(2.0)
 SQRT2PI: Final = math.sqrt(2.0 * math.pi)
 FITS: Final = 0
@@ -49,12 +53,13 @@ def expected_lost(mean: float, variance: float, room: float) -> float:
 
 @compiled
 def needed_at(mean: float, variance: float, z: float) -> float:
-    """The quantile at z of a gamma with this mean and variance (Wilson and Hilferty 1931)."""
+    """The quantile at z of a gamma with this mean and variance (Wilson and Hilferty 1931), and
+    never less than the mean: it turns down where the deviation is many times the mean."""
     if mean <= 0.0:
         return 0.0
     flat = variance / (9.0 * mean * mean)
     root = 1.0 - flat + z * math.sqrt(flat)
-    return mean * root * root * root if root > 0.0 else 0.0
+    return mean * root * root * root if root > 1.0 else mean
 
 
 @compiled
@@ -175,7 +180,7 @@ def score_hosts(
     load: F64,
     take: F64,
     kinds: Ints,
-    correlation: F64,
+    rho: F64,
     z: float,
     capacity: F64,
     reserved: F64,
@@ -185,9 +190,9 @@ def score_hosts(
     opening: float,
     aware: bool,
     out_score: F64,
-    out_more: F64,
-    out_slice: Ints,
-    out_code: Ints,
+    out_more: F32,
+    out_slice: I32,
+    out_code: I8,
 ) -> None:
     """Score some of the hosts for one load: steps of contention, then how well it packs.
 
@@ -212,19 +217,7 @@ def score_hosts(
         extra = opening if n_vms[h] == 0 else 0.0
         for s in range(begin, end):
             said = slice_score(
-                s,
-                part,
-                load,
-                take,
-                kinds,
-                correlation,
-                z,
-                capacity,
-                reserved,
-                sums,
-                lost,
-                aware,
-                got,
+                s, part, load, take, kinds, rho, z, capacity, reserved, sums, lost, aware, got
             )
             if whole:
                 code = max(code, said)
@@ -244,28 +237,44 @@ def score_hosts(
 
 
 @compiled
-def least(score: F64, barred: Bools, places: Ints) -> int:
+def stays_longer(end_s: float, now_s: float, last_s: float) -> float:
+    """0 where a VM until `end_s` leaves before the last one on its host does, up to 1 where it
+    would keep the host in use for long after: in doublings of `SOON_S`."""
+    longer_s = end_s - max(last_s, now_s)
+    if longer_s <= 0.0:
+        return 0.0
+    return min(math.log2(1.0 + longer_s / SOON_S) / DOUBLINGS, 1.0)
+
+
+@compiled
+def least(
+    score: F64, barred: Bools, last_s: F64, end_s: float, now_s: float, timed: float, places: Ints
+) -> int:
     """Fill `places` with the hosts of least score, best first; how many take the load at all.
 
-    barred (H,), or of length 0 where nobody is barred. Ties: the earlier host.
+    barred (H,), or of length 0 where nobody is barred. last_s (H,): when the last VM leaves. The
+    score of a host that would be in use for longer grows by up to `timed`. Ties: the earlier host.
     """
     n_best, n_fit, most = 0, 0, len(places)
     some = len(barred) > 0
-    worst = np.inf
+    best = np.empty(most)
     for h in range(len(score)):
         x = score[h]
         if x == np.inf or (some and barred[h]):
             continue
         n_fit += 1
-        if n_best == most and x >= worst:
+        if n_best == most and x >= best[most - 1]:
             continue
+        if timed > 0.0:
+            x += timed * stays_longer(end_s, now_s, last_s[h])
+            if n_best == most and x >= best[most - 1]:
+                continue
         at = n_best if n_best < most else most - 1
-        while at > 0 and score[places[at - 1]] > x:
-            places[at] = places[at - 1]
+        while at > 0 and best[at - 1] > x:
+            places[at], best[at] = places[at - 1], best[at - 1]
             at -= 1
-        places[at] = h
+        places[at], best[at] = h, x
         n_best = min(n_best + 1, most)
-        worst = score[places[n_best - 1]]
     for i in range(n_best, most):
         places[i] = -1
     return n_fit

@@ -7,6 +7,7 @@ places or removes VMs tells it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -115,12 +116,16 @@ class Slices:
         self.sums = np.zeros((*shape, 2, N_SUMS))
         self.lost = np.zeros(shape)
         self.n_vms = np.zeros(layout.n_hosts, dtype=np.intp)
+        self.last_s = np.zeros(layout.n_hosts)
+        """When the last VM leaves a host; infinite where one is not expected to."""
         self.n_changes = 0
         self._changed: list[int] = []
         self._parts: dict[int, F64] = {1: np.ones((1, N_RESOURCES))}
         self._cores: dict[int, dict[str, tuple[int, ...]]] = {}
 
-    def put(self, host: int, where: int, load: Load, sign: float = 1.0) -> None:
+    def put(
+        self, host: int, where: int, load: Load, sign: float = 1.0, until_s: float = math.inf
+    ) -> None:
         """One VM more on a slice (`ALL_SLICES`: in equal parts on all), or less with sign -1."""
         begin, end = int(self.layout.first[host]), int(self.layout.first[host + 1])
         rows = np.arange(begin, end)
@@ -139,6 +144,10 @@ class Slices:
             self.lost,
         )
         self.n_vms[host] += int(sign)
+        if sign > 0:
+            self.last_s[host] = max(self.last_s[host], until_s)
+        elif not self.n_vms[host]:
+            self.last_s[host] = 0.0
         self._note(host)
 
     def _shares(self, begin: int, end: int, where: int) -> F64:

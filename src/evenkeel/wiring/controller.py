@@ -18,7 +18,9 @@ from evenkeel.api.services import Services
 from evenkeel.config import ClaimsConfig, Config, ControllerConfig
 from evenkeel.controller.claims import Claims
 from evenkeel.controller.forecasting import ForecastService
+from evenkeel.controller.foreseen import Foreseen
 from evenkeel.controller.ingest import Ingest
+from evenkeel.controller.maintenance import MaintenanceService
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.outlook import LiveOutlook
 from evenkeel.controller.placing import PlacementService
@@ -105,7 +107,14 @@ def assemble(
     )
     claims = claims or ClaimsConfig()
     chance = Chance(claims.epsilon, np.full(N_RESOURCES, claims.correlation))
-    desk = Claims(store, clock, chance, claims.max_days * 86_400)
+    desk = Claims(
+        store,
+        clock,
+        chance,
+        claims.max_days * 86_400,
+        Foreseen(forecasts.told if forecasts else dict),
+    )
+    maintenance = MaintenanceService(store, clock)
     standing = StandingFleet(
         store,
         clock,
@@ -113,9 +122,18 @@ def assemble(
         chance,
         settings.host_silent_s,
         ReservedNow(store, clock),
+        maintenance.closed,
+    )
+    placements = PlacementService(
+        standing, desk, clock, ByModel(whatif), standing.forget, claims.max_days * 86_400
     )
     live = LiveOutlook(
-        store, clock, forecasts.told if forecasts else dict, chance, settings.host_silent_s
+        store,
+        clock,
+        forecasts.told if forecasts else dict,
+        chance,
+        settings.host_silent_s,
+        maintenance.closed,
     )
     return Services(
         store=store,
@@ -138,6 +156,7 @@ def assemble(
         claims=desk,
         standing=standing,
         plans=Plans(live),
-        placements=PlacementService(standing, desk, clock, ByModel(whatif), standing.forget),
+        placements=placements,
+        maintenance=MaintenanceService(store, clock, placements.look_again),
         claims_days=claims.retention_days,
     )

@@ -99,6 +99,16 @@ def test_show_list_calendar_release(run: Run) -> None:
     assert "no claims" in run("claim", "list").stdout
 
 
+def test_split_and_merge(run: Run) -> None:
+    whole = made(run, "h1", "h2", "--cpu", "1", "--owner", "shop")
+    assert run("claim", "split", whole["id"], "--cpu", "0.3").exit_code == 2
+    args = ("claim", "split", whole["id"], "--cpu", "0.3", "--host", "h2", "--json")
+    part = json.loads(run(*args).stdout)
+    assert (held(part), part["owner"]) == ([("h2", "cpu", 6)], "shop")
+    merged = json.loads(run("claim", "merge", whole["id"], part["id"], "--json").stdout)
+    assert sorted(held(merged)) == [("h1", "cpu", 20), ("h2", "cpu", 6), ("h2", "cpu", 14)]
+
+
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from tests.batches import ManualClock
+from tests.batches import START_S, ManualClock
 from tests.placements import Desk, allocator, vm
 
-from evenkeel.controller.placing import AlreadyPlaced, Interval, PlacementService
+from evenkeel.controller.placing import AlreadyPlaced, PlacementService
 from evenkeel.domain.claim import CapacityShort, ClaimInvalid
 from evenkeel.domain.errors import StoreUnavailable
 from evenkeel.domain.placement import Placed, PlacementInvalid, Refused
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.shard import PerformanceClass
+from evenkeel.placement.entitlement import Interval
 
-HOUR = Interval(0, 3600)
+NOW_S = int(START_S)
+HOUR = Interval(NOW_S, NOW_S + 3600)
 
 
 def service(n=3, desk=None, exact=None):
@@ -31,7 +33,7 @@ def test_what_is_placed_is_claimed_in_whole_shards():
     assert set(asked) == {Resource.CPU, Resource.MEMORY, Resource.NET}
     assert [asked[r].n_shards for r in asked] == [20, 16, 24]
     assert asked[Resource.CPU].demand[0].mean == 10_400
-    assert (request.vm, request.start_s, request.end_s) == ("web", 0, 3600)
+    assert (request.vm, request.start_s, request.end_s) == ("web", NOW_S, NOW_S + 3600)
     assert set(fleet.seats) == {"web"}
 
 
@@ -124,7 +126,7 @@ def test_a_vm_has_one_place():
         placing.place([vm("b"), vm("b")], HOUR)
     assert len(desk.held) == 1
     placing.removed("a")
-    assert isinstance(placing.place([vm("a")], Interval(60, 3600))[0], Placed)
+    assert isinstance(placing.place([vm("a")], Interval(NOW_S + 60, NOW_S + 3600))[0], Placed)
 
 
 def test_the_exact_model_has_the_last_word_among_the_finalists():

@@ -13,9 +13,8 @@ from evenkeel.domain.claim import (
     ClaimRequest,
     Obstacle,
     capacity_short,
-    check_interval,
-    check_request,
 )
+from evenkeel.domain.claim_checks import check_interval, check_request
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.shard import Demand, PerformanceClass
@@ -51,6 +50,11 @@ def test_a_sound_request_passes() -> None:
         ({"end_s": 2000 + 10 * YEAR_S}, "days from now"),
         ({"start_s": 950, "end_s": 1000}, "has ended"),
         ({"asks": ()}, "1 to 256"),
+        ({"asks": (replace(CPU, by_forecast=True),), "vm": VmId("")}, "names no VM"),
+        (
+            {"asks": (replace(CPU, by_forecast=True, performance=PerformanceClass.PINNED),)},
+            "not shared",
+        ),
         ({"asks": (CPU,) * 257}, "1 to 256"),
         ({"asks": (CPU, replace(CPU, n_shards=1))}, "twice"),
         ({"asks": (replace(CPU, n_shards=0),)}, "0 shards"),

@@ -9,7 +9,7 @@ from tests.placements import HOST, allocator, vm
 
 from evenkeel.domain.placement import Placed, Refused
 from evenkeel.domain.shard import PerformanceClass
-from evenkeel.placement.allocate import Allocator, Taste
+from evenkeel.placement.allocate import Allocator, Stay, Taste
 from evenkeel.placement.batch import place_all
 from evenkeel.placement.slices import ALL_SLICES, Load
 
@@ -43,6 +43,7 @@ def test_contention_comes_before_a_tight_fit():
     fleet = allocator(2)
     for i in range(4):
         put(fleet, 0, f"busy{i}", 1.75, spread=0.6, n_vcpus=8)
+    put(fleet, 1, "calm", 0.5)
     newcomer = vm(cores=1.0, spread=0.3, n_vcpus=2)
     aware = placed(fleet, newcomer)
     assert aware.chosen.host == "h1"
@@ -50,6 +51,28 @@ def test_contention_comes_before_a_tight_fit():
     fleet.taste = Taste(aware=False)
     fleet._kinds.clear()
     assert placed(fleet, newcomer).chosen.host == "h0", "blind, it packs"
+
+
+def test_a_host_is_opened_when_contention_is_worth_it_and_not_before():
+    fleet = allocator(2)
+    for i in range(4):
+        put(fleet, 0, f"busy{i}", 1.75, spread=0.6, n_vcpus=8)
+    newcomer = vm(cores=1.0, spread=0.3, n_vcpus=2)
+    assert placed(fleet, newcomer).chosen.host == "h0"
+    fleet.taste = Taste(opening=0.0)
+    fleet.forget()
+    assert placed(fleet, newcomer).chosen.host == "h1"
+
+
+def test_who_leaves_soon_goes_where_others_stay_anyway():
+    fleet = allocator(3)
+    for host, until_s in enumerate((1_000.0, 90_000.0, 1_000.0)):
+        one = vm(f"there{host}", 4.0)
+        fleet.put(one, Load.of(one), host, host, until_s)
+    assert fleet.first(Load.of(vm()), Stay(0.0, 50_000.0)) == 1
+    assert fleet.first(Load.of(vm()), Stay(0.0, 500.0)) == 0
+    fleet.remove("there1")
+    assert fleet.slices.last_s.tolist() == [1_000.0, 0.0, 1_000.0]
 
 
 def test_chance_decides_what_fits_and_not_the_sum_of_peaks():
@@ -137,6 +160,8 @@ def test_what_nobody_knows_of_a_host_bars_nobody():
 
 def test_equal_fits_are_spread_over_fault_domains():
     fleet = allocator(4, domains=2)
+    for host in range(4):
+        put(fleet, host, f"there{host}", 1.0, tenant="bank")
     for i in range(4):
         one = vm(f"web{i}", labels=frozenset({"web"}), cores=0.05, memory=64.0)
         chosen = placed(fleet, one).chosen

@@ -188,3 +188,11 @@ def test_demand_that_is_not_a_number_is_refused():
         consolidate(problem)
     with pytest.raises(InvalidRequest, match="not in the fleet"):
         consolidate(a_problem([3], [[1.0]], [[4.0]]))
+
+
+@pytest.mark.parametrize("most", [1, 2, 256])
+def test_many_targets_are_looked_at_in_parts(most, monkeypatch):
+    monkeypatch.setattr("evenkeel.placement.consolidate.MOST_TARGETS", most)
+    problem = a_problem([*range(9), 8], [[1.0]] * 10, [[3.0]] * 9)
+    plan = good(problem, consolidate(problem))
+    assert plan.after.n_in_use == 4

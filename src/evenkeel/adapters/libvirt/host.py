@@ -41,6 +41,8 @@ class HostReader:
             net_mbit_s=config.net_mbit_s or procfs.uplink_mbit_s(),
             iops=config.iops or None,
             capabilities=frozenset(self._local | {Capability.PIN}),
+            cells=procfs.numa_cells(self._cpus),
+            fault_domain=config.fault_domain,
         )
 
     def connected(self) -> None:

@@ -10,6 +10,10 @@ import os
 from pathlib import Path
 from typing import Final
 
+from evenkeel.config import parse_cpu_list
+from evenkeel.domain.errors import EvenkeelError
+from evenkeel.domain.host import NumaCell
+
 NAN: Final = math.nan
 _NS_PER_JIFFY: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _ROUTE_UP: Final = 0x1
@@ -84,3 +88,19 @@ def _speed(link: Path) -> float | None:
     except (OSError, ValueError):
         return None
     return speed if speed > 0 else None
+
+
+def numa_cells(
+    cpus: frozenset[int], root: Path = Path("/sys/devices/system/node")
+) -> tuple[NumaCell, ...]:
+    """Cells with some of `cpus`, and their memory; none where there are fewer than two."""
+    cells = []
+    try:
+        for node in sorted(root.glob("node[0-9]*"), key=lambda path: int(path.name[4:])):
+            mine = cpus.intersection(parse_cpu_list((node / "cpulist").read_text()))
+            for line in (node / "meminfo").read_text().splitlines():
+                if "MemTotal:" in line and mine:
+                    cells.append(NumaCell(tuple(sorted(mine)), int(line.split()[-2]) / 1024))
+    except (OSError, ValueError, IndexError, EvenkeelError):
+        return ()
+    return tuple(cells) if len(cells) > 1 else ()

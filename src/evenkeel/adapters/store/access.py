@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from evenkeel.adapters.store.sql import insert, upsert
-from evenkeel.adapters.store.tables import mode, mode_version, token
+from evenkeel.adapters.store.tables import maintenance, mode, mode_version, token
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import HostId, TenantId
-from evenkeel.records import ModeSettings, TokenRecord
+from evenkeel.records import Maintenance, ModeSettings, TokenRecord
 
 _TOKEN = (token.c.id, token.c.role, token.c.subject, token.c.created_at_s, token.c.revoked_at_s)
 
@@ -85,3 +85,14 @@ class SqlAccess:
                 index_elements=["one"], set_={"version": mode_version.c.version + 1}
             )
         )
+
+    def maintenance(self) -> dict[HostId, Maintenance]:
+        rows = self._connection.execute(sa.select(maintenance))
+        return {HostId(row.host): Maintenance(row.since_s, row.reason) for row in rows}
+
+    def put_maintenance(self, host: HostId, value: Maintenance | None) -> None:
+        if value is None:
+            self._connection.execute(sa.delete(maintenance).where(maintenance.c.host == host))
+            return
+        row = {"host": host, "since_s": value.since_s, "reason": value.reason}
+        upsert(self._connection, maintenance, [row])

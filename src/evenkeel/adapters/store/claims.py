@@ -171,8 +171,6 @@ def _reservation_row(claim: Claim) -> Row:
 def _lot_row(claim: Claim, each: Lot) -> Row:
     of, number = _parts(each.id)
     assert of == claim.id, "a lot's id is its claim's and a number"
-    steps = [(d.from_s, d.mean, d.variance, d.deviation) for d in each.demand]
-    wanted = msgspec.json.encode(steps).decode()
     return {
         "reservation": claim.id,
         "number": number,
@@ -184,8 +182,13 @@ def _lot_row(claim: Claim, each: Lot) -> Row:
         "start_s": each.start_s,
         "end_s": each.end_s,
         "performance": each.performance.value,
-        "demand": wanted if each.demand else "",
+        "demand": _demand(each) if each.demand else "",
     }
+
+
+def _demand(each: Lot) -> str:
+    steps = [(step.from_s, step.mean, step.variance, step.deviation) for step in each.demand]
+    return msgspec.json.encode(steps).decode()
 
 
 def _lot(row: sa.Row[Any]) -> Lot:

@@ -167,6 +167,7 @@ lot = sa.Table(
     sa.Column("performance", TEXT, nullable=False),
     sa.Column("demand", TEXT, nullable=False),
     sa.Index("lot_by_host", "host", "end_s"),
+    sa.Index("lot_by_end", "end_s"),
     sqlite_with_rowid=False,
 )
 
@@ -227,6 +228,14 @@ mode_version = sa.Table(
     metadata,
     sa.Column("one", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("version", sa.BigInteger, nullable=False),
+)
+
+maintenance = sa.Table(
+    "maintenance",
+    metadata,
+    sa.Column("host", TEXT, primary_key=True),
+    sa.Column("since_s", sa.Double, nullable=False),
+    sa.Column("reason", TEXT, nullable=False),
 )
 
 token = sa.Table(

@@ -46,6 +46,7 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("lot_by_host", "lot", ["host", "end_s"])
+    op.create_index("lot_by_end", "lot", ["end_s"])
     op.create_table(
         "host_generation",
         sa.Column("host", TEXT, primary_key=True),
