@@ -119,7 +119,7 @@ def room_left(slices: Slices) -> F64:
     held = slices.sums[:, :, PROMISED]
     chance: Chance = slices.chance
     totals = Totals(held[..., MEAN], held[..., VARIANCE], held[..., DEVIATION])
-    need = np.maximum(needed(totals, chance.correlation, chance.epsilon), totals.mean)
+    need = needed(totals, chance.correlation, chance.epsilon)
     return np.maximum(slices.layout.capacity - slices.reserved - need, 0.0)
 
 

@@ -53,13 +53,12 @@ def expected_lost(mean: float, variance: float, room: float) -> float:
 
 @compiled
 def needed_at(mean: float, variance: float, z: float) -> float:
-    """The quantile at z of a gamma with this mean and variance (Wilson and Hilferty 1931), and
-    never less than the mean: it turns down where the deviation is many times the mean."""
+    """As `shortfall.needed`: z > 0 is the quantile of 1 - epsilon of a standard normal."""
     if mean <= 0.0:
         return 0.0
-    flat = variance / (9.0 * mean * mean)
+    flat = min(variance / (9.0 * mean * mean), 0.25 * z * z)
     root = 1.0 - flat + z * math.sqrt(flat)
-    return mean * root * root * root if root > 1.0 else mean
+    return mean * root * root * root
 
 
 @compiled

@@ -224,13 +224,11 @@ class Packing:
         return np.asarray(self.is_open & (self.inflow < self.problem.limits.inflow))
 
     def _within(self, total: Totals, room: F64) -> Bools:
-        # The skewed tail is no excuse for a mean that is above what there is.
-        enough = (self._needed(total) <= room) & (total.mean <= room)
-        return np.asarray(enough.all(axis=-1))
+        return np.asarray((self._needed(total) <= room).all(axis=-1))
 
     def _short(self, total: Totals, room: F64, epsilon: float) -> F64:
         need = needed(total, self.problem.chance.correlation, epsilon)
-        return np.asarray(np.maximum(_most(np.maximum(need, total.mean), room) - 1.0, 0.0))
+        return np.asarray(np.maximum(_most(need, room) - 1.0, 0.0))
 
     def _needed(self, total: Totals) -> F64:
         chance = self.problem.chance

@@ -130,7 +130,7 @@ def committed(levels: Ints, chance: Chance) -> Ints:
         return out
     soft: F64 = levels[..., MEAN:].astype(np.float64)
     totals = Totals(soft[..., 0], soft[..., 1], soft[..., 2])
-    need = np.maximum(needed(totals, chance.correlation, chance.epsilon), totals.mean)
+    need = needed(totals, chance.correlation, chance.epsilon)
     return np.asarray(out + np.ceil(need).astype(np.intp))
 
 

@@ -55,8 +55,14 @@ class Totals:
 
 
 def needed(totals: Totals, correlation: F64 | float, epsilon: float) -> F64:
-    """What has to be there for a chance of at most `epsilon` of running short, in (0, 0.5)."""
-    return quantile(totals, correlation, 1.0 - epsilon)
+    """What has to be there for a chance of at most `epsilon` of running short, in (0, 0.5).
+
+    Never less than the mean, and never less for a larger variance: the formula turns down where
+    the deviation is many times the mean, so there its largest value stands.
+    """
+    z = float(ndtri(1.0 - epsilon))
+    flat = np.minimum(_flatness(totals, correlation), z * z / 4.0)
+    return np.asarray(totals.mean * (1.0 - flat + z * np.sqrt(flat)) ** 3)
 
 
 def quantile(totals: Totals, correlation: F64 | float, level: float) -> F64:

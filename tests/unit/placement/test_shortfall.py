@@ -39,6 +39,14 @@ def test_who_comes_and_goes_leaves_nothing_behind():
     assert needed(left, 0.2, 0.01)[1] == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.parametrize("epsilon", [0.3, 0.05, 0.001])
+def test_a_larger_spread_never_needs_less(epsilon):
+    """Also where a deviation is many times the mean, and the formula by itself turns down."""
+    need = needed(Totals.of(np.ones(60), np.geomspace(0.01, 100, 60)), 0.2, epsilon)
+    assert (np.diff(need) >= 0).all()
+    assert (need >= 1).all()
+
+
 def test_nothing_wanted_is_never_short_and_the_certain_is_short_when_it_is_too_much():
     none = Totals.of(np.zeros(1), np.zeros(1))
     sure = Totals.of(np.full(2, 3.0), np.zeros(2))
