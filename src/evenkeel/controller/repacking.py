@@ -1,0 +1,95 @@
+"""Where a fleet's VMs are to live: few moves, hosts that hold, no more of them than needed.
+
+Every slot hosts that grew risky are relieved; every few slots hosts are emptied where that pays.
+Demand is forecast from what was seen up to now (`forecast.steady`), its sums are held against
+capacity by the odds of a shortfall (`placement.shortfall`), moves are chosen by
+`placement.consolidate`. Pure; a live fleet and a simulated one call it alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from evenkeel.domain.arrays import F64
+from evenkeel.forecast.steady import Memory, steady
+from evenkeel.placement.consolidate import rebalance, replan
+from evenkeel.placement.fleet import Chance, Fleet, Hosts, Vms
+from evenkeel.placement.plan import MovePlan
+from evenkeel.placement.problem import Costs, Limits, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Repacking:
+    """Hosts take VMs up to a chance of `epsilon` of a shortfall and are relieved above `alarm`:
+    between the two nobody moves. `correlation` between any two VMs' demand. Every `drain_slots`
+    hosts may be emptied, where `payback_h` hours make up for moves of `move_wh` watt hours each,
+    for a VM of average memory and demand.
+    """
+
+    epsilon: float = 0.003
+    alarm: float = 0.008
+    correlation: float = 0.02
+    drain_slots: int = 2
+    payback_h: float = 2.0
+    move_wh: float = 10.0
+    memory: Memory = field(default_factory=Memory)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Past:
+    """The fleet as it was seen. `demand` (V, n) of CPU by slot, the newest last, NaN: not known;
+    `size` (V,) what a VM may want at most; `memory` (V,) to be sent if it moves, in any unit;
+    `firm` (V, R - 1) of the other resources, held in full.
+    """
+
+    demand: F64
+    size: F64
+    memory: F64
+    firm: F64
+
+
+def demand_ahead(past: Past, memory: Memory) -> tuple[F64, F64]:
+    """(V, R) mean and deviation of each VM's demand, CPU first."""
+    mean, deviation = steady(past.demand, past.size, memory)
+    return (
+        np.column_stack([mean, past.firm]),
+        np.column_stack([deviation, np.zeros_like(past.firm)]),
+    )
+
+
+def problem_of(
+    hosts: Hosts, vms: Vms, past: Past, idle_watts: F64, watts_per_cpu: F64, how: Repacking
+) -> Problem:
+    """The fleet as it is, and as it is expected to want.
+
+    Parameters
+    ----------
+    vms : where everybody is; its mean and deviation are not looked at
+    idle_watts : (H,) of a host that is on; watts_per_cpu : (H,) for each unit of CPU used
+    """
+    mean, deviation = demand_ahead(past, how.memory)
+    n_resources = mean.shape[1]
+    per_load = np.zeros((len(hosts.ids), n_resources))
+    per_load[:, 0] = watts_per_cpu
+    # Half of it for the memory that is sent, half for the work that is lost meanwhile.
+    move_wh = how.move_wh * _relative(past.memory) * (0.5 + 0.5 * _relative(mean[:, 0]))
+    return Problem(
+        fleet=Fleet(hosts, replace(vms, mean=mean, deviation=deviation)),
+        chance=Chance(how.epsilon, np.full(n_resources, how.correlation)),
+        costs=Costs(idle_watts, move_wh, per_load),
+        limits=Limits(payback_h=how.payback_h),
+    )
+
+
+def _relative(values: F64) -> F64:
+    """To their mean."""
+    return np.asarray(values / max(float(values.mean()), 1e-12))
+
+
+def repack(problem: Problem, slot: int, how: Repacking) -> MovePlan:
+    """What to move in slot number `slot`. Whoever runs the plan holds it against
+    `placement.check` first. Raises InvalidRequest."""
+    is_time = slot % how.drain_slots == 0
+    return (replan if is_time else rebalance)(problem, how.alarm)
