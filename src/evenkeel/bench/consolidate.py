@@ -16,6 +16,7 @@ from evenkeel.bench.consolidate_fleet import EPSILON, SLOTS, make_problem
 from evenkeel.domain.arrays import Ints
 from evenkeel.domain.resources import MEMORY_AXIS
 from evenkeel.envelope import Result
+from evenkeel.placement.anew import packed_anew
 from evenkeel.placement.bound import Bound, bound
 from evenkeel.placement.check import check
 from evenkeel.placement.consolidate import consolidate, rebalance
@@ -64,7 +65,7 @@ def bench_consolidate(n_hosts: int, n_vms: int, seed: int, report: OnStep) -> Re
     }
     metrics |= _judged(problem, plan.host, floor)
     baselines = {}
-    for name, way in (("first-fit decreasing, all anew", repacked), ("emptiest first", drained)):
+    for name, way in (("first-fit decreasing, all anew", packed_anew), ("emptiest first", drained)):
         report(name)
         start_s = time.perf_counter()
         host = way(problem)
@@ -122,28 +123,6 @@ def _relief_ms(problem: Problem) -> float:
         rebalance(problem)
         took.append((time.perf_counter() - start_s) * 1e3)
     return float(np.median(took))
-
-
-def repacked(problem: Problem) -> Ints:
-    """First fit by decreasing size onto hosts by cost for their room, as if all began anew; who
-    must stay, stays."""
-    vms, full = problem.fleet.vms, Packing(problem)
-    hosts = np.argsort(full.efficiency(), kind="stable")
-    who = np.flatnonzero(~vms.exempt & (vms.host != NOWHERE))
-    who = who[np.argsort(-full.size(who, hosts), kind="stable")]
-    anew = replace(vms, host=np.where(vms.exempt, vms.host, NOWHERE))
-    packing = Packing(replace(problem, fleet=replace(problem.fleet, vms=anew)))
-    return _first_fit(packing, who, hosts, vms.host)
-
-
-def _first_fit(packing: Packing, vms: Ints, hosts: Ints, otherwise: Ints) -> Ints:
-    for vm in vms.tolist():
-        able = packing.fits(np.array([vm]), hosts)[0]
-        forbidden = packing.forbidden(vm)
-        if forbidden is not None:
-            able &= ~forbidden[hosts]
-        packing.place(vm, int(hosts[np.argmax(able)]) if able.any() else int(otherwise[vm]))
-    return packing.host
 
 
 def drained(problem: Problem) -> Ints:

@@ -196,3 +196,16 @@ def test_many_targets_are_looked_at_in_parts(most, monkeypatch):
     problem = a_problem([*range(9), 8], [[1.0]] * 10, [[3.0]] * 9)
     plan = good(problem, consolidate(problem))
     assert plan.after.n_in_use == 4
+
+
+def test_all_anew_is_the_answer_only_where_it_is_much_better():
+    """Two hosts of 3, 2 and 3, 2 with room for 6, a third with 2: 3 + 3 and 2 + 2 + 2 fill two."""
+    problem = a_problem([0, 0, 1, 1, 2], [[3.0], [2.0], [3.0], [2.0], [2.0]], [[6.0]] * 3 + [[3.0]])
+    assert consolidate(problem, tries=99).moves == (), "host by host nothing can be emptied"
+    plan = good(problem, consolidate(problem))
+    assert plan.after.n_in_use == 2
+    assert plan.moves[0] == Move(1, 0, 2), "a stopover: the two full hosts wait for each other"
+    dear = consolidate(replace(problem, costs=Costs(np.ones(4), np.full(5, 3.0))))
+    assert dear.moves == ()
+    kept = replace(problem, keep_on=np.ones(4, dtype=bool))
+    assert consolidate(kept).moves == ()
