@@ -10,7 +10,8 @@ import typer
 from evenkeel.cli.client import TokenFileOption, UrlOption, connect, segment
 from evenkeel.cli.output import JsonFlag, friendly_errors, out, print_json
 from evenkeel.cli.show import amount, clean, grid, label
-from evenkeel.cli.times import instant_s, shown
+from evenkeel.cli.times import instant_s
+from evenkeel.domain.instants import shown
 
 
 @friendly_errors

@@ -13,7 +13,8 @@ from evenkeel.cli.claim_words import ClaimArgument, Cpu, Iops, Memory, Net, answ
 from evenkeel.cli.client import Json, TokenFileOption, UrlOption, connect, segment
 from evenkeel.cli.output import JsonFlag, friendly_errors, out, print_json
 from evenkeel.cli.show import clean, grid
-from evenkeel.cli.times import instant_s, shown, span_s
+from evenkeel.cli.times import instant_s, span_s
+from evenkeel.domain.instants import shown
 from evenkeel.domain.shard import PerformanceClass
 
 claim_app = typer.Typer(no_args_is_help=True, help="Reserve shards of hosts, and give them back.")

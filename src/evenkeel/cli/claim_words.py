@@ -9,8 +9,8 @@ import typer
 from evenkeel.cli.client import Json
 from evenkeel.cli.output import out, print_json
 from evenkeel.cli.show import amount, clean, grid
-from evenkeel.cli.times import shown
 from evenkeel.domain.claim import ClaimInvalid
+from evenkeel.domain.instants import shown
 from evenkeel.domain.rdv import shards_for
 from evenkeel.domain.resources import AXIS, Resource
 

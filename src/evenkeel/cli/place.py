@@ -131,7 +131,8 @@ def _show(answer: dict[str, Any]) -> None:
             continue
         out.print(clean(f"{one['vm']} refused ({one['code']}): {one['why']}"))
         for reason in one["reasons"]:
-            names = ", ".join(reason["examples"])
-            out.print(clean(f"  {reason['n_hosts']} hosts {reason['text']}: {names} ..."))
+            n_hosts, names = reason["n_hosts"], ", ".join(reason["examples"])
+            more = " ..." if n_hosts > len(reason["examples"]) else ""
+            out.print(clean(f"  {n_hosts} hosts {reason['text']}: {names}{more}"))
         if one["hint"]:
             out.print(clean(f"  {one['hint']}"))

@@ -41,11 +41,3 @@ def instant_s(text: str, now_s: float) -> int:
     except ValueError as error:
         raise TimeInvalid(f"{text[:50]!r} is not an instant") from error
     return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
-
-
-def shown(at_s: int) -> str:
-    """In UTC, to the second."""
-    try:
-        return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError, OSError):
-        return str(at_s)

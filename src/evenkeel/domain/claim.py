@@ -14,6 +14,7 @@ from typing import NewType
 
 from evenkeel.domain.errors import EvenkeelError
 from evenkeel.domain.ids import HostId, TenantId, VmId
+from evenkeel.domain.instants import shown
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.shard import Demand, Lot, PerformanceClass
 
@@ -246,10 +247,10 @@ class ClaimInvalid(ClaimRefused):
 def capacity_short(obstacle: Obstacle, unit: str) -> CapacityShort:
     """The refusal in words; `unit` as in "shards of 0.05 cores"."""
     o = obstacle
-    later = "" if o.from_s is None else f" All of it fits from {o.from_s} on."
+    later = "" if o.from_s is None else f" All of it fits from {shown(o.from_s)} UTC on."
     return CapacityShort(
         f"host {o.host} has {o.free} of {o.asked} {unit} of {o.resource.value} left "
-        f"from {o.slot_start_s} to {o.slot_end_s}",
+        f"from {shown(o.slot_start_s)} to {shown(o.slot_end_s)} UTC",
         hint=(f"{o.fits} would fit there for all of the time." if o.fits else "Try another host.")
         + later,
         obstacle=obstacle,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from evenkeel.domain.claim import Ask, ClaimInvalid, ClaimRequest, ClaimSplit
+from evenkeel.domain.instants import shown
 from evenkeel.domain.shard import MAX_SHARDS, PerformanceClass
 
 MAX_ASKS: Final = 256
@@ -61,7 +62,7 @@ def check_interval(start_s: int, end_s: int, now_s: float, max_span_s: int) -> N
     _check_times(start_s, end_s)
     if start_s >= end_s:
         raise ClaimInvalid(
-            f"the claim ends at {end_s}, not after its start at {start_s}",
+            f"the claim ends at {shown(end_s)}, not after its start at {shown(start_s)} UTC",
             hint="An interval holds its start and not its end.",
         )
     if start_s < now_s - LATE_S:
@@ -70,7 +71,9 @@ def check_interval(start_s: int, end_s: int, now_s: float, max_span_s: int) -> N
             hint=f"What is past cannot be reserved: start at {int(now_s)} or later.",
         )
     if end_s <= now_s:
-        raise ClaimInvalid(f"the claim has ended at {end_s}", hint="Let it end in the future.")
+        raise ClaimInvalid(
+            f"the claim has ended at {shown(end_s)} UTC", hint="Let it end in the future."
+        )
     if end_s - now_s > max_span_s:
         raise ClaimInvalid(
             f"the claim ends {(end_s - now_s) / 86_400:.0f} days from now",

@@ -22,6 +22,7 @@ from evenkeel.domain.claim import (
 )
 from evenkeel.domain.claim_checks import LATE_S, check_interval
 from evenkeel.domain.ids import HostId
+from evenkeel.domain.instants import shown
 from evenkeel.domain.shard import Location, Lot, LotId
 from evenkeel.placement.calendar import Lots
 
@@ -75,7 +76,9 @@ def changed(claim: Claim, change: ClaimChange, now_s: float, max_span_s: int) ->
     end_s = claim.end_s if change.end_s is None else change.end_s
     check_interval(max(claim.start_s, now), end_s, now_s, max_span_s)
     if from_s >= end_s:
-        raise ClaimInvalid(f"the change is from {from_s} on, and the claim ends at {end_s}")
+        raise ClaimInvalid(
+            f"the change is from {shown(from_s)} on, and the claim ends at {shown(end_s)} UTC"
+        )
     if change.asks is None:
         after = _until(claim, end_s)
         n_made = 0

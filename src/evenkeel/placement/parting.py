@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from evenkeel.domain.claim import Ask, Claim, ClaimInvalid, ClaimSplit
+from evenkeel.domain.instants import shown
 from evenkeel.domain.shard import LotId, split_shards, split_time
 from evenkeel.placement.claiming import Step, check_open, released, starting, step_to, with_lots
 
@@ -15,7 +16,9 @@ def split(claim: Claim, split: ClaimSplit, now_s: float) -> tuple[Step, Step]:
     check_open(claim, now)
     from_s = starting(claim, split.from_s, now)
     if from_s >= claim.end_s:
-        raise ClaimInvalid(f"the split is from {from_s} on, and the claim ends at {claim.end_s}")
+        raise ClaimInvalid(
+            f"the split is from {shown(from_s)} on, and the claim ends at {shown(claim.end_s)} UTC"
+        )
     n_made = claim.n_lots_made
     after, moved = list(claim.lots), []
     for ask in split.asks:

@@ -15,7 +15,8 @@ from typer.testing import CliRunner, Result
 from evenkeel import config
 from evenkeel.cli import client, output
 from evenkeel.cli.main import app
-from evenkeel.cli.times import TimeInvalid, instant_s, shown, span_s
+from evenkeel.cli.times import TimeInvalid, instant_s, span_s
+from evenkeel.domain.instants import shown
 
 Run = Callable[..., Result]
 

@@ -101,6 +101,9 @@ def test_a_refusal_says_where_and_what_would_fit() -> None:
     refused = capacity_short(obstacle, "shards (0.05 cores)")
     assert refused.code == "capacity_short"
     assert refused.message == (
-        "host h1 has 12 of 20 shards (0.05 cores) of cpu left from 2100 to 2200"
+        "host h1 has 12 of 20 shards (0.05 cores) of cpu left "
+        "from 1970-01-01 00:35:00 to 1970-01-01 00:36:40 UTC"
     )
-    assert refused.hint == "9 would fit there for all of the time. All of it fits from 2500 on."
+    assert refused.hint == (
+        "9 would fit there for all of the time. All of it fits from 1970-01-01 00:41:40 UTC on."
+    )
