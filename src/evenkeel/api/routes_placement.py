@@ -19,7 +19,7 @@ from evenkeel.api.schemas_placement import (
     ReasonOut,
     RuleIn,
 )
-from evenkeel.api.services import Services, services_of
+from evenkeel.api.services import Services, services_of, vm_like
 from evenkeel.controller.layout import UNSURE
 from evenkeel.domain.errors import NotFound
 from evenkeel.domain.ids import NO_TENANT, HostId, TenantId, VmId
@@ -33,7 +33,6 @@ from evenkeel.domain.placement import (
     Rule,
 )
 from evenkeel.domain.resources import AXIS, CPU_AXIS, MEMORY_AXIS, N_RESOURCES
-from evenkeel.domain.vm import Vm
 from evenkeel.placement.entitlement import Interval
 
 router = APIRouter(prefix="/v1", tags=["placement"], responses=ERROR_RESPONSES)
@@ -77,7 +76,7 @@ def place(
 
 
 def _newcomer(services: Services, who: Principal, asked: NewcomerIn) -> Newcomer:
-    twin = _twin(services, who, asked.like) if asked.like else None
+    twin = vm_like(services, who, asked.like) if asked.like else None
     n_vcpus = asked.vcpus or (twin.n_vcpus if twin else 0)
     memory_mib = asked.memory_mib or (twin.memory_mib if twin else 0.0)
     if not n_vcpus or not memory_mib:
@@ -118,12 +117,6 @@ def _newcomer(services: Services, who: Principal, asked: NewcomerIn) -> Newcomer
 def _rule(rule: RuleIn, tenant: TenantId) -> Rule:
     group = Group(TenantId(rule.tenant) if rule.tenant else tenant, rule.label)
     return Rule(rule.relation, group, rule.scope)
-
-
-def _twin(services: Services, who: Principal, like: str) -> Vm:
-    vm = VmId(services.reader.vm(who, like).id)
-    with services.store.read() as session:
-        return session.inventory.vms_by_id([vm])[vm].vm
 
 
 def _outcome(outcome: Outcome) -> OutcomeOut:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -108,7 +109,7 @@ def rebalance(
     ] = None,
 ) -> PlanOut:
     """By forecasts up to a day ahead and reservations up to two. Checked; nothing is executed."""
-    asked = Wanted(wanted.limits, wanted.move_h, wanted.epsilon, alarm)
+    asked = replace(wanted, alarm=alarm)
     return _told(_plans(request).rebalance(asked), asked)
 
 

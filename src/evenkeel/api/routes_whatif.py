@@ -11,13 +11,12 @@ from evenkeel.api.access import ADMIN
 from evenkeel.api.errors import ERROR_RESPONSES
 from evenkeel.api.reader import Principal
 from evenkeel.api.schemas import Body
-from evenkeel.api.services import Services, services_of
+from evenkeel.api.services import services_of, vm_like
 from evenkeel.controller.present import AHEAD_S
 from evenkeel.controller.whatif import Asked
 from evenkeel.domain.errors import InvalidRequest, NotFound
-from evenkeel.domain.ids import NO_TENANT, TenantId, VmId
+from evenkeel.domain.ids import NO_TENANT, TenantId
 from evenkeel.domain.resources import Resource
-from evenkeel.domain.vm import Vm
 
 router = APIRouter(prefix="/v1", tags=["fleet"], responses=ERROR_RESPONSES)
 
@@ -62,7 +61,7 @@ def what_if(
 ) -> WhatIfOut:
     """By forecasts an hour ahead. What is not told it wants is, without `like`, all that it may."""
     services = services_of(request)
-    twin = _twin(services, who, like) if like else None
+    twin = vm_like(services, who, like) if like else None
     if twin is None and (vcpus is None or memory_mib is None):
         raise InvalidRequest("how large is the VM?", hint="Say vcpus and memory_mib, or like.")
     if services.whatif is None:
@@ -90,9 +89,3 @@ def what_if(
             for fit in fits[:limit]
         ],
     )
-
-
-def _twin(services: Services, who: Principal, like: str) -> Vm:
-    vm = VmId(services.reader.vm(who, like).id)
-    with services.store.read() as session:
-        return session.inventory.vms_by_id([vm])[vm].vm

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from evenkeel.api.access import Gate
-from evenkeel.api.reader import FleetReader
+from evenkeel.api.reader import FleetReader, Principal
 from evenkeel.controller.claims import Claims
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.ingest import Ingest
@@ -19,6 +19,8 @@ from evenkeel.controller.plans import Plans
 from evenkeel.controller.standing import StandingFleet
 from evenkeel.controller.tokens import TokenService
 from evenkeel.controller.whatif import WhatIf
+from evenkeel.domain.ids import VmId
+from evenkeel.domain.vm import Vm
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Store
 
@@ -46,6 +48,13 @@ class Services:
     standing: StandingFleet | None = None
     plans: Plans | None = None
     maintenance: MaintenanceService | None = None
+
+
+def vm_like(services: Services, who: Principal, like: str) -> Vm:
+    """The VM of this id or name. Raises NotFound."""
+    vm = VmId(services.reader.vm(who, like).id)
+    with services.store.read() as session:
+        return session.inventory.vms_by_id([vm])[vm].vm
 
 
 def services_of(request: Request) -> Services:

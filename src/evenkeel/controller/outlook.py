@@ -14,7 +14,7 @@ import numpy as np
 
 from evenkeel.controller.layout import UNSURE, capacity_of, moments
 from evenkeel.controller.near import Latest
-from evenkeel.controller.present import forecast_ahead, reported, running
+from evenkeel.controller.present import claims_ahead, forecast_ahead, reported, running
 from evenkeel.domain.arrays import F64
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.resources import CPU_AXIS, MEMORY_AXIS, N_RESOURCES, Resource, axis_of
@@ -141,21 +141,16 @@ class LiveOutlook:
         }
         begins = np.array([0.0, *AHEAD_S[1:]])
         ends = np.append(begins[1:], UNTIL_S)
-        now_s, after = self._clock.wall_s(), ""
+        now_s = self._clock.wall_s()
         out = np.zeros((len(AHEAD_S), len(place), N_RESOURCES))
-        while True:
-            with self._store.read() as session:
-                page = session.claims.claims(int(now_s), after=after, limit=PAGE)
-            for claim in page:
-                for lot in claim.lots:
-                    on = lot.location.host
-                    if on not in place or (claim.vm and home.get(claim.vm) == on):
-                        continue
-                    held = (lot.start_s < now_s + ends) & (lot.end_s > now_s + begins)
-                    out[held, place[on], axis_of(lot.resource)] += lot.amount
-            if len(page) < PAGE:
-                return out
-            after = page[-1].id
+        for claim in claims_ahead(self._store, now_s):
+            for lot in claim.lots:
+                on = lot.location.host
+                if on not in place or (claim.vm and home.get(claim.vm) == on):
+                    continue
+                held = (lot.start_s < now_s + ends) & (lot.end_s > now_s + begins)
+                out[held, place[on], axis_of(lot.resource)] += lot.amount
+        return out
 
     def _since_moved(self, vms: Sequence[VmId], cooldown_s: float) -> F64:
         """(V,) inf: not within the cooldown."""

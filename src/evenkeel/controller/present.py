@@ -9,6 +9,7 @@ import numpy as np
 
 from evenkeel.controller.near import Latest
 from evenkeel.domain.arrays import F32
+from evenkeel.domain.claim import Claim
 from evenkeel.domain.quantiles import N_QUANTILES
 from evenkeel.domain.resources import AXIS, N_RESOURCES, Resource
 from evenkeel.domain.vm import Vm, VmState
@@ -29,6 +30,18 @@ def reported(store: Store) -> Iterator[HostRecord]:
         if len(page) < PAGE:
             return
         after = page[-1].host.id
+
+
+def claims_ahead(store: Store, now_s: float) -> Iterator[Claim]:
+    """Claims that have not ended, by id, with their lots that have not. Raises StoreUnavailable."""
+    after = ""
+    while True:
+        with store.read() as session:
+            page = session.claims.claims(int(now_s), after=after, limit=PAGE)
+        yield from page
+        if len(page) < PAGE:
+            return
+        after = page[-1].id
 
 
 def running(vms: Sequence[Vm]) -> tuple[Vm, ...]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 from evenkeel.controller.layout import Reserved
+from evenkeel.controller.present import claims_ahead
 from evenkeel.controller.whatif import Asked, WhatIf
 from evenkeel.domain.claim import Claim
 from evenkeel.domain.ids import HostId, VmId
@@ -16,8 +16,6 @@ from evenkeel.domain.resources import AXIS, CPU_AXIS, MEMORY_AXIS, N_RESOURCES, 
 from evenkeel.domain.shard import MILLI, Lot, LotState, PerformanceClass
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Store
-
-PAGE: Final = 1000
 
 
 class ReservedNow:
@@ -29,15 +27,9 @@ class ReservedNow:
 
     def __call__(self) -> Iterator[Reserved]:
         """Raises StoreUnavailable."""
-        now_s, after = self._clock.wall_s(), ""
-        while True:
-            with self._store.read() as session:
-                page = session.claims.claims(int(now_s), after=after, limit=PAGE)
-            for claim in page:
-                yield from of_claim(claim, now_s)
-            if len(page) < PAGE:
-                return
-            after = page[-1].id
+        now_s = self._clock.wall_s()
+        for claim in claims_ahead(self._store, now_s):
+            yield from of_claim(claim, now_s)
 
 
 def of_claim(claim: Claim, now_s: float) -> list[Reserved]:

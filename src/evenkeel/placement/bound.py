@@ -25,6 +25,7 @@ from scipy.special import ndtri
 from evenkeel.domain.arrays import F64, Bools
 from evenkeel.placement.fleet import NOWHERE
 from evenkeel.placement.problem import Problem
+from evenkeel.placement.shortfall import over_mean
 
 EXACT_KINDS: Final = 300
 """Above so many kinds of hosts, hosts may be cut into pieces too."""
@@ -123,7 +124,7 @@ def _slope(least: float, most: float, epsilon: float) -> float:
     if most <= 0:
         return z
     x = np.linspace(max(least, most / GRID) / 3.0, most / 3.0, GRID)
-    chord = (np.maximum(1.0 - x**2 + z * x, 0.0) ** 3 - 1.0) / (3.0 * x)
+    chord = (over_mean(x**2, z) - 1.0) / (3.0 * x)
     if least < most / GRID:
         chord = np.append(chord, z)
     # The mean itself is asked for in any case, and a grid is a grid.

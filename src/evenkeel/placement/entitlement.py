@@ -11,7 +11,8 @@ from evenkeel.domain.arrays import F64
 from evenkeel.domain.claim import Ask, ClaimRequest
 from evenkeel.domain.ids import HostId
 from evenkeel.domain.placement import Newcomer
-from evenkeel.domain.resources import AXIS, CPU_AXIS, MEMORY_AXIS, SPECS, Resource
+from evenkeel.domain.rdv import shards_for
+from evenkeel.domain.resources import AXIS, CPU_AXIS, MEMORY_AXIS, Resource
 from evenkeel.domain.shard import Demand, PerformanceClass
 
 PEAK_DEVIATIONS: Final = 2.0
@@ -58,7 +59,7 @@ def _shards(
         of = class_of(performance, resource)
         shared = of is PerformanceClass.SHARED
         demand = (Demand.of(resource, mean[r], deviation[r]),) if shared else ()
-        n_shards = math.ceil(round(peak[r] / SPECS[resource].shard, 6))
+        n_shards = shards_for(resource, peak[r])
         out.append((r, (resource, n_shards, of, demand)))
     return tuple(out)
 

@@ -218,12 +218,12 @@ class _Programme:
 def _monotone(problem: Problem) -> bool:
     """Whether one more VM never makes a host need less.
 
-    With M the mean, x = deviation / (3 M) and g = 1 - x^2 + z x, what is needed is M g^3. It falls
-    in the deviation above x = z / 2, and in the mean where 1 - 2 z x + 5 x^2 < 0; no sum of VMs
-    has a larger x than the one of them that has the largest.
+    With M the mean, x = deviation / (3 M) and g = 1 - x^2 + z x, what is needed is M g^3 up to
+    x = z / 2, and then no more. It falls in the mean where 1 - 2 z x + 5 x^2 < 0; no sum of VMs has
+    a larger x than the one of them that has the largest.
     """
     vms = problem.fleet.vms
     z = float(ndtri(1.0 - problem.chance.epsilon))
     x = np.divide(vms.deviation, 3.0 * vms.mean, out=np.zeros_like(vms.mean), where=vms.mean > 0)
-    most = min(z / 2.0, (z - np.sqrt(z**2 - 5.0)) / 5.0 if z**2 > 5.0 else np.inf)
+    most = (z - np.sqrt(z**2 - 5.0)) / 5.0 if z**2 > 5.0 else np.inf
     return bool(x.max(initial=0.0) <= most)

@@ -61,15 +61,13 @@ def needed(totals: Totals, correlation: F64 | float, epsilon: float) -> F64:
     the deviation is many times the mean, so there its largest value stands.
     """
     z = float(ndtri(1.0 - epsilon))
-    flat = np.minimum(_flatness(totals, correlation), z * z / 4.0)
-    return np.asarray(totals.mean * (1.0 - flat + z * np.sqrt(flat)) ** 3)
+    return np.asarray(totals.mean * over_mean(_flatness(totals, correlation), z))
 
 
-def quantile(totals: Totals, correlation: F64 | float, level: float) -> F64:
-    """Of the total demand; level in (0, 1)."""
-    flat = _flatness(totals, correlation)
-    cube = 1.0 - flat + float(ndtri(level)) * np.sqrt(flat)
-    return np.asarray(totals.mean * np.maximum(cube, 0.0) ** 3)
+def over_mean(flatness: F64, z: float) -> F64:
+    """What is needed at a normal's quantile z > 0, in means; flatness: variance / (9 mean^2)."""
+    flat = np.minimum(flatness, z * z / 4.0)
+    return np.asarray((1.0 - flat + z * np.sqrt(flat)) ** 3)
 
 
 def shortfall_odds(totals: Totals, capacity: F64 | float, correlation: F64 | float) -> F64:

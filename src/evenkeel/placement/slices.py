@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -204,10 +204,3 @@ class Slices:
             return self.layout.cpus[row]
         gone = {cpu for cores in taken.values() for cpu in cores}
         return tuple(cpu for cpu in self.layout.cpus[row] if cpu not in gone)
-
-
-def resized(load: Load, factor: float) -> Load:
-    """The load of a VM that is `factor` times as large in all it wants."""
-    sums = load.sums * factor
-    sums[:, VARIANCE] *= factor
-    return replace(load, sums=sums, take=load.take * factor)
