@@ -6,6 +6,7 @@ from pydantic import Field
 
 from evenkeel.api.schemas import Body
 from evenkeel.domain.claim import Ask, Claim, ClaimChange, ClaimId, ClaimRequest, ClaimSplit
+from evenkeel.domain.claim_checks import whole_second, whole_shards
 from evenkeel.domain.ids import NO_TENANT, HostId, TenantId, VmId
 from evenkeel.domain.resources import AXIS, SPECS, Resource, axis_of
 from evenkeel.domain.shard import MILLI, Demand, Lot, LotState, PerformanceClass
@@ -42,12 +43,12 @@ class AskIn(Body):
     )
 
     def ask(self) -> Ask:
-        """Raises ShardInvalid."""
+        """Raises ShardInvalid, ClaimInvalid."""
         steps = (Demand.of(self.resource, d.mean, d.deviation, d.from_s) for d in self.demand)
         return Ask(
             HostId(self.host),
             self.resource,
-            self.n_shards,  # type: ignore[arg-type]  # the domain says what is wrong with it
+            whole_shards(self.n_shards, self.resource),
             self.performance,
             tuple(steps),
             self.by_forecast,
@@ -63,13 +64,13 @@ class ClaimIn(Body):
     asks: list[AskIn]
 
     def request(self) -> ClaimRequest:
-        """Raises ShardInvalid."""
+        """Raises ShardInvalid, ClaimInvalid."""
         return ClaimRequest(
             self.key,
             TenantId(self.owner),
             VmId(self.vm),
-            self.start_s,  # type: ignore[arg-type]
-            self.end_s,  # type: ignore[arg-type]
+            whole_second(self.start_s),
+            whole_second(self.end_s),
             tuple(ask.ask() for ask in self.asks),
         )
 
@@ -83,12 +84,12 @@ class ClaimPatch(Body):
     if_version: int | None = None
 
     def change(self, claim: str) -> ClaimChange:
-        """Raises ShardInvalid."""
+        """Raises ShardInvalid, ClaimInvalid."""
         return ClaimChange(
             ClaimId(claim),
             None if self.asks is None else tuple(ask.ask() for ask in self.asks),
-            self.end_s,  # type: ignore[arg-type]
-            self.from_s,  # type: ignore[arg-type]
+            None if self.end_s is None else whole_second(self.end_s),
+            None if self.from_s is None else whole_second(self.from_s),
             self.if_version,
         )
 
@@ -111,7 +112,7 @@ class SplitIn(Body):
 
     def split(self, claim: str) -> ClaimSplit:
         parts = (
-            Ask(HostId(p.host), p.resource, p.n_shards, p.performance)  # type: ignore[arg-type]
+            Ask(HostId(p.host), p.resource, whole_shards(p.n_shards, p.resource), p.performance)
             for p in self.asks
         )
         return ClaimSplit(
@@ -120,7 +121,7 @@ class SplitIn(Body):
             TenantId(self.owner),
             VmId(self.vm),
             tuple(parts),
-            self.from_s,  # type: ignore[arg-type]
+            None if self.from_s is None else whole_second(self.from_s),
         )
 
 

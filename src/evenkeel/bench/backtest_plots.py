@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from evenkeel.bench.backtest import Outcome
+from evenkeel.bench.pictures import figure_class
 from evenkeel.bench.profile_plots import draw_profile, representative
 from evenkeel.domain.arrays import Ints
-from evenkeel.domain.errors import ConfigInvalid
 from evenkeel.domain.resources import SPECS
 from evenkeel.forecast.base import QUANTILES
 from evenkeel.forecast.profiles import profile
@@ -26,15 +26,7 @@ N_CURVES = 6
 
 def draw(outcome: Outcome, folder: Path) -> list[Path]:
     """Write all pictures as PNG into `folder`; returns their paths."""
-    try:
-        import matplotlib as mpl
-    except ImportError as error:
-        raise ConfigInvalid(
-            "pictures need matplotlib", hint="Install evenkeel[ml], or leave --plot out."
-        ) from error
-    mpl.use("Agg")
-    from matplotlib.figure import Figure
-
+    new_figure = figure_class()
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for name, picture in (
@@ -45,7 +37,7 @@ def draw(outcome: Outcome, folder: Path) -> list[Path]:
         ("fans", _fans),
         ("profiles", _profiles),
     ):
-        figure = Figure(layout="constrained")
+        figure = new_figure(layout="constrained")
         if picture(figure, outcome):
             figure.savefig(folder / f"{name}.png", dpi=110)
             found.append(folder / f"{name}.png")

@@ -28,7 +28,7 @@ import numpy as np
 from evenkeel.adapters.store.store import SqlStore
 from evenkeel.bench.claims_audit import Audit, audit
 from evenkeel.bench.claims_clients import Noted, Sizes, run_client
-from evenkeel.bench.postgresql import free_port, postgresql
+from evenkeel.bench.postgresql import free_port, postgresql, url_of
 from evenkeel.domain.errors import ControllerUnavailable
 from evenkeel.domain.host import Host, Mode
 from evenkeel.domain.ids import HostId
@@ -64,7 +64,7 @@ def bench_claims(
         if database == "sqlite":
             url = f"sqlite:///{directory}/controller.db"
         elif database == "postgresql":
-            url = stack.enter_context(postgresql())
+            url = url_of(stack.enter_context(postgresql()))
         _fill(url)
         fleet = stack.enter_context(_controllers(controllers, Path(directory), url, report))
         seen = asyncio.run(_run(fleet, url, minutes * 60, clients, kills, seed, report))

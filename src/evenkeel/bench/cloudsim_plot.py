@@ -6,21 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from evenkeel.domain.errors import ConfigInvalid
+from evenkeel.bench.pictures import figure_class
 from evenkeel.wiring.cloudsim import Outcome
 
 
 def draw(outcome: Outcome, folder: Path) -> Path:
     """Write a PNG into `folder`; returns its path."""
-    try:
-        import matplotlib as mpl
-    except ImportError as error:
-        raise ConfigInvalid(
-            "pictures need matplotlib", hint="Install evenkeel[ml], or leave --plot out."
-        ) from error
-    mpl.use("Agg")
-    from matplotlib.figure import Figure
-
+    new_figure = figure_class()
     ticks = outcome.day.by_tick
     hours = (1 + np.arange(len(ticks))) / 12
     rows: tuple[tuple[str, list[float]], ...] = (
@@ -29,7 +21,7 @@ def draw(outcome: Outcome, folder: Path) -> Path:
         ("kW", [tick.watts / 1e3 for tick in ticks]),
         ("GIPS wanted", [tick.wanted / 1e3 for tick in ticks]),
     )
-    figure = Figure(figsize=(9, 8), layout="constrained")
+    figure = new_figure(figsize=(9, 8), layout="constrained")
     axes = figure.subplots(len(rows), 1, sharex=True)
     for axis, (name, values) in zip(axes, rows, strict=True):
         axis.step(hours, values, where="post", linewidth=1)

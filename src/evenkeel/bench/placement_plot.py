@@ -4,26 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evenkeel.bench.pictures import figure_class
 from evenkeel.domain.errors import InvalidRequest
 from evenkeel.envelope import Result
 
 
 def plot_growth(result: Result, path: Path) -> None:
-    """Raises InvalidRequest without matplotlib or without `--growth`."""
+    """Raises ConfigInvalid without matplotlib, InvalidRequest without `--growth`."""
     rows = result.detail.get("by_hosts")
     if not rows:
         raise InvalidRequest("nothing was measured against fleet size", hint="Use --growth.")
-    try:
-        import matplotlib as mpl
-    except ImportError as error:
-        raise InvalidRequest(
-            "drawing needs matplotlib", hint="pip install 'evenkeel[ml]', or leave --plot out."
-        ) from error
-    mpl.use("agg")
-    from matplotlib import pyplot as plt
-
     hosts = [int(n) for n in rows]
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    figure = figure_class()(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
     for name, label in (
         ("decide_us", "aware of contention"),
         ("decide_p99_us", "aware, 99th percentile"),
@@ -34,4 +27,3 @@ def plot_growth(result: Result, path: Path) -> None:
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     figure.savefig(path, dpi=120)
-    plt.close(figure)

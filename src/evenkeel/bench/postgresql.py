@@ -1,4 +1,4 @@
-"""A PostgreSQL of a benchmark's own: the machine's binaries, a temporary directory, a free port."""
+"""A PostgreSQL of one's own: the machine's binaries, a temporary directory, a free port."""
 
 from __future__ import annotations
 
@@ -22,9 +22,17 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def url_of(port: int, database: str = "postgres") -> str:
+    """For SQLAlchemy."""
+    return f"postgresql+psycopg://postgres@127.0.0.1:{port}/{database}"
+
+
 @contextmanager
-def postgresql() -> Iterator[str]:
-    """Its SQLAlchemy URL, while it runs; with fsync, as it is installed. Raises ConfigInvalid."""
+def postgresql(durable: bool = True) -> Iterator[int]:
+    """Its port, while it runs; with fsync, as it is installed, if `durable`.
+
+    Raises ConfigInvalid.
+    """
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         raise ConfigInvalid("PostgreSQL is not installed", hint=_HINT)
@@ -43,11 +51,13 @@ def postgresql() -> Iterator[str]:
             raise ConfigInvalid(f"{name} failed: {done.stderr.strip()[-300:]}", hint=_HINT)
 
     try:
-        run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8")
+        fast = () if durable else ("-N",)
+        run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", *fast)
         options = f"-p {port} -k {directory} -c listen_addresses=127.0.0.1"
+        options += "" if durable else " -c fsync=off"
         run("pg_ctl", "-D", str(data), "-w", "-l", str(directory / "log"), "-o", options, "start")
         try:
-            yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
+            yield port
         finally:
             run("pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
     finally:

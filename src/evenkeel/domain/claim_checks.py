@@ -6,6 +6,7 @@ from typing import Final
 
 from evenkeel.domain.claim import Ask, ClaimInvalid, ClaimRequest, ClaimSplit
 from evenkeel.domain.instants import shown
+from evenkeel.domain.resources import Resource
 from evenkeel.domain.shard import MAX_SHARDS, PerformanceClass
 
 MAX_ASKS: Final = 256
@@ -52,9 +53,23 @@ def _check_name(what: str, name: str) -> None:
         raise ClaimInvalid(f"the {what} is longer than {MAX_NAME} or not printable")
 
 
-def _check_times(*times: int) -> None:
-    if any(type(at) is not int or not 0 <= at < MAX_TIME_S for at in times):
+def whole_second(at_s: float) -> int:
+    """Raises ClaimInvalid for what is no whole UTC epoch second."""
+    if type(at_s) is not int or not 0 <= at_s < MAX_TIME_S:
         raise ClaimInvalid("start and end are whole UTC epoch seconds")
+    return at_s
+
+
+def whole_shards(n_shards: float, resource: Resource) -> int:
+    """Raises ClaimInvalid for a fraction."""
+    if type(n_shards) is not int:
+        raise ClaimInvalid(f"{n_shards!r} shards of {resource.value}", hint="Shards are whole.")
+    return n_shards
+
+
+def _check_times(*times: int) -> None:
+    for at_s in times:
+        whole_second(at_s)
 
 
 def check_interval(start_s: int, end_s: int, now_s: float, max_span_s: int) -> None:
@@ -87,10 +102,7 @@ def check_asks(asks: tuple[Ask, ...]) -> None:
         raise ClaimInvalid(f"a claim asks for 1 to {MAX_ASKS} things, not {len(asks)}")
     seen = set()
     for ask in asks:
-        if type(ask.n_shards) is not int:
-            raise ClaimInvalid(
-                f"{ask.n_shards!r} shards of {ask.resource.value}", hint="Shards are whole."
-            )
+        whole_shards(ask.n_shards, ask.resource)
         if not 0 < ask.n_shards <= MAX_SHARDS:
             raise ClaimInvalid(
                 f"{ask.n_shards} shards of {ask.resource.value}",

@@ -32,10 +32,7 @@ def packed_anew(problem: Problem) -> Ints:
     rest = replace(vms, host=np.where(full.movable, NOWHERE, vms.host))
     packing = Packing(replace(problem, fleet=replace(problem.fleet, vms=rest)))
     for vm in who.tolist():
-        able = packing.fits(np.array([vm]), hosts)[0]
-        forbidden = packing.forbidden(vm)
-        if forbidden is not None:
-            able &= ~forbidden[hosts]
+        able = packing.takes(vm, hosts)
         packing.place(vm, int(hosts[np.argmax(able)]) if able.any() else int(vms.host[vm]))
     return packing.host
 

@@ -86,7 +86,8 @@ def changed(claim: Claim, change: ClaimChange, now_s: float, max_span_s: int) ->
         after, new = _as_asked(claim, change.asks, from_s, end_s)
         after += new
         n_made = len(new)
-    return step_to(claim, after, now, end_s=end_s, n_lots_made=claim.n_lots_made + n_made)
+    later = replace(claim, end_s=end_s, n_lots_made=claim.n_lots_made + n_made)
+    return step_to(claim, later, after, now)
 
 
 def released(claim: Claim, now_s: float) -> Step | None:
@@ -95,7 +96,8 @@ def released(claim: Claim, now_s: float) -> Step | None:
     if claim.released_at_s is not None or claim.end_s <= now:
         return None
     after = [replace(lot, end_s=now) for lot in claim.lots if lot.start_s < now]
-    return step_to(claim, after, now, end_s=max(now, claim.start_s), released_at_s=now)
+    later = replace(claim, end_s=max(now, claim.start_s), released_at_s=now)
+    return step_to(claim, later, after, now)
 
 
 def in_order(lots: Iterable[Lot]) -> tuple[Lot, ...]:
@@ -197,19 +199,18 @@ def _lots(claim: Claim, asks: Iterable[Ask], start_s: int, end_s: int) -> tuple[
     )
 
 
-def step_to(claim: Claim, after: Sequence[Lot], now: int, **fields: int) -> Step | None:
-    """To these lots and fields, as the next version; None: it is so already."""
+def step_to(claim: Claim, later: Claim, after: Sequence[Lot], now: int) -> Step | None:
+    """To `later` with these lots, as the next version; None: it is so already."""
     before = {lot.id: lot for lot in claim.lots}
     put = tuple(lot for lot in after if before.get(lot.id) != lot)
     gone = frozenset(before) - {lot.id for lot in after}
-    if not put and not gone and all(getattr(claim, name) == x for name, x in fields.items()):
+    if not put and not gone and later == claim:
         return None
     touched = [before[lot.id] for lot in put if lot.id in before] + [before[i] for i in gone]
     later = replace(
-        claim,
+        later,
         version=claim.version + 1,
         lots=in_order(lot for lot in after if lot.end_s > now),
-        **fields,  # type: ignore[arg-type]
     )
     return Step(later, put, gone, _by_host(touched, put, now))
 

@@ -273,11 +273,7 @@ def _elsewhere(packing: Packing, vm: int, hosts: Ints) -> int | None:
     """The first of `hosts` that takes it."""
     if not len(hosts):
         return None
-    able = packing.fits(np.array([vm]), hosts)[0]
-    able &= packing.inflow[hosts] < packing.problem.limits.inflow
-    forbidden = packing.forbidden(vm)
-    if forbidden is not None:
-        able &= ~forbidden[hosts]
+    able = packing.takes(vm, hosts) & (packing.inflow[hosts] < packing.problem.limits.inflow)
     return int(hosts[np.argmax(able)]) if able.any() else None
 
 

@@ -111,6 +111,13 @@ class Packing:
                 out |= np.isin(domain, domain[at])
         return out
 
+    def takes(self, vm: int, hosts: Ints) -> Bools:
+        """(n,) whether each host may take the VM now: it fits, and nobody it keeps apart from is
+        there."""
+        able = self.fits(np.array([vm]), hosts)[0]
+        forbidden = self.forbidden(vm)
+        return able if forbidden is None else np.asarray(able & ~forbidden[hosts])
+
     def targets(self) -> Ints:
         """Hosts that VMs may go to: in use, open, not yet given all they may take."""
         return np.flatnonzero(self._takes() & (self.n_vms > 0))

@@ -45,12 +45,13 @@ def split(claim: Claim, split: ClaimSplit, now_s: float) -> tuple[Step, Step]:
                 hint="Split what it has; `evenkeel claim show` lists it.",
             )
     # It ends with its last lot.
-    fields = {"n_lots_made": n_made}
+    smaller = replace(claim, n_lots_made=n_made)
     if not any(lot.end_s > from_s for lot in after):
-        fields["end_s"] = from_s
-        if from_s <= now or not after:
-            fields["released_at_s"] = now
-    rest_step = step_to(claim, after, now, **fields)
+        is_over = from_s <= now or not after
+        smaller = replace(
+            smaller, end_s=from_s, released_at_s=now if is_over else claim.released_at_s
+        )
+    rest_step = step_to(claim, smaller, after, now)
     assert rest_step is not None, "a split takes something"
     part = Claim(
         id=split.new_claim,

@@ -55,8 +55,7 @@ def _park(packing: Packing, waits: Ints, goal: Ints, parked: Bools) -> bool:
         if not len(spare) or not len(waits):
             continue
         for vm in waits[np.argsort(packing.problem.costs.move[waits], kind="stable")].tolist():
-            able = packing.fits(np.array([vm]), spare)[0] & (spare != packing.host[vm])
-            able &= [not _barred(packing, vm, host) for host in spare.tolist()]
+            able = packing.takes(vm, spare) & (spare != packing.host[vm])
             if able.any():
                 packing.move(vm, int(spare[np.argmax(able)]))
                 parked[vm] = True

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli_on_api import Run, cli_on
 from tests.controller_app import Api, open_api
 from tests.stored import host_record
-from typer.testing import CliRunner, Result
 
-from evenkeel import config
-from evenkeel.cli import client, output
-from evenkeel.cli.main import app
 from evenkeel.cli.times import TimeInvalid, instant_s, span_s
 from evenkeel.domain.instants import shown
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture
@@ -34,18 +29,8 @@ def api(tmp_path: Path) -> Iterator[Api]:
 
 @pytest.fixture
 def run(api: Api, monkeypatch: pytest.MonkeyPatch) -> Run:
-    plain = client.ApiClient.__init__
-
-    def inside(self: client.ApiClient, settings: config.ClientConfig) -> None:
-        plain(self, settings, api.client._transport)
-
-    monkeypatch.setattr(client.ApiClient, "__init__", inside)
-    monkeypatch.setenv("EVENKEEL_TOKEN", api.admin)
-    monkeypatch.delenv("EVENKEEL_CONFIG", raising=False)
     monkeypatch.setattr("time.time", api.clock.wall_s)
-    monkeypatch.setattr(output.out, "_width", 200)
-    monkeypatch.setattr(output.err, "_width", 200)
-    return lambda *args: CliRunner().invoke(app, list(args))
+    return cli_on(api, monkeypatch)
 
 
 def made(run: Run, *args: str) -> dict[str, Any]:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from tests.batches import a_batch, a_vm
+from tests.cli_on_api import Run, cli_on
 from tests.controller_app import Api, open_api
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
-from evenkeel import config
-from evenkeel.cli import client, output
 from evenkeel.cli.bench import bench_app
-from evenkeel.cli.main import app
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture
@@ -37,16 +33,8 @@ def api(tmp_path: Path) -> Iterator[Api]:
 
 @pytest.fixture
 def run(api: Api, monkeypatch: pytest.MonkeyPatch) -> Run:
-    plain = client.ApiClient.__init__
-
-    def inside(self: client.ApiClient, settings: config.ClientConfig) -> None:
-        plain(self, settings, api.client._transport)
-
-    monkeypatch.setattr(client.ApiClient, "__init__", inside)
-    monkeypatch.setenv("EVENKEEL_TOKEN", api.admin)
-    monkeypatch.delenv("EVENKEEL_CONFIG", raising=False)
-    monkeypatch.setattr(output.out, "_width", 200)
-    return lambda *args: CliRunner().invoke(app, ["plan", *args])
+    invoke = cli_on(api, monkeypatch)
+    return lambda *args: invoke("plan", *args)
 
 
 def test_moves_are_shown_and_what_they_lead_to(run: Run) -> None:
