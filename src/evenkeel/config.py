@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from msgspec import Meta
 
+from evenkeel.decoding import converted
 from evenkeel.domain.errors import ConfigInvalid
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.panel import Calendar, Event
@@ -357,7 +358,7 @@ def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Con
     if env.get("EVENKEEL_TOKEN"):
         raw.setdefault("client", {})["token"] = env["EVENKEEL_TOKEN"]
     try:
-        return msgspec.convert(raw, Config, strict=False)
+        return converted(raw, Config, strict=False)
     except msgspec.ValidationError as error:
         where = str(chosen) if chosen else "environment or " + str(DEFAULT_PATH)
         raise ConfigInvalid(f"{where}: {error}") from error

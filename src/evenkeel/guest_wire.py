@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from evenkeel.decoding import decoder
 from evenkeel.domain.sample import Flaw, GuestReading, GuestReport
 
 GUEST_WIRE_VERSION: Final = 1
@@ -43,7 +44,7 @@ class GuestLine(msgspec.Struct, frozen=True):
     io: float = 0.0
 
 
-_decoder = functools.cache(lambda: msgspec.json.Decoder(GuestLine))
+_decoder = functools.cache(lambda: decoder(GuestLine))
 """Made when first used: hosts without profilers never need it."""
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from evenkeel.decoding import decoder
 from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.errors import BatchInvalid
 from evenkeel.domain.events import Event
@@ -171,9 +172,9 @@ class BatchReply(msgspec.Struct, frozen=True):
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")
-_batch_decoder = functools.cache(lambda: msgspec.json.Decoder(Batch))
+_batch_decoder = functools.cache(lambda: decoder(Batch))
 """Made when first used: the agent never needs it, and it is large."""
-_reply_decoder = functools.cache(lambda: msgspec.json.Decoder(BatchReply))
+_reply_decoder = functools.cache(lambda: decoder(BatchReply))
 
 
 def encode(message: Batch | BatchReply) -> bytes:

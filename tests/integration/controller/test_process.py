@@ -83,7 +83,7 @@ def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path, database_url: st
             for thread in threads:
                 thread.start()
             for _ in range(ACKNOWLEDGED_BEFORE_KILL):
-                assert progress.acquire(timeout=60)
+                assert progress.acquire(timeout=60), f"ended: {controller.process.poll()}"
             controller.kill()
             for thread in threads:
                 thread.join(timeout=60)

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from evenkeel.adapters.disk.whole import write_whole
+from evenkeel.decoding import decoder
 from evenkeel.domain.errors import StoreUnavailable
 
 T = TypeVar("T")
@@ -21,12 +22,12 @@ class JsonDocument(Generic[T]):
 
     def __init__(self, path: Path, kind: type[T], default: Callable[[], T]) -> None:
         self._path = path
-        self._kind = kind
+        self._decoder = decoder(kind)
         self._default = default
 
     def load(self) -> T:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=self._kind)
+            return self._decoder.decode(self._path.read_bytes())
         except FileNotFoundError:
             pass
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:

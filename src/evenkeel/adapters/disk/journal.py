@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from evenkeel.adapters.disk.database import DamagedFile, insist, is_damage, open_database
+from evenkeel.decoding import decoder
 from evenkeel.domain.errors import JournalUnavailable
 from evenkeel.domain.plan import OPEN_STATES, Mitigation
 
@@ -40,7 +41,7 @@ class SqliteJournal:
         self._path = path
         self._lock = threading.Lock()
         self._encoder = msgspec.json.Encoder()
-        self._decoder = msgspec.json.Decoder(Mitigation)
+        self._decoder = decoder(Mitigation)
         try:
             self._connection = open_database(path, _SCHEMA, synchronous="FULL")
         except DamagedFile as error:

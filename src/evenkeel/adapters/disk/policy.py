@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from evenkeel.adapters.disk.whole import sweep, write_whole
+from evenkeel.decoding import decoder
 from evenkeel.domain.policy import Policy
 
 _log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ class FilePolicyMemory:
     def __init__(self, path: Path) -> None:
         self._path = path
         sweep(path.parent)
-        self._decoder = msgspec.json.Decoder(Policy)
+        self._decoder = decoder(Policy)
 
     def load(self) -> Policy | None:
         try:

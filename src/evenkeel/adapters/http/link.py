@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from evenkeel import __version__
+from evenkeel.decoding import decoder
 from evenkeel.domain.errors import (
     BatchInvalid,
     BatchTooLarge,
@@ -52,7 +53,7 @@ class _ErrorBody(msgspec.Struct):
     error: _ErrorDetail
 
 
-_error_decoder = msgspec.json.Decoder(_ErrorBody)
+_error_decoder = decoder(_ErrorBody)
 
 _BY_CODE: Final[dict[tuple[int, str], type[EvenkeelError]]] = {
     (401, TokenRevoked.code): TokenRevoked,

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from evenkeel.adapters.disk.whole import sweep, write_whole
+from evenkeel.decoding import decoder
 from evenkeel.domain.errors import ModelCorrupt, ModelNotFound, ModelsUnavailable
 from evenkeel.domain.model import MODEL_ID, Horizon, ModelInfo, ModelRecord, ModelState
 from evenkeel.domain.resources import Resource
@@ -32,6 +33,10 @@ class _Serving(msgspec.Struct, frozen=True):
     v: int = VERSION
     lines: dict[str, tuple[str, ...]] = {}
     retired: dict[str, tuple[str, ...]] = {}
+
+
+_serving_decoder = decoder(_Serving)
+_info_decoder = decoder(ModelInfo)
 
 
 class FileModelRegistry:
@@ -139,7 +144,7 @@ class FileModelRegistry:
         except FileNotFoundError:
             return _Serving()
         try:
-            serving = msgspec.json.decode(raw, type=_Serving)
+            serving = _serving_decoder.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ModelsUnavailable(
                 f"{self._root / 'serving.json'} is damaged: {error}",
@@ -154,7 +159,7 @@ class FileModelRegistry:
         if not MODEL_ID.fullmatch(model_id):
             return None
         try:
-            info = msgspec.json.decode(self._info_file(model_id).read_bytes(), type=ModelInfo)
+            info = _info_decoder.decode(self._info_file(model_id).read_bytes())
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return None
         return info if info.id == model_id else None

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from evenkeel.decoding import decoder
 from evenkeel.domain.errors import TrainingUnavailable
 from evenkeel.domain.model import TrainingEnd
 from evenkeel.domain.resources import Resource
@@ -38,6 +39,9 @@ class _Report(msgspec.Struct):
     verdict: str
     scores: _Scores
     champion_scores: _Scores
+
+
+_report_decoder = decoder(_Report)
 
 
 class ProcessTrainer:
@@ -124,9 +128,7 @@ class ProcessTrainer:
 
     def _result(self) -> TrainingEnd:
         try:
-            told = msgspec.json.decode(
-                self._file(self._resource, "json").read_bytes(), type=_Report
-            )
+            told = _report_decoder.decode(self._file(self._resource, "json").read_bytes())
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             return TrainingEnd(self._resource, failure=f"its result cannot be read: {error}")
         return TrainingEnd(

@@ -10,13 +10,14 @@ import sqlalchemy as sa
 
 from evenkeel.adapters.store.sql import Row, insert_new, unique, upsert, vms_of
 from evenkeel.adapters.store.tables import event, mitigation
+from evenkeel.decoding import decoder
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.ids import HostId, MitigationId, TenantId, VmId
 from evenkeel.domain.plan import OPEN_STATES, Mitigation, MitigationState
 from evenkeel.records import BatchSource, EventRecord, MitigationRecord
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(MitigationRecord)
+_decoder = decoder(MitigationRecord)
 
 
 class SqlChronicle:

@@ -15,12 +15,13 @@ import sqlalchemy as sa
 
 from evenkeel.adapters.store.sql import Row, insert_new, unique, upsert
 from evenkeel.adapters.store.tables import host_generation, lot, reservation
+from evenkeel.decoding import decoder
 from evenkeel.domain.claim import Claim, ClaimId
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.shard import Demand, Location, Lot, LotId, PerformanceClass
 
-_steps = msgspec.json.Decoder(list[tuple[int, int, int, int]])
+_steps = decoder(list[tuple[int, int, int, int]])
 _DOT: Final = "."
 _CHUNK: Final = 400
 """Names in one statement; databases have a limit."""

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from evenkeel.adapters.store.engine import is_sqlite
 from evenkeel.adapters.store.sql import Row, insert, insert_new
 from evenkeel.adapters.store.tables import batch, roster, roster_member, watermark
+from evenkeel.decoding import decoder
 from evenkeel.domain.arrays import F64
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.resources import N_RESOURCES
@@ -26,7 +27,7 @@ from evenkeel.wire import TickBody
 
 _N_MATRICES = 4
 _encoder = msgspec.json.Encoder()
-_deviations_decoder = msgspec.json.Decoder(tuple[Deviation, ...])
+_deviations_decoder = decoder(tuple[Deviation, ...])
 
 
 class SqlHistory:

@@ -10,14 +10,15 @@ import sqlalchemy as sa
 from evenkeel.adapters.store.pairs import SqlPairs
 from evenkeel.adapters.store.sql import Row, unique, upsert
 from evenkeel.adapters.store.tables import claim, host, mitigation, pair, vm
+from evenkeel.decoding import decoder
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.score import PRESENT_S
 from evenkeel.domain.vm import Vm
 from evenkeel.records import Claim, FleetSummary, HostRecord, HostSummary, VmRecord
 
 _encoder = msgspec.json.Encoder()
-_host_decoder = msgspec.json.Decoder(HostRecord)
-_vm_decoder = msgspec.json.Decoder(Vm)
+_host_decoder = decoder(HostRecord)
+_vm_decoder = decoder(Vm)
 
 
 class SqlInventory(SqlPairs):
