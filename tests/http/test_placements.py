@@ -163,7 +163,7 @@ def test_silent_hosts_take_nobody(fleet: Api) -> None:
             422,
             "affinity_contradicts",
         ),
-        ({"vms": [small()], "start_s": 10, "end_s": 5}, 422, "placement_invalid"),
+        ({"vms": [small()], "start_s": 10, "end_s": 5}, 422, "claim_invalid"),
     ],
 )
 def test_what_cannot_be_asked_is_told(fleet: Api, body: Any, status: int, code: str) -> None:

@@ -79,7 +79,7 @@ def host_loads(rows: Rows, host: Host) -> tuple[Load, ...]:
                 wanted[..., r],
                 background[..., r],
                 fluid_weight(resource, rows.vms)[None],
-                np.array([capacity_of(resource, host)]),
+                np.array([host.capacity[resource] or 0.0]),
                 norm,
                 n_vms,
                 usual,
@@ -88,13 +88,6 @@ def host_loads(rows: Rows, host: Host) -> tuple[Load, ...]:
             )
         out.append(load)
     return tuple(out)
-
-
-def capacity_of(resource: Resource, host: Host) -> float:
-    """What a host has to share out of a fluid, in its unit; 0: nobody knows."""
-    if resource is Resource.MEMORY:
-        return host.memory_mib
-    return (host.net_mbit_s if resource is Resource.NET else host.iops) or 0.0
 
 
 def fluid_weight(resource: Resource, vms: Sequence[Vm]) -> F64:

@@ -25,6 +25,7 @@ from evenkeel.controller.modes import ModeService
 from evenkeel.controller.outlook import LiveOutlook
 from evenkeel.controller.placing import PlacementService
 from evenkeel.controller.plans import Plans
+from evenkeel.controller.present import Present
 from evenkeel.controller.reserved import ByModel, ReservedNow
 from evenkeel.controller.standing import StandingFleet
 from evenkeel.controller.tokens import TokenService, new_secret
@@ -98,13 +99,10 @@ def assemble(
         models.for_agents if models else lambda: None,
         forecasts.near if forecasts else lambda _vms, _s: None,
     )
-    whatif = WhatIf(
-        store,
-        clock,
-        forecasts.told if forecasts else dict,
-        ingest.contention_model.priors,
-        settings.host_silent_s,
-    )
+    latest = forecasts.told if forecasts else dict
+    maintenance = MaintenanceService(store, clock)
+    present = Present(store, clock, latest, settings.host_silent_s, maintenance.closed)
+    whatif = WhatIf(present, ingest.contention_model.priors)
     claims = claims or ClaimsConfig()
     chance = Chance(claims.epsilon, np.full(N_RESOURCES, claims.correlation))
     desk = Claims(
@@ -112,28 +110,11 @@ def assemble(
         clock,
         chance,
         claims.max_days * 86_400,
-        Foreseen(forecasts.told if forecasts else dict),
+        Foreseen(latest),
     )
-    maintenance = MaintenanceService(store, clock)
-    standing = StandingFleet(
-        store,
-        clock,
-        forecasts.told if forecasts else dict,
-        chance,
-        settings.host_silent_s,
-        ReservedNow(store, clock),
-        maintenance.closed,
-    )
+    standing = StandingFleet(present, chance, ReservedNow(present))
     placements = PlacementService(
         standing, desk, clock, ByModel(whatif), standing.forget, claims.max_days * 86_400
-    )
-    live = LiveOutlook(
-        store,
-        clock,
-        forecasts.told if forecasts else dict,
-        chance,
-        settings.host_silent_s,
-        maintenance.closed,
     )
     return Services(
         store=store,
@@ -155,7 +136,7 @@ def assemble(
         whatif=whatif,
         claims=desk,
         standing=standing,
-        plans=Plans(live),
+        plans=Plans(LiveOutlook(present, chance)),
         placements=placements,
         maintenance=MaintenanceService(store, clock, placements.look_again),
         claims_days=claims.retention_days,

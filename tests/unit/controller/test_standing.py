@@ -13,13 +13,13 @@ from tests.placements import vm
 from tests.stored import host_record
 
 from evenkeel.adapters.store.store import SqlStore
-from evenkeel.controller.layout import Reserved, moments
+from evenkeel.controller.layout import Reserved
+from evenkeel.controller.present import Present
 from evenkeel.controller.reserved import of_claim
 from evenkeel.controller.standing import ANEW_S, TOO_OLD_S, StandingFleet
 from evenkeel.domain.claim import Claim, ClaimId
 from evenkeel.domain.host import NumaCell
 from evenkeel.domain.ids import HostId, TenantId, VmId
-from evenkeel.domain.quantiles import QUANTILES
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.shard import Demand, Location, Lot, LotId, PerformanceClass
 from evenkeel.domain.vm import CpuTuning
@@ -37,15 +37,8 @@ class World:
         self.closed: frozenset[HostId] = frozenset()
         self.may_tell = threading.Event()
         self.may_tell.set()
-        self.fleet = StandingFleet(
-            self.store,
-            self.clock,
-            dict,
-            Chance(0.01, np.zeros(4)),
-            1e9,
-            self.told,
-            lambda: self.closed,
-        )
+        present = Present(self.store, self.clock, dict, 1e9, lambda: self.closed)
+        self.fleet = StandingFleet(present, Chance(0.01, np.zeros(4)), self.told)
 
     def told(self):
         assert self.may_tell.wait(20)
@@ -103,6 +96,15 @@ def test_hosts_in_maintenance_are_closed(world):
     assert world.fleet().slices.is_open.tolist() == [False]
 
 
+def test_hosts_whose_clock_is_off_are_closed(world):
+    world.host("h1")
+    world.host("h2")
+    with world.store.write() as session:
+        record = session.inventory.host(HostId("h2"))
+        session.inventory.put_host(replace(record, skewed=True))
+    assert world.fleet().slices.is_open.tolist() == [True, False]
+
+
 def test_a_new_layout_is_made_while_the_old_one_serves_and_misses_nothing(world):
     world.host("h1")
     old = world.fleet()
@@ -140,14 +142,6 @@ def test_one_that_is_too_old_is_not_used(world):
     old = world.fleet()
     world.clock.now_s += TOO_OLD_S
     assert world.fleet() is not old
-
-
-def test_moments_are_those_of_the_distribution():
-    rng = np.random.default_rng(1)
-    demand = rng.gamma(4.0, 0.5, 200_000)
-    mean, deviation = moments(np.quantile(demand, QUANTILES))
-    assert mean == pytest.approx(demand.mean(), rel=0.03)
-    assert deviation == pytest.approx(demand.std(), rel=0.15)
 
 
 def test_a_claim_is_a_newcomer_on_each_of_its_hosts():
