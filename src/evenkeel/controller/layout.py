@@ -50,7 +50,8 @@ def lay_out(
     place = {host: h for h, host in enumerate(hosts.ids)}
     for vm_id, one in reserved.items():
         if vm_id not in out.seats and one.host in place:
-            put_in_cell(out, place[one.host], one.cell, one.vm)
+            vm = one.vm.on(seen.placed.get(vm_id, one.vm.terms))
+            put_in_cell(out, place[one.host], one.cell, vm)
     return out
 
 
@@ -73,10 +74,17 @@ def _residents(
 ) -> Iterator[tuple[int, int, Newcomer]]:
     """Every VM that runs, with its host's position and its cell; and each host's own load."""
     mean, deviation = seen.ahead()
-    for i, (vm, h) in enumerate(zip(seen.vms, seen.host.tolist(), strict=True)):
-        known = reserved.get(vm.id)
+    by_name: set[VmId] = set()
+    for i, (vm, h, terms) in enumerate(
+        zip(seen.vms, seen.host.tolist(), seen.terms(), strict=True)
+    ):
+        known, name = reserved.get(vm.id), VmId(vm.name)
+        if known is None and name not in by_name and name in reserved:
+            # Placed by name, and one of the tenant's with that name runs now.
+            known = reserved[name] if reserved[name].vm.tenant == vm.tenant else None
+            by_name |= {name} if known else set()
         cell = _cell_of(seen.records[h].host, vm)
-        yield h, cell, _resident(vm, mean[i], deviation[i], known)
+        yield h, cell, _resident(vm, mean[i], deviation[i], known).on(terms)
     for h in np.flatnonzero(seen.background.any(axis=1)).tolist():
         yield h, ALL_SLICES, _host_load(seen.records[h].host, seen.background[h])
 
@@ -92,7 +100,7 @@ def _cell_of(host: Host, vm: Vm) -> int:
 
 def _resident(vm: Vm, wants: F64, spread: F64, known: Reserved | None) -> Newcomer:
     mean, deviation = tuple(wants.tolist()), tuple(spread.tolist())
-    if known is not None:  # its labels and rules go on
+    if known is not None:
         return replace(known.vm, mean=mean, deviation=deviation)
     return Newcomer(vm.id, vm.n_vcpus, vm.memory_mib, mean, deviation, vm.tenant)
 

@@ -15,6 +15,7 @@ from evenkeel.controller.near import Latest
 from evenkeel.domain.arrays import F32, F64, Bools, Ints
 from evenkeel.domain.claim import Claim
 from evenkeel.domain.ids import HostId, VmId
+from evenkeel.domain.placement import Terms, terms_of
 from evenkeel.domain.quantiles import N_QUANTILES, moments
 from evenkeel.domain.resources import AXIS, CPU_AXIS, MEMORY_AXIS, N_RESOURCES, Resource
 from evenkeel.domain.vm import Vm, VmState
@@ -48,6 +49,12 @@ class Seen:
     heard: Bools
     closed: Bools
     latest: Mapping[Resource, Latest]
+    placed: Mapping[VmId, Terms]
+    """By the id or name under which a VM was placed."""
+
+    def terms(self) -> list[Terms]:
+        """(V,) on what each VM stands."""
+        return [terms_of(vm, self.placed) for vm in self.vms]
 
     def hosts(self) -> Hosts:
         """Those that are heard from and not in maintenance are open."""
@@ -118,6 +125,7 @@ class Present:
             heard=np.array(heard, dtype=bool),
             closed=np.array([r.host.id in closed for r in records], dtype=bool),
             latest=self.latest(),
+            placed=self._placed(),
         )
 
     def _reported(self) -> Iterator[HostRecord]:
@@ -130,6 +138,17 @@ class Present:
             if len(page) < PAGE:
                 return
             after = page[-1].host.id
+
+    def _placed(self) -> dict[VmId, Terms]:
+        out: dict[VmId, Terms] = {}
+        after = ""
+        while True:
+            with self._store.read() as session:
+                page = session.terms.all(after, PAGE)
+            out |= page
+            if len(page) < PAGE:
+                return out
+            after = max(page)
 
     def claims(self) -> Iterator[Claim]:
         """Claims that have not ended, by id, with their lots that have not. StoreUnavailable."""

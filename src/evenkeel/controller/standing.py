@@ -109,7 +109,6 @@ class StandingFleet:
         for one in self._reserved():
             vm = one.vm.vm
             reserved[vm] = _remembered(one, before[vm]) if vm in before else one
-        # Labels and rules of those who run without a claim of this place.
         return lay_out(self._present.look(), reserved, self._chance, self._taste)
 
 
@@ -151,7 +150,5 @@ def _cell(of: Allocator, seat: Seat) -> int:
 
 
 def _remembered(claimed: Reserved, before: Reserved) -> Reserved:
-    """Claims know neither labels nor rules nor the cell."""
-    cell = before.cell if before.host == claimed.host else ALL_SLICES
-    vm = replace(claimed.vm, labels=before.vm.labels, rules=before.vm.rules, alone=before.vm.alone)
-    return Reserved(vm, claimed.host, cell)
+    """Claims do not know the cell."""
+    return replace(claimed, cell=before.cell if before.host == claimed.host else ALL_SLICES)

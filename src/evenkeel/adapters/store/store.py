@@ -22,6 +22,7 @@ from evenkeel.adapters.store.history import SqlHistory
 from evenkeel.adapters.store.inventory import SqlInventory
 from evenkeel.adapters.store.migrate import migrate
 from evenkeel.adapters.store.reliability import SqlReliability
+from evenkeel.adapters.store.terms import SqlTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class SqlSession:
     chronicle: SqlChronicle
     access: SqlAccess
     claims: SqlClaims
+    terms: SqlTerms
 
     @classmethod
     def on(cls, connection: sa.Connection) -> SqlSession:
@@ -46,6 +48,7 @@ class SqlSession:
             SqlChronicle(connection),
             SqlAccess(connection),
             SqlClaims(connection),
+            SqlTerms(connection),
         )
 
     def savepoint(self) -> AbstractContextManager[object]:
