@@ -6,13 +6,14 @@ moves is an answer. `check.py` looks at every plan and shares none of this.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
 from evenkeel.domain.arrays import F64, Ints
 from evenkeel.placement.anew import plan_anew
+from evenkeel.placement.evacuate import evacuate, n_left
 from evenkeel.placement.fleet import NOWHERE
 from evenkeel.placement.make_room import make_room
 from evenkeel.placement.packing import Packing
@@ -47,7 +48,8 @@ def rebalance(problem: Problem, alarm: float | None = None) -> MovePlan:
     one); targets are held to the accepted one. Raises InvalidRequest.
     """
     packing = Packing(problem.checked())
-    return planned(packing, relieve(packing, _level(problem, alarm)))
+    left = evacuate(packing)
+    return planned(packing, relieve(packing, _level(problem, alarm)) | left)
 
 
 def consolidate(
@@ -63,13 +65,17 @@ def consolidate(
     plans = []
     for room_price in room_prices:
         packing = Packing(problem)
-        left = drain_all(packing, tries, room_price)
+        left = drain_all(packing, tries, room_price, evacuate(packing))
         replace_all(packing, left, room_price)
         plans.append(planned(packing, left))
     hours = problem.limits.payback_h
-    best = max(plans, key=lambda plan: plan.saved(hours))
+    best = max(plans, key=lambda plan: (-n_left(problem, plan.host), plan.saved(hours)))
     anew = plan_anew(problem) if tries == NO_LIMIT else None
-    if anew is None or anew.saved(hours) - anew.move_cost <= best.saved(hours) - best.move_cost:
+    if (
+        anew is None
+        or n_left(problem, anew.host) > n_left(problem, best.host)
+        or anew.saved(hours) - anew.move_cost <= best.saved(hours) - best.move_cost
+    ):
         return best
     return anew
 
@@ -77,15 +83,20 @@ def consolidate(
 def replan(problem: Problem, alarm: float | None = None, tries: int = NO_LIMIT) -> MovePlan:
     """First the one, then the other. Raises InvalidRequest."""
     packing = Packing(problem.checked())
-    left = relieve(packing, _level(problem, alarm))
-    return planned(packing, drain_all(packing, tries) | left)
+    stay = evacuate(packing)
+    at_risk = relieve(packing, _level(problem, alarm))
+    return planned(packing, drain_all(packing, tries, left=stay) | at_risk)
 
 
 def drain_all(
-    packing: Packing, tries: int = NO_LIMIT, room_price: float = ROOM_PRICE
+    packing: Packing,
+    tries: int = NO_LIMIT,
+    room_price: float = ROOM_PRICE,
+    left: Mapping[int, Why] | None = None,
 ) -> dict[int, Why]:
-    """Empty one host after the other, the cheapest for what it saves first; who stays, and why."""
-    left: dict[int, Why] = {}
+    """Empty one host after the other, the cheapest for what it saves first; who stays, and why.
+    Hosts that are `left` already are not tried."""
+    left = dict(left or {})
     failed, emptied = 0, True
     while emptied:
         emptied = False

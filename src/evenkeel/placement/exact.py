@@ -28,9 +28,9 @@ NODES: Final = 500
 
 
 def affordable(problem: Problem) -> bool:
-    """Whether `best_packing` can be asked: it knows of neither contention nor who keeps apart."""
+    """Whether `best_packing` can be asked: it knows of neither contention nor rules."""
     size = int(problem.movable().sum()) * len(problem.fleet.hosts.ids)
-    return size <= AFFORDABLE and problem.costs.contention is None and problem.apart is None
+    return size <= AFFORDABLE and problem.costs.contention is None and problem.company is None
 
 
 def best_packing(problem: Problem) -> Ints | None:

@@ -19,7 +19,7 @@ class Why(StrEnum):
     """Why a host is left as it is, though it is at risk or could be emptied."""
 
     NO_ROOM = "no_room"
-    """Somebody on it fits nowhere else."""
+    """Somebody on it fits nowhere else, or a rule of placement keeps it."""
     BOUND = "bound"
     """Somebody on it may not move: exempt, or moved lately; or the host is kept on."""
     DOES_NOT_PAY = "does_not_pay"
@@ -29,7 +29,7 @@ class Why(StrEnum):
 
 
 SAY: Final[Mapping[Why, str]] = {
-    Why.NO_ROOM: "some of its VMs fit nowhere else",
+    Why.NO_ROOM: "some of its VMs fit nowhere else, or a rule keeps them",
     Why.BOUND: "it is kept on, or some of its VMs may not move (exempt, or moved lately)",
     Why.DOES_NOT_PAY: "the moves cost more than is saved within the payback time",
     Why.BUDGET: "it takes more moves than the plan may have",

@@ -16,7 +16,7 @@ def planned(packing: Packing, left: Mapping[int, Why]) -> MovePlan:
     """Its moves without detours, in waves, and the outlook before and after."""
     problem = packing.problem
     moves = settled(packing, len(packing.moves))
-    wave = waves(moves, problem.limits.at_once, packing.groups_of)
+    wave = waves(moves, problem.limits.at_once, packing.beside.in_order)
     order = np.argsort(wave, kind="stable")
     moves = [moves[i] for i in order.tolist()]
     return MovePlan(
@@ -31,9 +31,9 @@ def planned(packing: Packing, left: Mapping[int, Why]) -> MovePlan:
 
 
 def settled(packing: Packing, n_moves: int) -> list[Move]:
-    """The first so many moves without stopovers. Who keeps apart has them: a stopover may be what
-    made way for another of its group."""
-    return direct(packing.moves[:n_moves], keep=packing.groups_of)
+    """The first so many moves without stopovers. Those whose order counts have them: a stopover may
+    be what made way for another, or kept it company."""
+    return direct(packing.moves[:n_moves], keep=packing.beside.in_order)
 
 
 def cost_of(packing: Packing, moves: Sequence[Move]) -> float:

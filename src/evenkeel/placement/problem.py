@@ -15,6 +15,7 @@ import numpy as np
 
 from evenkeel.domain.arrays import F64, Bools, Ints
 from evenkeel.domain.errors import InvalidRequest
+from evenkeel.placement.company import Company
 from evenkeel.placement.fleet import Chance, Fleet
 
 NO_LIMIT: Final = 1 << 60
@@ -59,20 +60,10 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Apart:
-    """VMs that keep apart: member m is VM `vm[m]` of group `group[m]` (codes below G); a group
-    with `by_domain` (G,) keeps to different fault domains, another to different hosts. A VM may be
-    in several."""
-
-    vm: Ints
-    group: Ints
-    by_domain: Bools
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Problem:
     """`reserved` (H, K): firm demand that others hold there; `since_moved_s` (V,): inf for never;
-    `keep_on` (H,): hosts not to be emptied; `n_slots` of the columns."""
+    `keep_on` (H,): hosts not to be emptied; `drain` (H,): hosts to be emptied whatever it costs,
+    which take nobody; `n_slots` of the columns."""
 
     fleet: Fleet
     chance: Chance
@@ -80,8 +71,9 @@ class Problem:
     limits: Limits = Limits()
     reserved: F64 | None = None
     since_moved_s: F64 | None = None
-    apart: Apart | None = None
+    company: Company | None = None
     keep_on: Bools | None = None
+    drain: Bools | None = None
     n_slots: int = 1
 
     def room(self) -> F64:
@@ -91,6 +83,11 @@ class Problem:
             return capacity
         # A reservation on a host that has less is a reservation broken already: no room at all.
         return np.asarray(np.maximum(capacity - self.reserved, 0.0))
+
+    def is_open(self) -> Bools:
+        """(H,) hosts that take VMs."""
+        is_open = self.fleet.hosts.is_open
+        return is_open if self.drain is None else np.asarray(is_open & ~self.drain)
 
     def movable(self) -> Bools:
         """(V,) VMs that are somewhere, are not exempt and have rested."""
@@ -152,6 +149,7 @@ def _check(problem: Problem) -> None:
         ("reserved", problem.reserved, (n_hosts, n_columns)),
         ("time since a move", problem.since_moved_s, (n_vms,)),
         ("hosts kept on", problem.keep_on, (n_hosts,)),
+        ("hosts to be emptied", problem.drain, (n_hosts,)),
     )
     for name, array, shape in shapes:
         if array is None:

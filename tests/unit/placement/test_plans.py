@@ -8,10 +8,11 @@ from plans_made import a_problem, with_hosts, with_vms
 
 from evenkeel.domain.errors import InvalidRequest
 from evenkeel.placement.check import check
+from evenkeel.placement.company import Company
 from evenkeel.placement.consolidate import consolidate, rebalance, replan
 from evenkeel.placement.fleet import Move
 from evenkeel.placement.plan import Why
-from evenkeel.placement.problem import Apart, Costs, Limits, over_slots
+from evenkeel.placement.problem import Costs, Limits, over_slots
 
 
 def good(problem, plan):
@@ -158,8 +159,8 @@ def test_tomorrow_counts():
 
 def test_groups_keep_apart():
     problem = a_problem([0, 1, 2], [[1.0]] * 3, [[4.0]] * 3)
-    apart = Apart(np.array([0, 1]), np.zeros(2, int), np.array([False]))
-    plan = good(problem, consolidate(replace(problem, apart=apart)))
+    apart = Company.apart_by(np.array([0, 1]), np.zeros(2, int), np.array([False]))
+    plan = good(problem, consolidate(replace(problem, company=apart)))
     assert plan.after.n_in_use == 2
 
 
