@@ -10,6 +10,9 @@ import pytest
 from tests.batches import a_batch, a_vm
 from tests.controller_app import Api, bearer
 
+from evenkeel.domain.ids import TenantId, VmId
+from evenkeel.domain.placement import Group, Relation, Rule, Scope, Terms
+
 
 def report(api: Api, host: str, cores: dict[str, float], seq: int = 1, **facts: Any) -> None:
     """A host with two CPUs and 4096 MiB whose VMs want so many cores each."""
@@ -122,7 +125,100 @@ def test_only_operators_may_ask(api: Api) -> None:
         assert api.refused(answer) == (403, "forbidden")
 
 
-def test_a_host_in_maintenance_takes_nobody_but_may_be_emptied(fleet: Api) -> None:
-    put = fleet.client.put("/v1/maintenance/h1", json={}, headers=bearer(fleet.admin))
+def maintain(api: Api, host: str) -> None:
+    put = api.client.put(f"/v1/maintenance/{host}", json={}, headers=bearer(api.admin))
     assert put.status_code == 204
-    assert {move["target"] for move in ask(fleet)["moves"]} == {"h2"}
+
+
+def placed(api: Api, name: str, **terms: Any) -> str:
+    """A VM on terms; the host that it was placed on."""
+    vm = {"vm": name, "vcpus": 1, "memory_mib": 256, "wants": {"cpu": 0.2}, **terms}
+    answer = api.client.post("/v1/placements", json={"vms": [vm]}, headers=bearer(api.admin))
+    [outcome] = answer.json()["outcomes"]
+    assert outcome["placed"], outcome
+    host: str = outcome["host"]
+    return host
+
+
+@pytest.mark.parametrize("what", ["consolidate", "rebalance"])
+def test_a_host_in_maintenance_takes_nobody_and_is_emptied_though_it_does_not_pay(
+    fleet: Api, what: str
+) -> None:
+    maintain(fleet, "h1")
+    told = ask(fleet, what, payback_h=0)
+    assert {(move["vm"], move["target"]) for move in told["moves"]} == {
+        ("id-web1", "h2"),
+        ("id-web2", "h2"),
+    }
+
+
+def test_whom_no_rule_lets_go_stays_and_it_is_said(fleet: Api) -> None:
+    placed(fleet, "web1", only=["h1"])
+    maintain(fleet, "h1")
+    told = ask(fleet)
+    assert [move["vm"] for move in told["moves"]] == ["id-web2"]
+    assert ("h1", "no_room") in [(left["host"], left["code"]) for left in told["left"]]
+
+
+def test_plans_keep_apart_who_was_placed_apart(api: Api) -> None:
+    for host in ("h1", "h2", "h3"):
+        report(api, host, {f"{host}-vm": 0.1}, exempt=True)
+    apart = {"labels": ["web"], "rules": [{"relation": "apart", "label": "web"}]}
+    placed(api, "web1", only=["h1"], **apart)
+    placed(api, "web2", only=["h2"], **apart)
+    report(api, "h1", {"h1-vm": 0.1, "web1": 0.2}, seq=2)
+    report(api, "h2", {"h2-vm": 0.1}, seq=2, exempt=True)
+    maintain(api, "h1")
+
+    def web1() -> list[str]:
+        return [move["target"] for move in ask(api)["moves"] if move["name"] == "web1"]
+
+    # web2 has its place on h2 and does not run yet; and web1 is on the only host that it may be.
+    assert web1() == []
+    with api.services.store.write() as session:
+        terms = session.terms.all()
+        free = {vm: replace(of, only=frozenset()) for vm, of in terms.items()}
+        session.terms.put(free, 1.0)
+    assert web1() == ["h3"]
+
+
+def test_fault_domains_count(api: Api) -> None:
+    for host, rack in (("h1", "r1"), ("h2", "r2"), ("h3", "r2")):
+        at_s = api.clock.now_s
+        batch = a_batch(1, host, [a_vm(f"vm-{host}")], at_s=at_s, sent_at_s=at_s)
+        api.deliver(msgspec.structs.replace(batch, host=replace(batch.host, fault_domain=rack)))
+    with api.services.store.write() as session:
+        group = Group(TenantId("default"), "db")
+        rule = Rule(Relation.APART, group, Scope.FAULT_DOMAIN)
+        terms = Terms(TenantId("default"), frozenset({"db"}), (rule,))
+        session.terms.put({VmId("id-vm-h1"): terms, VmId("id-vm-h3"): terms}, 1.0)
+    maintain(api, "h1")
+    assert ask(api, risk=0.4)["moves"] == [], "both other hosts are in the rack of the other one"
+
+
+def reserve(api: Api, host: str, vm: str, cores: float, hours: tuple[float, float]) -> None:
+    now_s = int(api.clock.now_s)
+    asks = [{"host": host, "resource": "cpu", "n_shards": int(cores * 20), "performance": "pinned"}]
+    start_s, end_s = (now_s + int(3600 * at) for at in hours)
+    claim = {"key": f"{vm}/{host}", "vm": vm, "start_s": start_s, "end_s": end_s, "asks": asks}
+    answer = api.client.post("/v1/claims", json=claim, headers=bearer(api.admin))
+    assert answer.status_code in (200, 201), answer.text
+
+
+def test_a_vm_takes_its_lots_along_where_they_fit_to_their_end(fleet: Api) -> None:
+    reserve(fleet, "h2", "id-db1", 0.5, (0, 200))
+    [move] = ask(fleet)["moves"]
+    assert (move["vm"], move["target"]) == ("id-db1", "h1")
+    [lot] = move["lots"]
+    now_s = int(fleet.clock.now_s)
+    assert (lot["resource"], lot["n_shards"]) == ("cpu", 10)
+    assert (lot["start_s"], lot["end_s"]) == (now_s, now_s + 200 * 3600)
+    assert lot["name"].startswith("shard://local/local/h2/cpu/")
+
+
+def test_a_reservation_that_begins_after_all_slots_keeps_its_room(fleet: Api) -> None:
+    reserve(fleet, "h2", "id-db1", 0.5, (0, 200))
+    reserve(fleet, "h1", "", 1.75, (190, 210))
+    told = ask(fleet)
+    assert "id-db1" not in {move["vm"] for move in told["moves"]}
+    assert {move["target"] for move in told["moves"]} == {"h2"}, "those without lots may go"

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plans_made import a_plan, at_random, with_vms
+from plans_made import a_plan, at_random, company_at_random, with_hosts, with_vms
 
 from evenkeel.placement.anew import plan_anew
 from evenkeel.placement.best import propose
@@ -66,6 +66,16 @@ def held(problem, host):
             if tenant[o] != tenant[vm] and not near(vm, o, False):
                 out.add(("alone", vm, o))
     return out
+
+
+def every_demand(problem):
+    """All that rules demand: what is held when nobody is anywhere, and company."""
+    rules = problem.company
+    nowhere = held(problem, np.full(len(problem.fleet.vms.ids), -1))
+    together = zip(rules.vm.tolist(), rules.of.tolist(), rules.by_domain.tolist(), strict=True)
+    return nowhere | {
+        ("together", *rule) for rule, apart in zip(together, rules.apart, strict=True) if not apart
+    }
 
 
 @settings(deadline=None, max_examples=150)
@@ -159,6 +169,43 @@ def test_the_exact_one_is_the_best_of_all(seed, n_hosts, n_vms):
     assert found is not None
     assert may_be(found)
     assert price(found) <= best * (1 + 1e-6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seeds, st.integers(2, 3), st.integers(1, 5))
+def test_the_exact_one_is_the_best_of_all_that_break_no_rule(seed, n_hosts, n_vms):
+    rng = np.random.default_rng(seed)
+    problem = at_random(rng, n_hosts, n_vms, rules=False)
+    problem = with_vms(problem, tenant=rng.integers(0, 2, n_vms), exempt=rng.random(n_vms) < 0.2)
+    problem = with_hosts(problem, fault_domain=rng.integers(0, 2, n_hosts))
+    problem = replace(problem, company=company_at_random(rng, n_hosts, n_vms, n_vms))
+    packing, hours = Packing(problem), problem.limits.payback_h
+    was, may_move = problem.fleet.vms.host, problem.movable()
+    before = held(problem, was)
+
+    def price(host):
+        return outlook(problem, host).cost_per_h * hours + problem.costs.move[host != was].sum()
+
+    def may_be(host):
+        moved = host != was
+        return (
+            not (moved & ~may_move).any()
+            and before <= held(problem, host)
+            and all(
+                packing.fits_together(np.flatnonzero(host == h), h)
+                for h in np.unique(host[moved]).tolist()
+            )
+        )
+
+    every = (np.array(at) for at in product(range(n_hosts), repeat=n_vms))
+    best = min(price(host) for host in every if may_be(host))
+    found = best_packing(problem)
+    assert found is not None
+    assert before <= held(problem, found)
+    # Who keeps apart does not join another from whom it was not apart either: it may cost more.
+    assert price(found) >= best - 1e-6
+    if len(before) == len(every_demand(problem)):
+        assert price(found) <= best * (1 + 1e-6)
 
 
 @settings(deadline=None, max_examples=60)

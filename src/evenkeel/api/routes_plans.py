@@ -15,12 +15,23 @@ from evenkeel.api.schemas import Body
 from evenkeel.api.services import services_of
 from evenkeel.controller.plans import Plans, Told, Wanted
 from evenkeel.domain.errors import NotFound
+from evenkeel.domain.resources import Resource
 from evenkeel.placement.plan import SAY, Outlook, Why
 from evenkeel.placement.problem import NO_LIMIT, Limits
 
 router = APIRouter(prefix="/v1/plans", tags=["placement"], responses=ERROR_RESPONSES)
 
 HOURS_MOST = 24.0 * 366
+
+
+class LotMoved(Body):
+    """A lot of the VM that goes with it; the target's calendar takes it for all of its time."""
+
+    name: str
+    resource: Resource
+    n_shards: int
+    start_s: int
+    end_s: int
 
 
 class MoveOut(Body):
@@ -31,6 +42,7 @@ class MoveOut(Body):
     source: str
     target: str
     wave: int
+    lots: list[LotMoved] = Field(description="What is promised to it, and moves from now on.")
 
 
 class OutlookOut(Body):
@@ -131,6 +143,7 @@ def _told(told: Told, wanted: Wanted) -> PlanOut:
                 source=hosts[move.source].host.id,
                 target=hosts[move.target].host.id,
                 wave=wave,
+                lots=_lots(told, move.vm),
             )
             for move, wave in zip(plan.moves, plan.wave.tolist(), strict=True)
         ],
@@ -146,6 +159,24 @@ def _told(told: Told, wanted: Wanted) -> PlanOut:
             for h, why in sorted(plan.left.items())
         ],
     )
+
+
+def _lots(told: Told, vm: int) -> list[LotMoved]:
+    promises = told.fleet.problem.promises
+    taken = set(told.plan.lots.get(vm, ()))
+    if promises is None or not taken:
+        return []
+    return [
+        LotMoved(
+            name=str(lot.name),
+            resource=lot.resource,
+            n_shards=lot.n_shards,
+            start_s=max(lot.start_s, promises.now_s),
+            end_s=lot.end_s,
+        )
+        for lot in promises.carried[vm]
+        if lot.id in taken
+    ]
 
 
 def _outlook(outlook: Outlook) -> OutlookOut:

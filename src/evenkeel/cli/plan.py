@@ -9,6 +9,7 @@ import typer
 from evenkeel.cli.client import TokenFileOption, UrlOption, connect
 from evenkeel.cli.output import JsonFlag, friendly_errors, out, print_json
 from evenkeel.cli.show import clean, grid
+from evenkeel.domain.instants import shown
 
 plan_app = typer.Typer(no_args_is_help=True, help="Which VMs should move; nothing is executed.")
 
@@ -79,13 +80,16 @@ def _show(plan: dict[str, Any], as_json: bool) -> None:
         return
     before, after = plan["before"], plan["after"]
     if plan["moves"]:
-        table = grid("wave", "VM", "from", "to", right=("wave",))
+        has_lots = any(move["lots"] for move in plan["moves"])
+        names = ("wave", "VM", "from", "to", *(["takes along"] if has_lots else []))
+        table = grid(*names, right=("wave",))
         for move in plan["moves"]:
             table.add_row(
                 str(move["wave"] + 1),
                 clean(move["name"]),
                 clean(move["source"]),
                 clean(move["target"]),
+                *([_taken(move["lots"])] if has_lots else []),
             )
         out.print(table)
     else:
@@ -99,6 +103,12 @@ def _show(plan: dict[str, Any], as_json: bool) -> None:
         shown = ", ".join(clean(host).plain for host in hosts[:5])
         more = f" and {len(hosts) - 5} more" if len(hosts) > 5 else ""
         out.print(f"left as it is: {shown}{more}: {reason}", highlight=False)
+
+
+def _taken(lots: list[dict[str, Any]]) -> str:
+    """What is promised to a VM, and moves with it."""
+    said = [f"{lot['n_shards']} {lot['resource']}" for lot in lots]
+    return f"{', '.join(said)} until {shown(max(lot['end_s'] for lot in lots))}" if lots else ""
 
 
 def _by_reason(left: list[dict[str, str]]) -> dict[str, list[str]]:

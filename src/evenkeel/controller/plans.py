@@ -5,7 +5,9 @@ Every plan passes the independent checker before anybody sees it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -14,10 +16,12 @@ from evenkeel.domain.errors import EvenkeelError, InvalidRequest
 from evenkeel.domain.resources import MEMORY_AXIS
 from evenkeel.placement.best import Proposal, propose
 from evenkeel.placement.bound import bound
-from evenkeel.placement.check import check
+from evenkeel.placement.check import RefusalCode, check
 from evenkeel.placement.consolidate import rebalance
 from evenkeel.placement.plan import MovePlan
 from evenkeel.placement.problem import Costs, Limits, Problem
+
+TRIES: Final = 5
 
 
 class PlanRefused(EvenkeelError):
@@ -56,15 +60,21 @@ class Plans:
 
     def consolidate(self, wanted: Wanted) -> Told:
         """Hosts that could be emptied. Raises InvalidRequest, StoreUnavailable, PlanRefused."""
-        fleet, problem = self._asked(wanted)
-        return _checked(fleet, problem, propose(problem))
+        return self._told(wanted, propose)
 
     def rebalance(self, wanted: Wanted) -> Told:
         """Relief for hosts at risk. Raises InvalidRequest, StoreUnavailable, PlanRefused."""
+
+        def relieved(problem: Problem) -> Proposal:
+            plan, floor = rebalance(problem, wanted.alarm), bound(problem)
+            return Proposal(plan, floor, floor.gap(plan.after.cost_per_h), None)
+
+        return self._told(wanted, relieved)
+
+    def _told(self, wanted: Wanted, planner: Callable[[Problem], Proposal]) -> Told:
         fleet, problem = self._asked(wanted)
-        plan, floor = rebalance(problem, wanted.alarm), bound(problem)
-        gap = floor.gap(plan.after.cost_per_h)
-        return _checked(fleet, problem, Proposal(plan, floor, gap, None))
+        proposal = settled(problem, planner)
+        return Told(fleet, proposal.plan, proposal)
 
     def _asked(self, wanted: Wanted) -> tuple[LiveFleet, Problem]:
         if not 0 <= wanted.move_h < np.inf:
@@ -81,8 +91,26 @@ class Plans:
         return fleet, replace(problem, costs=costs, limits=wanted.limits, chance=chance)
 
 
-def _checked(fleet: LiveFleet, problem: Problem, proposal: Proposal) -> Told:
-    refusals = check(problem, proposal.plan)
-    if refusals:
-        raise PlanRefused(f"{refusals[0].code}: {refusals[0].why}")
-    return Told(fleet, proposal.plan, proposal)
+def settled(problem: Problem, planner: Callable[[Problem], Proposal]) -> Proposal:
+    """What the planner says and the checker passes. Raises InvalidRequest, PlanRefused.
+
+    Planners see the calendar in slots, the checker every instant: a VM whose lots turn out to fit
+    nowhere stays, and the others are planned for anew.
+    """
+    for _ in range(TRIES):
+        proposal = planner(problem)
+        refusals = check(problem, proposal.plan)
+        if not refusals:
+            return proposal
+        vms = {
+            proposal.plan.moves[r.move].vm
+            for r in refusals
+            if r.code is RefusalCode.LOTS and r.move is not None
+        }
+        if not vms or len(refusals) > sum(r.code is RefusalCode.LOTS for r in refusals):
+            break
+        exempt = problem.fleet.vms.exempt.copy()
+        exempt[list(vms)] = True
+        stay = replace(problem.fleet.vms, exempt=exempt)
+        problem = replace(problem, fleet=replace(problem.fleet, vms=stay))
+    raise PlanRefused(f"{refusals[0].code}: {refusals[0].why}")

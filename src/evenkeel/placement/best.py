@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from evenkeel.placement.bound import Bound, bound
 from evenkeel.placement.consolidate import consolidate
+from evenkeel.placement.evacuate import n_left
 from evenkeel.placement.exact import affordable, best_packing
 from evenkeel.placement.packing import Packing
 from evenkeel.placement.plan import MovePlan, outlook
@@ -39,6 +40,7 @@ def propose(problem: Problem) -> Proposal:
         if (
             len(other.moves) <= problem.limits.moves
             and other.after.n_at_risk <= plan.after.n_at_risk
+            and n_left(problem, other.host) <= n_left(problem, plan.host)
             and other.saved(hours) > plan.saved(hours) + 1e-9
         ):
             plan = other

@@ -14,6 +14,7 @@ import numpy as np
 
 from evenkeel.domain.arrays import F64, Ints
 from evenkeel.placement.check_company import Broken, CompanyCheck
+from evenkeel.placement.check_promises import PromisesCheck
 from evenkeel.placement.fleet import Move
 from evenkeel.placement.plan import MovePlan
 from evenkeel.placement.problem import Problem
@@ -34,6 +35,8 @@ class RefusalCode(StrEnum):
     CAPACITY = "capacity"
     RESERVATION = "reservation"
     """It would fit, were it not for what is reserved there."""
+    LOTS = "lots"
+    """Its lots are not taken along, or the target has promised too much to take them over."""
     BUDGET = "budget"
     INFLOW = "inflow"
     AT_ONCE = "at_once"
@@ -55,9 +58,18 @@ def check(problem: Problem, plan: MovePlan) -> tuple[Refusal, ...]:
         return tuple(unknown)
     refusals = [*_limits(problem, plan), *_forbidden(problem, plan)]
     host, company = problem.fleet.vms.host.copy(), CompanyCheck(problem)
+    promises = PromisesCheck(problem)
+    refusals += [
+        Refusal(RefusalCode.LOTS, i, said)
+        for i, said in promises.left_behind(plan.moves, plan.lots)
+    ]
     for wave in range(int(plan.wave.max(initial=-1)) + 1):
         now = np.flatnonzero(plan.wave == wave).tolist()
         refusals += _wave(problem, company, plan, host, now)
+        refusals += [
+            Refusal(RefusalCode.LOTS, i, said)
+            for i, said in promises.wave(host, [(i, plan.moves[i]) for i in now])
+        ]
         for i in now:
             host[plan.moves[i].vm] = plan.moves[i].target
     if not np.array_equal(host, plan.host):

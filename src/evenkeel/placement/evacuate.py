@@ -29,7 +29,7 @@ def evacuate(packing: Packing) -> dict[int, Why]:
                 left[host] = Why.BUDGET
                 break
             if not _send(packing, vm):
-                left[host] = Why.NO_ROOM
+                left.setdefault(host, Why.NO_ROOM)
     return left
 
 

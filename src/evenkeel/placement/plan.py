@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
 import numpy as np
 
 from evenkeel.domain.arrays import Ints
+from evenkeel.domain.shard import LotId
 from evenkeel.placement.fleet import NOWHERE, Move
 from evenkeel.placement.problem import Problem
 from evenkeel.placement.shortfall import shortfall_odds
@@ -60,6 +61,8 @@ class MovePlan:
     after: Outlook
     move_cost: float
     left: Mapping[int, Why]
+    lots: Mapping[int, tuple[LotId, ...]] = field(default_factory=dict)
+    """By VM that moves: the lots that it takes along, each time."""
 
     @property
     def n_waves(self) -> int:

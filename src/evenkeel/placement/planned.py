@@ -14,7 +14,7 @@ from evenkeel.placement.plan import MovePlan, Why, outlook
 
 def planned(packing: Packing, left: Mapping[int, Why]) -> MovePlan:
     """Its moves without detours, in waves, and the outlook before and after."""
-    problem = packing.problem
+    problem, promises = packing.problem, packing.problem.promises
     moves = settled(packing, len(packing.moves))
     wave = waves(moves, problem.limits.at_once, packing.beside.in_order)
     order = np.argsort(wave, kind="stable")
@@ -27,6 +27,11 @@ def planned(packing: Packing, left: Mapping[int, Why]) -> MovePlan:
         after=outlook(problem, packing.host),
         move_cost=cost_of(packing, moves),
         left=left,
+        lots={
+            move.vm: tuple(lot.id for lot in promises.carried.get(move.vm, ()))
+            for move in moves
+            if promises is not None and move.vm in promises.carried
+        },
     )
 
 

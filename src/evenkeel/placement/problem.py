@@ -7,7 +7,7 @@ first), and everything that works on a fleet works on the calendar. With a singl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from evenkeel.domain.arrays import F64, Bools, Ints
 from evenkeel.domain.errors import InvalidRequest
+from evenkeel.domain.shard import Lot
 from evenkeel.placement.company import Company
 from evenkeel.placement.fleet import Chance, Fleet
 
@@ -60,10 +61,22 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Promises:
+    """From `now_s` on. `capacity` (H, R) in shards, `UNKNOWN` where nobody knows; `carried`: by VM
+    the lots that it has on its host, which go where it goes; `fixed` (H): all others."""
+
+    now_s: int
+    capacity: Ints
+    fixed: tuple[tuple[Lot, ...], ...]
+    carried: Mapping[int, tuple[Lot, ...]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Problem:
     """`reserved` (H, K): firm demand that others hold there; `since_moved_s` (V,): inf for never;
     `keep_on` (H,): hosts not to be emptied; `drain` (H,): hosts to be emptied whatever it costs,
-    which take nobody; `n_slots` of the columns."""
+    which take nobody; `n_slots` of the columns; `promises`: what the columns say of lots, one by
+    one, for the checker."""
 
     fleet: Fleet
     chance: Chance
@@ -75,6 +88,7 @@ class Problem:
     keep_on: Bools | None = None
     drain: Bools | None = None
     n_slots: int = 1
+    promises: Promises | None = None
 
     def room(self) -> F64:
         """(H, K) capacity that is not reserved."""
