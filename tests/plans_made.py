@@ -85,6 +85,7 @@ def at_random(rng, n_hosts, n_vms, *, rules=True):
     )
     return replace(
         problem,
+        costs=replace(costs, lost=float(rng.choice([0.0, 1.0, 100.0]))),
         limits=Limits(
             moves=int(rng.integers(1, 30)),
             inflow=int(rng.integers(1, 8)),

@@ -32,6 +32,10 @@ def test_every_plan_passes_the_check(seed, n_hosts, n_vms):
         # Nobody is put at risk who was not before.
         assert plan.after.n_at_risk <= plan.before.n_at_risk
         if planner is consolidate and problem.drain is None:
+            # More contention than before has to pay.
+            more = (plan.after.lost - plan.before.lost) * problem.costs.lost
+            running = plan.before.running_per_h - plan.after.running_per_h
+            assert not plan.moves or running > more - 1e-9
             assert not plan.moves or plan.saved(problem.limits.payback_h) > -1e-9
         again = planner(problem)
         assert again.moves == plan.moves

@@ -13,7 +13,7 @@ from evenkeel.api.errors import ERROR_RESPONSES
 from evenkeel.api.reader import Principal
 from evenkeel.api.schemas import Body
 from evenkeel.api.services import services_of
-from evenkeel.controller.plans import Plans, Told, Wanted
+from evenkeel.controller.plans import LOST_H, Plans, Told, Wanted
 from evenkeel.domain.errors import NotFound
 from evenkeel.domain.resources import Resource
 from evenkeel.placement.plan import SAY, Outlook, Why
@@ -51,6 +51,9 @@ class OutlookOut(Body):
     n_in_use: int = Field(description="Hosts with a VM.")
     n_at_risk: int = Field(description="Hosts that run short with more than the accepted odds.")
     worst_odds: float
+    lost_pct: float = Field(
+        description="Work that all are expected to lose to contention, in percent of a host."
+    )
 
 
 class LeftOut(Body):
@@ -63,6 +66,7 @@ class PlanOut(Body):
     """Nothing of it was done. Without moves: nothing is worth doing."""
 
     moves: list[MoveOut]
+    why: str = Field(description="What it brings and costs, in words.")
     n_waves: int
     before: OutlookOut
     after: OutlookOut
@@ -87,6 +91,10 @@ def _wanted(
     move_h: Annotated[
         float, Query(ge=0, le=HOURS_MOST, description="Host hours that moving 16 GiB costs.")
     ] = 0.1,
+    lost_h: Annotated[
+        float,
+        Query(ge=0, le=1e6, description="Host hours that an hour's work of a host is worth."),
+    ] = LOST_H,
 ) -> Wanted:
     return Wanted(
         limits=Limits(
@@ -97,6 +105,7 @@ def _wanted(
             cooldown_s=cooldown_s,
         ),
         move_h=move_h,
+        lost_h=lost_h,
         epsilon=risk,
     )
 
@@ -147,6 +156,7 @@ def _told(told: Told, wanted: Wanted) -> PlanOut:
             )
             for move, wave in zip(plan.moves, plan.wave.tolist(), strict=True)
         ],
+        why=told.why,
         n_waves=plan.n_waves,
         before=_outlook(plan.before),
         after=_outlook(plan.after),
@@ -184,4 +194,5 @@ def _outlook(outlook: Outlook) -> OutlookOut:
         n_in_use=outlook.n_in_use,
         n_at_risk=outlook.n_at_risk,
         worst_odds=round(outlook.worst_odds, 6),
+        lost_pct=round(100.0 * outlook.lost, 4),
     )

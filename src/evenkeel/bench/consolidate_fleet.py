@@ -33,6 +33,8 @@ CORRELATION: Final = (0.05, 0.0, 0.05, 0.05)
 LOAD: Final = 0.55
 """Of the fleet's memory that VMs take at first."""
 MOVE_COST: Final = 0.02
+LOST_COST: Final = 100.0
+"""Of an hour's work of a host that is lost to contention."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +82,7 @@ def make_problem(n_hosts: int, n_vms: int, rng: np.random.Generator) -> Problem:
     problem = replace(
         problem,
         chance=Chance(EPSILON, np.tile(np.array(CORRELATION), SLOTS)),
-        costs=Costs(cost, MOVE_COST + MOVE_COST * memory / 16384.0),
+        costs=Costs(cost, MOVE_COST + MOVE_COST * memory / 16384.0, lost=LOST_COST),
         limits=Limits(payback_h=24.0 * 7, at_once=4),
         company=Company.apart_by(
             members, np.arange(len(members)) // 3, np.zeros(len(members) // 3, dtype=bool)

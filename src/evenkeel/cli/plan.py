@@ -92,8 +92,7 @@ def _show(plan: dict[str, Any], as_json: bool) -> None:
                 *([_taken(move["lots"])] if has_lots else []),
             )
         out.print(table)
-    else:
-        out.print("nothing is worth moving", highlight=False)
+    out.print(clean(plan["why"]), highlight=False)
     out.print(
         f"hosts in use: {before['n_in_use']} -> {after['n_in_use']} (no packing has fewer than "
         f"{plan['floor_hosts']}); at risk: {before['n_at_risk']} -> {after['n_at_risk']}",

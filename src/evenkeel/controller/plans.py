@@ -14,14 +14,18 @@ import numpy as np
 from evenkeel.controller.outlook import LiveFleet, LiveOutlook
 from evenkeel.domain.errors import EvenkeelError, InvalidRequest
 from evenkeel.domain.resources import MEMORY_AXIS
+from evenkeel.placement.allocate import Taste
 from evenkeel.placement.best import Proposal, propose
 from evenkeel.placement.bound import bound
 from evenkeel.placement.check import RefusalCode, check
 from evenkeel.placement.consolidate import rebalance
+from evenkeel.placement.explain_plan import explain
 from evenkeel.placement.plan import MovePlan
 from evenkeel.placement.problem import Costs, Limits, Problem
 
 TRIES: Final = 5
+LOST_H: Final = 1.0 / Taste().opening
+"""As placement has it: a host is opened to keep so much of a host's work from being lost."""
 
 
 class PlanRefused(EvenkeelError):
@@ -35,10 +39,12 @@ class PlanRefused(EvenkeelError):
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """`epsilon`: the accepted risk, None as claims have it. `move_h`: hours of one host in use that
-    moving a VM of 16 GiB is held to cost, half of it whatever the VM's size."""
+    moving a VM of 16 GiB is held to cost, half of it whatever the VM's size. `lost_h`: hours of a
+    host in use that an hour's work of a whole host is worth, lost to contention."""
 
     limits: Limits
     move_h: float = 0.1
+    lost_h: float = LOST_H
     epsilon: float | None = None
     alarm: float | None = None
 
@@ -50,6 +56,7 @@ class Told:
     fleet: LiveFleet
     plan: MovePlan
     proposal: Proposal
+    why: str
 
 
 class Plans:
@@ -67,14 +74,14 @@ class Plans:
 
         def relieved(problem: Problem) -> Proposal:
             plan, floor = rebalance(problem, wanted.alarm), bound(problem)
-            return Proposal(plan, floor, floor.gap(plan.after.cost_per_h), None)
+            return Proposal(plan, floor, floor.gap(plan.after.running_per_h), None)
 
         return self._told(wanted, relieved)
 
     def _told(self, wanted: Wanted, planner: Callable[[Problem], Proposal]) -> Told:
         fleet, problem = self._asked(wanted)
         proposal = settled(problem, planner)
-        return Told(fleet, proposal.plan, proposal)
+        return Told(fleet, proposal.plan, proposal, explain(problem, proposal.plan))
 
     def _asked(self, wanted: Wanted) -> tuple[LiveFleet, Problem]:
         if not 0 <= wanted.move_h < np.inf:
@@ -84,7 +91,8 @@ class Plans:
         fleet = self._outlook.lay_out(wanted.limits.cooldown_s)
         problem, vms = fleet.problem, fleet.problem.fleet.vms
         gib = vms.mean[:, MEMORY_AXIS] / 1024.0
-        costs = Costs(problem.costs.in_use, wanted.move_h * (0.5 + 0.5 * gib / 16.0))
+        move = wanted.move_h * (0.5 + 0.5 * gib / 16.0)
+        costs = Costs(problem.costs.in_use, move, lost=wanted.lost_h)
         chance = problem.chance
         if wanted.epsilon is not None:
             chance = replace(chance, epsilon=wanted.epsilon)

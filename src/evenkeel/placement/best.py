@@ -45,7 +45,7 @@ def propose(problem: Problem) -> Proposal:
         ):
             plan = other
         moved = problem.costs.move[goal != problem.fleet.vms.host].sum()
-        best = outlook(problem, goal).cost_per_h * hours + float(moved)
-        ours = plan.after.cost_per_h * hours + plan.move_cost
+        best = outlook(problem, goal).running_per_h * hours + float(moved)
+        ours = plan.after.running_per_h * hours + plan.move_cost
         from_best = max(ours / best - 1.0, 0.0) if best > 0 else 0.0
-    return Proposal(plan, floor, floor.gap(plan.after.cost_per_h), from_best)
+    return Proposal(plan, floor, floor.gap(plan.after.running_per_h), from_best)

@@ -29,14 +29,15 @@ NODES: Final = 500
 
 
 def affordable(problem: Problem) -> bool:
-    """Whether `best_packing` can be asked: it does not know of contention."""
+    """Whether `best_packing` can be asked."""
     size = int(problem.movable().sum()) * len(problem.fleet.hosts.ids)
-    return size <= AFFORDABLE and problem.costs.contention is None
+    return size <= AFFORDABLE
 
 
 def best_packing(problem: Problem) -> Ints | None:
     """(V,) where each VM should be: no other place for all costs less, moves and the running of
-    the payback time together. None: it could not be proven. The order is not looked at."""
+    the payback time together, contention left aside. None: it could not be proven. The order is not
+    looked at."""
     programme = _Programme.of(problem)
     for _ in range(ROUNDS):
         host = programme.solve()

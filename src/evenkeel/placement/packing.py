@@ -13,6 +13,7 @@ import numpy as np
 from evenkeel.domain.arrays import F64, Bools, Ints
 from evenkeel.placement.company import Beside
 from evenkeel.placement.fleet import NOWHERE, Move
+from evenkeel.placement.losses import Losses, noticed
 from evenkeel.placement.problem import Problem
 from evenkeel.placement.shortfall import Totals, needed
 
@@ -40,6 +41,7 @@ class Packing:
         self.moves: list[Move] = []
         self._moved = np.zeros(len(self.host), dtype=np.intp)
         self.beside = Beside(problem.company, fleet.vms.tenant, fleet.hosts.fault_domain)
+        self._losses = Losses(problem)
         self._efficiency: F64 | None = None
         self._holds: F64 | None = None
         self._kind: Ints | None = None
@@ -162,19 +164,24 @@ class Packing:
         return np.asarray(self.each.mean[vms] @ per_load[hosts].T)
 
     def contention(self, vms: Ints, hosts: Ints) -> F64:
-        """(n, m) what of `price` comes of being together with others."""
-        ask = self.problem.costs.contention
-        if ask is None:
+        """(n, m) what of `price` comes of being together with others: what all there lose more, in
+        the steps in which placement tells it apart from none."""
+        price = self.problem.costs.lost
+        if not price or not len(vms) or not len(hosts):
             return np.zeros((len(vms), len(hosts)))
-        return np.asarray(ask(vms, self.host)[:, hosts])
+        return price * noticed(self._losses.more(self.each[vms], self.totals[hosts], hosts))
+
+    def lost(self) -> F64:
+        """(H,) what those on each host are expected to lose, in hosts."""
+        return self._losses.of(self.totals, np.arange(len(self.n_vms)))
 
     def running(self) -> float:
-        """What all hosts in use cost an hour, without contention."""
+        """What all hosts in use cost an hour, and what is lost on them."""
         costs = self.problem.costs
         cost = float(costs.in_use[self.n_vms > 0].sum())
         if costs.per_load is not None:
             cost += float((costs.per_load * self.totals.mean).sum())
-        return cost
+        return cost + (costs.lost * float(self.lost().sum()) if costs.lost else 0.0)
 
     # --- changing -----------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ first), and everything that works on a fleet works on the calendar. With a singl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -21,10 +21,6 @@ from evenkeel.placement.fleet import Chance, Fleet
 
 NO_LIMIT: Final = 1 << 60
 
-Contention = Callable[[Ints, Ints], F64]
-"""(vms (n,), where everybody is (V,)) -> (n, H) cost an hour of having each VM on each host, in
-the unit of `Costs`: what it would lose there and what the others would lose by it."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Costs:
@@ -32,13 +28,14 @@ class Costs:
 
     `in_use` (H,) an hour of a host that has a VM; `per_load` (H, K) an hour of a unit of mean
     demand there (a power curve's slope: give it in one slot, or divide it by the slots); `move`
-    (V,) once, of moving a VM: memory to be sent, and the risk.
+    (V,) once, of moving a VM: memory to be sent, and the risk. `lost`: an hour in which the work
+    of a whole host is lost to contention; 0: contention is told and not weighed.
     """
 
     in_use: F64
     move: F64
     per_load: F64 | None = None
-    contention: Contention | None = None
+    lost: float = 0.0
 
     @classmethod
     def plain(cls, fleet: Fleet, move: float = 0.01) -> Costs:
@@ -75,8 +72,9 @@ class Promises:
 class Problem:
     """`reserved` (H, K): firm demand that others hold there; `since_moved_s` (V,): inf for never;
     `keep_on` (H,): hosts not to be emptied; `drain` (H,): hosts to be emptied whatever it costs,
-    which take nobody; `n_slots` of the columns; `promises`: what the columns say of lots, one by
-    one, for the checker."""
+    which take nobody; `n_slots` of the columns, of which the last `n_promised` are
+    of what is promised and not of what is wanted; `promises`: the lots of these one by one, for
+    the checker."""
 
     fleet: Fleet
     chance: Chance
@@ -88,6 +86,7 @@ class Problem:
     keep_on: Bools | None = None
     drain: Bools | None = None
     n_slots: int = 1
+    n_promised: int = 0
     promises: Promises | None = None
 
     def room(self) -> F64:
@@ -97,6 +96,11 @@ class Problem:
             return capacity
         # A reservation on a host that has less is a reservation broken already: no room at all.
         return np.asarray(np.maximum(capacity - self.reserved, 0.0))
+
+    def n_wanted(self) -> int:
+        """How many columns, the first ones, are of demand."""
+        n_columns = int(self.fleet.hosts.capacity.shape[1])
+        return n_columns // self.n_slots * (self.n_slots - self.n_promised)
 
     def is_open(self) -> Bools:
         """(H,) hosts that take VMs."""
@@ -185,5 +189,7 @@ def _check(problem: Problem) -> None:
         raise InvalidRequest("limits are not negative, and one migration at once is the least")
     if not limits.payback_h >= 0:
         raise InvalidRequest("hours of payback are not negative")
+    if not 0 <= costs.lost < np.inf:
+        raise InvalidRequest("the price of lost work is a number, not below 0")
     if problem.n_slots < 1 or n_columns % problem.n_slots:
         raise InvalidRequest(f"{n_columns} columns are not {problem.n_slots} slots")

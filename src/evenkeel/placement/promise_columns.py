@@ -60,6 +60,7 @@ def with_promises(problem: Problem, promises: Promises, edges_s: Sequence[int]) 
         costs=replace(problem.costs, per_load=per_load),
         reserved=np.hstack([reserved, held.reshape(len(hosts.ids), n_columns)]),
         n_slots=problem.n_slots + n_slots,
+        n_promised=n_slots,
         promises=promises,
     )
 

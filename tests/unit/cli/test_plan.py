@@ -49,9 +49,9 @@ def test_moves_are_shown_and_what_they_lead_to(run: Run) -> None:
 def test_nothing_worth_doing_is_said_with_the_reason(run: Run) -> None:
     result = run("consolidate", "--payback-h", "0")
     assert result.exit_code == 0, result.output
-    assert "nothing is worth moving" in result.stdout
+    assert "Nothing is worth moving" in result.stdout
     assert "left as it is: h1, h2: the moves cost more than is saved" in result.stdout
-    assert "nothing is worth moving" in run("rebalance", "--alarm", "0.45").stdout
+    assert "Nothing is worth moving" in run("rebalance", "--alarm", "0.45").stdout
 
 
 def test_a_wrong_risk_has_a_code(run: Run) -> None:
