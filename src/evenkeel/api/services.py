@@ -8,6 +8,7 @@ from fastapi import Request
 
 from evenkeel.api.access import Gate
 from evenkeel.api.reader import FleetReader, Principal
+from evenkeel.controller.advising import AdviceService
 from evenkeel.controller.claims import Claims
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.ingest import Ingest
@@ -47,6 +48,7 @@ class Services:
     placements: PlacementService | None = None
     standing: StandingFleet | None = None
     plans: Plans | None = None
+    advice: AdviceService | None = None
     maintenance: MaintenanceService | None = None
 
 

@@ -79,11 +79,12 @@ class Plans:
         return self._told(wanted, relieved)
 
     def _told(self, wanted: Wanted, planner: Callable[[Problem], Proposal]) -> Told:
-        fleet, problem = self._asked(wanted)
+        fleet, problem = self.laid_out(wanted)
         proposal = settled(problem, planner)
         return Told(fleet, proposal.plan, proposal, explain(problem, proposal.plan))
 
-    def _asked(self, wanted: Wanted) -> tuple[LiveFleet, Problem]:
+    def laid_out(self, wanted: Wanted) -> tuple[LiveFleet, Problem]:
+        """The fleet, and what planners are asked. Raises InvalidRequest, StoreUnavailable."""
         if not 0 <= wanted.move_h < np.inf:
             raise InvalidRequest("the cost of a move is a number of hours, not below 0")
         if wanted.alarm is not None and not 0 < wanted.alarm < 0.5:

@@ -3,7 +3,7 @@
 Every slot hosts that grew risky are relieved; every few slots hosts are emptied where that pays.
 Demand is forecast from what was seen up to now (`forecast.steady`), its sums are held against
 capacity by the odds of a shortfall (`placement.shortfall`), moves are chosen by
-`placement.consolidate`. Pure; a live fleet and a simulated one call it alike.
+`placement.consolidate`. Pure; a live fleet (`advising`) and a simulated one call `repack` alike.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from evenkeel.forecast.steady import Memory, steady
 from evenkeel.placement.consolidate import rebalance, replan
 from evenkeel.placement.fleet import Chance, Fleet, Hosts, Vms
 from evenkeel.placement.plan import MovePlan
-from evenkeel.placement.problem import Costs, Limits, Problem
+from evenkeel.placement.problem import NO_LIMIT, Costs, Limits, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Repacking:
     """Hosts take VMs up to a chance of `epsilon` of a shortfall and are relieved above `alarm`:
     between the two nobody moves. `correlation` between any two VMs' demand. Every `drain_slots`
     hosts may be emptied, where `payback_h` hours make up for moves of `move_wh` watt hours each,
-    for a VM of average memory and demand.
+    for a VM of average memory and demand. Emptying ends after so many `tries` that failed.
     """
 
     epsilon: float = 0.003
@@ -35,6 +35,7 @@ class Repacking:
     payback_h: float = 2.0
     move_wh: float = 10.0
     memory: Memory = field(default_factory=Memory)
+    tries: int = NO_LIMIT
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,4 +93,4 @@ def repack(problem: Problem, slot: int, how: Repacking) -> MovePlan:
     """What to move in slot number `slot`. Whoever runs the plan holds it against
     `placement.check` first. Raises InvalidRequest."""
     is_time = slot % how.drain_slots == 0
-    return (replan if is_time else rebalance)(problem, how.alarm)
+    return replan(problem, how.alarm, how.tries) if is_time else rebalance(problem, how.alarm)

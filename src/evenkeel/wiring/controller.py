@@ -15,7 +15,8 @@ from evenkeel.api.access import READERS, Gate
 from evenkeel.api.app import create_app
 from evenkeel.api.fleet import StoreReader
 from evenkeel.api.services import Services
-from evenkeel.config import ClaimsConfig, Config, ControllerConfig
+from evenkeel.config import ClaimsConfig, Config, ControllerConfig, PlansConfig
+from evenkeel.controller.advising import AdviceService, Advising
 from evenkeel.controller.claims import Claims
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.foreseen import Foreseen
@@ -33,6 +34,8 @@ from evenkeel.controller.whatif import WhatIf
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.resources import N_RESOURCES
 from evenkeel.placement.fleet import Chance
+from evenkeel.placement.keeping import Patience
+from evenkeel.placement.problem import Limits
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Store
 from evenkeel.web.router import build_web
@@ -67,8 +70,9 @@ def build_controller(
     store = SqlStore(settings.database_url)
     try:
         forecasts = build_forecasts(config.forecast, settings, store, clock, config_file)
+        policy = config.policy.as_policy()
         services = assemble(
-            store, clock, key, settings, config.policy.as_policy(), forecasts, config.claims
+            store, clock, key, settings, policy, forecasts, config.claims, config.plans
         )
         if not services.tokens.has_admin():
             # The file comes first: a token that only the database knew would be lost for good.
@@ -87,6 +91,7 @@ def assemble(
     policy: Policy | None = None,
     forecasts: ForecastService | None = None,
     claims: ClaimsConfig | None = None,
+    plans_config: PlansConfig | None = None,
 ) -> Services:
     """The services on any store and clock; `key` signs sessions and makes pseudonyms."""
     tokens = TokenService(store, clock)
@@ -103,7 +108,7 @@ def assemble(
     maintenance = MaintenanceService(store, clock)
     present = Present(store, clock, latest, settings.host_silent_s, maintenance.closed)
     whatif = WhatIf(present, ingest.contention_model.priors)
-    claims = claims or ClaimsConfig()
+    claims, advised = claims or ClaimsConfig(), plans_config or PlansConfig()
     chance = Chance(claims.epsilon, np.full(N_RESOURCES, claims.correlation))
     desk = Claims(
         store,
@@ -116,6 +121,7 @@ def assemble(
     placements = PlacementService(
         standing, desk, clock, ByModel(whatif), standing.forget, claims.max_days * 86_400
     )
+    plans = Plans(LiveOutlook(present, chance))
     return Services(
         store=store,
         clock=clock,
@@ -136,8 +142,17 @@ def assemble(
         whatif=whatif,
         claims=desk,
         standing=standing,
-        plans=Plans(LiveOutlook(present, chance)),
+        plans=plans,
+        advice=AdviceService(plans, store, clock, _advising(advised)) if advised.enabled else None,
         placements=placements,
         maintenance=MaintenanceService(store, clock, placements.look_again),
         claims_days=claims.retention_days,
+    )
+
+
+def _advising(config: PlansConfig) -> Advising:
+    return Advising(
+        every_s=config.every_s,
+        limits=Limits(payback_h=config.payback_h, cooldown_s=3600.0),
+        patience=Patience(cooldown_s=config.stands_s, more=config.more),
     )

@@ -42,7 +42,7 @@ def test_the_slope_tells_which_host_would_lose_more_and_about_how_much():
 
 
 def test_a_plan_tells_contention_before_and_after():
-    problem = a_problem([0, 1], [[1.0], [1.0]], [[4.0], [4.0]], deviation=[[0.5], [0.5]])
+    problem = a_problem([0, 1], [[1.0], [1.0]], [[4.8], [4.8]], deviation=[[0.5], [0.5]])
     told = explain(problem, consolidate(problem))
     assert "hosts in use 2 -> 1" in told
     assert "0.00 % of a host's work is expected to be lost to contention before, and" in told
