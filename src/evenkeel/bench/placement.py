@@ -8,7 +8,6 @@ and, if asked for, OpenStack Placement on the same arrivals (bench/openstack.py)
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -32,10 +31,9 @@ from evenkeel.placement.allocate import Allocator
 from evenkeel.placement.entitlement import Interval
 from evenkeel.placement.slices import Layout, Load
 from evenkeel.records import HostRecord
+from evenkeel.runtime.interpreter import settle
 
 IN_FLIGHT: Final = 12
-SWITCH_S: Final = 0.0005
-"""As in the controller: Python's usual 5 ms between threads would be most of a placement's time."""
 MOST_TIMED: Final = 20_000
 SCANNED: Final = 300
 GROWTH: Final = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
@@ -57,7 +55,6 @@ def bench_placement(
     """Place `n_vms` on `n_hosts`, durably; `peer` and `http` place the same, or some of them, and
     answer their metrics."""
     began_s = time.perf_counter()
-    sys.setswitchinterval(SWITCH_S)
     rng = np.random.default_rng(seed)
     layout = make_hosts(n_hosts, rng)
     newcomers = list(make_newcomers(n_vms, rng))
@@ -103,6 +100,7 @@ def durable(
         allocator = make_allocator(layout, aware=aware)
         service = PlacementService(lambda: allocator, desk, SystemClock())
         _warm(allocator, newcomers)
+        settle()
         took, placed = [], 0
         waiting: deque[tuple[float, Pending]] = deque()
 

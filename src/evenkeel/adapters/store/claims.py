@@ -8,13 +8,13 @@ per lot; a lot's id is its claim's and a number. What every batch of claims does
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
-from evenkeel.adapters.store.sql import among, insert_text, run, unique, upsert_text
+from evenkeel.adapters.store.sql import insert_text, listed, run, unique
 from evenkeel.adapters.store.tables import lot, reservation
 from evenkeel.decoding import decoder
 from evenkeel.domain.claim import Claim, ClaimId
@@ -29,11 +29,15 @@ _CHUNK: Final = 400
 _LOTS: Final = sa.select(lot, reservation.c.owner).join(
     reservation, reservation.c.id == lot.c.reservation
 )
+_NAMED: Final = "SELECT * FROM reservation WHERE id = ANY(?)"
+_GENERATIONS: Final = "SELECT host, generation FROM host_generation WHERE host = ANY(?)"
 _SWAP: Final = """
 INSERT INTO host_generation (host, generation) VALUES (?, ?)
 ON CONFLICT (host) DO UPDATE SET generation = excluded.generation
 WHERE host_generation.generation = excluded.generation - 1
 """
+_ADD: Final = insert_text(reservation), insert_text(lot)
+_PUT: Final = insert_text(reservation, replace=True), insert_text(lot, replace=True)
 _Row = tuple[object, ...]
 
 
@@ -44,8 +48,7 @@ class SqlClaims:
         self._connection = connection
 
     def claims_by_id(self, claims: Iterable[ClaimId], lots_since_s: int) -> dict[ClaimId, Claim]:
-        named, ids = among(self._connection, "id", unique(claims))
-        rows = run(self._connection, f"SELECT * FROM reservation WHERE {named}", (ids,)).all()
+        rows = run(self._connection, _NAMED, (listed(self._connection, claims),)).all()
         return {claim.id: claim for claim in self._with_lots(rows, lots_since_s)}
 
     def claims(
@@ -90,10 +93,8 @@ class SqlClaims:
         return lots
 
     def generations(self, hosts: Collection[HostId]) -> dict[HostId, int]:
-        named, ids = among(self._connection, "host", unique(hosts))
-        text = f"SELECT host, generation FROM host_generation WHERE {named}"
-        found = {HostId(host): n for host, n in run(self._connection, text, (ids,))}
-        return dict.fromkeys(hosts, 0) | found
+        rows = run(self._connection, _GENERATIONS, (listed(self._connection, hosts),))
+        return dict.fromkeys(hosts, 0) | {HostId(row.host): row.generation for row in rows}
 
     def advance(self, expected: Mapping[HostId, int]) -> bool:
         # A host that has no row yet is inserted; a row in another generation is left alone.
@@ -101,21 +102,21 @@ class SqlClaims:
         return run(self._connection, _SWAP, swap).rowcount == len(swap)
 
     def add(self, claims: Sequence[Claim]) -> None:
-        self._put(claims, insert_text)
+        self._put(claims, *_ADD)
 
     def change(self, claims: Sequence[Claim], gone: Collection[LotId]) -> None:
         for ids in _chunks(unique(gone)):
             pairs = [_parts(LotId(each)) for each in ids]
             here = sa.tuple_(lot.c.reservation, lot.c.number).in_(pairs)
             self._connection.execute(sa.delete(lot).where(here))
-        self._put(claims, upsert_text)
+        self._put(claims, *_PUT)
 
-    def _put(self, claims: Sequence[Claim], how: Callable[[sa.Table], str]) -> None:
+    def _put(self, claims: Sequence[Claim], of_claims: str, of_lots: str) -> None:
         lots = [_lot_row(claim.id, each) for claim in claims for each in claim.lots]
         if claims:
-            run(self._connection, how(reservation), [_reservation_row(claim) for claim in claims])
+            run(self._connection, of_claims, [_reservation_row(claim) for claim in claims])
         if lots:
-            run(self._connection, how(lot), lots)
+            run(self._connection, of_lots, lots)
 
     def forget(self, before_s: int, limit: int) -> int:
         ended = sa.select(lot.c.reservation, lot.c.number).where(lot.c.end_s <= before_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -22,12 +23,9 @@ def insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgr
 
 def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
     """Insert rows, or replace those with the same primary key."""
-    if not rows:
-        return
-    statement = insert(connection, table)
-    keys = [column.name for column in table.primary_key]
-    rest = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=rest), list(rows))
+    if rows:
+        statement = _replacing(insert(connection, table), table, rows[0])
+        connection.execute(statement, list(rows))
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
@@ -37,45 +35,43 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) 
 
 
 def run(
-    connection: sa.Connection,
-    text: str,
-    rows: tuple[object, ...] | list[tuple[object, ...]] | None = None,
+    connection: sa.Connection, text: str, values: tuple[object, ...] | Sequence[tuple[object, ...]]
 ) -> sa.CursorResult[Any]:
-    """Execute a constant text with `?` where values go, once or once a row of a list.
+    """Execute a constant text, with `?` where values go: once, or once for each row of a list.
 
-    A statement that SQLAlchemy puts together costs ten times this, which tells where a transaction
-    is as short as a batch of claims.
+    A statement that SQLAlchemy puts together costs ten times this, which tells where all of a
+    transaction is as short as that of a few claims. `= ANY(?)` takes what `listed` makes.
     """
-    return connection.exec_driver_sql(
-        text if is_sqlite(connection) else text.replace("?", "%s"), rows
-    )
+    return connection.exec_driver_sql(_in_words_of(connection.dialect.name, text), values)
 
 
-def among(connection: sa.Connection, column: str, names: Sequence[str]) -> tuple[str, object]:
-    """A condition with one `?`, and its value: the column is one of these. Always the same text,
-    and no limit to how many they are."""
-    if is_sqlite(connection):
-        listed = msgspec.json.encode(names).decode()
-        return f"{column} IN (SELECT value FROM json_each(?))", listed
-    return f"{column} = ANY(?)", list(names)
+@cache
+def _in_words_of(dialect: str, text: str) -> str:
+    if dialect == "sqlite":
+        return text.replace("= ANY(?)", "IN (SELECT value FROM json_each(?))")
+    return text.replace("?", "%s")
 
 
-def insert_text(table: sa.Table) -> str:
-    """For `run`, with rows in the order of the table's columns."""
-    names = ", ".join(f'"{column.name}"' for column in table.columns)
-    marks = ", ".join("?" for _ in table.columns)
-    return f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})'
+def listed(connection: sa.Connection, names: Iterable[str]) -> object:
+    """Any number of names, each once, as one value."""
+    once = unique(names)
+    return msgspec.json.encode(once).decode() if is_sqlite(connection) else once
 
 
-def upsert_text(table: sa.Table) -> str:
-    """The same, replacing a row with the same primary key."""
-    keys = ", ".join(f'"{column.name}"' for column in table.primary_key)
-    rest = ", ".join(
-        f'"{column.name}" = excluded."{column.name}"'
-        for column in table.columns
-        if not column.primary_key
-    )
-    return f"{insert_text(table)} ON CONFLICT ({keys}) DO UPDATE SET {rest}"
+def insert_text(table: sa.Table, *, replace: bool = False) -> str:
+    """For `run`: rows in the order of the columns; `replace` those with the same primary key."""
+    statement: sa.Insert = sqlite.insert(table)
+    if replace:
+        statement = _replacing(sqlite.insert(table), table, table.columns.keys())
+    return str(statement.compile(dialect=sqlite.dialect()))
+
+
+def _replacing(
+    statement: sqlite.Insert | postgresql.Insert, table: sa.Table, names: Iterable[str]
+) -> sa.Insert:
+    keys = [column.name for column in table.primary_key]
+    rest = {name: statement.excluded[name] for name in names if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=rest)
 
 
 def vms_of(tenant: str) -> sa.Select[tuple[str]]:
