@@ -92,7 +92,9 @@ class Allow:
         cookie = request.cookies.get(COOKIE)
         if credentials is not None:
             secret = credentials.credentials
-            who = gate.remembered(secret) or await run_sync(gate.by_token, secret)
+            who = gate.remembered(secret)
+            if who is None:
+                who = await run_sync(gate.by_token, secret)
         elif cookie:
             who = await run_sync(gate.by_cookie, cookie)
             if request.method not in SAFE_METHODS:
