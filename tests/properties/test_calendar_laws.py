@@ -9,6 +9,7 @@ from tests.lots import CHANCE, H1, H2, by_second, lot
 
 from evenkeel.domain.resources import AXIS, N_RESOURCES, Resource
 from evenkeel.domain.shard import (
+    MILLI,
     Demand,
     Location,
     Lot,
@@ -19,7 +20,8 @@ from evenkeel.domain.shard import (
     split_time,
 )
 from evenkeel.placement.calendar import Calendar, Lots
-from evenkeel.placement.profile import EMPTY, Profile, committed
+from evenkeel.placement.profile import EMPTY, Profile, committed, fits
+from evenkeel.placement.shortfall import Totals, needed
 
 UNTIL = 30
 CAPACITY = np.full(N_RESOURCES, 20, dtype=np.intp)
@@ -137,6 +139,20 @@ def calendar_has_demand(changes: dict, held: dict) -> bool:
             *(one for host in held.values() for one in host),
         )
     )
+
+
+@given(st.lists(lots(), max_size=8), st.lists(st.integers(-1, 25), min_size=4, max_size=4))
+def test_a_host_is_full_by_the_formula_that_all_of_placement_has(
+    held: list[Lot], has: list[int]
+) -> None:
+    levels = Profile.of(held).levels
+    soft = levels[..., 1:].astype(np.float64)
+    totals = Totals(soft[..., 0], soft[..., 1], soft[..., 2])
+    told = levels[..., 0] * MILLI + needed(totals, CHANCE.correlation, CHANCE.epsilon)
+    need = committed(levels, CHANCE)
+    assert (np.abs(need - told) <= 1).all()
+    capacity = np.array(has, dtype=np.intp)
+    assert fits(levels, capacity, CHANCE) == (need <= np.maximum(capacity, 0) * MILLI).all()
 
 
 @given(st.lists(lots(), max_size=6), st.integers(0, UNTIL - 1), st.data())

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+from anyio.to_thread import run_sync
 from fastapi import Request, Security
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -42,6 +43,11 @@ class Gate:
         self._tokens = tokens
         self._clock = clock
         self._key = session_key
+
+    def remembered(self, secret: str) -> Principal | None:
+        """Whoever showed this token just now; waits for nothing."""
+        record = self._tokens.remembered(secret)
+        return None if record is None else _principal(record)
 
     def by_token(self, secret: str) -> Principal:
         """Raises Unauthenticated, TokenRevoked, StoreUnavailable."""
@@ -77,7 +83,7 @@ class Allow:
     def __init__(self, *roles: Role) -> None:
         self.roles = frozenset(roles)
 
-    def __call__(
+    async def __call__(
         self,
         request: Request,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None,
@@ -85,9 +91,12 @@ class Allow:
         gate: Gate = request.app.state.gate
         cookie = request.cookies.get(COOKIE)
         if credentials is not None:
-            who = gate.by_token(credentials.credentials)
+            secret = credentials.credentials
+            who = gate.remembered(secret)
+            if who is None:
+                who = await run_sync(gate.by_token, secret)
         elif cookie:
-            who = gate.by_cookie(cookie)
+            who = await run_sync(gate.by_cookie, cookie)
             if request.method not in SAFE_METHODS:
                 require_same_origin(request)
         else:

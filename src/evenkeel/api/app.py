@@ -67,14 +67,14 @@ def create_app(services: Services, pages: Sequence[APIRouter] = ()) -> FastAPI:
     app.state.gate = services.gate
     app.state.ingest_limiter = anyio.CapacityLimiter(routes_agents.MAX_WAITING)
     install_error_handlers(app)
-    for module in (
+    for module in (  # those asked most often first: they are tried one after another
+        routes_placement,
         routes_agents,
         routes_fleet,
         routes_forecast,
         routes_control,
         routes_session,
         routes_whatif,
-        routes_placement,
         routes_plans,
         routes_maintenance,
         routes_claims,
@@ -87,9 +87,9 @@ def create_app(services: Services, pages: Sequence[APIRouter] = ()) -> FastAPI:
     return app
 
 
-def _no_nul(request: Request) -> None:
+async def _no_nul(request: Request) -> None:
     """No name holds a NUL, and PostgreSQL would choke on one."""
-    if "\x00" in request.url.path or "%00" in request.url.query:
+    if "\x00" in request.scope["path"] or b"%00" in request.scope["query_string"]:
         raise InvalidRequest("the URL holds a NUL character")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 import numpy as np
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 
 from evenkeel.api.access import ADMIN
 from evenkeel.api.errors import ERROR_RESPONSES
@@ -39,10 +39,14 @@ router = APIRouter(prefix="/v1", tags=["placement"], responses=ERROR_RESPONSES)
 DAY_S: Final = 86_400
 
 
-@router.post("/placements", summary="Choose hosts for VMs, and reserve what they need there")
+@router.post(
+    "/placements",
+    summary="Choose hosts for VMs, and reserve what they need there",
+    response_model=PlacementsOut,
+)
 def place(
     request: Request, who: Annotated[Principal, Depends(ADMIN)], asked: PlacementsIn
-) -> PlacementsOut:
+) -> Response:
     """The least contention wins; among equal hosts the tightest fit, then the best spread.
 
     A VM that no host takes is an outcome with a code, not an error: others may have been placed.
@@ -60,7 +64,7 @@ def place(
         precise=asked.precise,
     )
     n_placed = sum(isinstance(outcome, Placed) for outcome in outcomes)
-    return PlacementsOut(
+    answer = PlacementsOut(
         start_s=start_s,
         end_s=end_s,
         dry_run=asked.dry_run,
@@ -68,6 +72,8 @@ def place(
         n_refused=len(outcomes) - n_placed,
         outcomes=[_outcome(outcome) for outcome in outcomes],
     )
+    # FastAPI would check our own answer once more, on another thread.
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def _newcomer(services: Services, who: Principal, asked: NewcomerIn) -> Newcomer:

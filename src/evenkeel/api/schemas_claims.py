@@ -12,7 +12,8 @@ from evenkeel.domain.resources import AXIS, SPECS, Resource, axis_of
 from evenkeel.domain.shard import MILLI, Demand, Lot, LotState, PerformanceClass
 from evenkeel.placement.calendar import UNKNOWN, Book
 from evenkeel.placement.fleet import Chance
-from evenkeel.placement.profile import FIRM, committed
+from evenkeel.placement.levels import FIRM
+from evenkeel.placement.profile import committed
 
 Whole = int | float
 """Taken as it comes; what is not whole is refused with a hint."""

@@ -1,18 +1,19 @@
 """The real OpenStack Placement beside ours: same hosts, same arrivals, durable on both sides.
 
 Installed from PyPI into a virtual environment of its own, under the user's cache directory, at the
-first use; it says so before. It runs as its own process (waitress, SQLite, no authentication) and
-is asked over HTTP as Nova does: candidates, then an allocation. It is favoured where there is a
-choice: one candidate is asked for, of vCPUs and memory alone, and setting up is not timed.
+first use; it says so before. It runs as its own process with SQLite and without authentication:
+once behind waitress, asked over HTTP as Nova does, once with its application called directly. It is
+favoured where there is a choice: one candidate is asked for, of vCPUs and memory alone, and setting
+up is not timed.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import time
-import uuid
 import venv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,16 +22,26 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import httpx2
-import numpy as np
 
+from evenkeel.bench import openstack_calls
+from evenkeel.bench.openstack_calls import (
+    HEADERS,
+    IN_PROCESS,
+    OVER_HTTP,
+    Ask,
+    Host,
+    Refusal,
+    Vm,
+    add_host,
+    timed,
+)
 from evenkeel.domain.errors import EvenkeelError
 from evenkeel.domain.placement import Newcomer
 from evenkeel.domain.resources import CPU_AXIS, MEMORY_AXIS
 from evenkeel.placement.slices import Layout
 
 PACKAGES: Final = ("openstack-placement==16.0.0", "waitress>=3")
-CPU_RATIO: Final = 4.0
-"""vCPUs that Nova sells for each CPU, so that theirs takes all the VMs that ours takes."""
+CONFIG_DIR: Final = "OS_PLACEMENT_CONFIG_DIR"
 START_S: Final = 60.0
 THREADS: Final = 4
 _SERVE: Final = """
@@ -57,19 +68,66 @@ class PeerUnavailable(EvenkeelError):
 
 
 OnStep = Callable[[str], None]
-Peer = Callable[[Layout, Sequence[Newcomer]], dict[str, float]]
+Peer = Callable[[Layout, Sequence[Newcomer]], dict[str, dict[str, float]]]
 
 
 def on_openstack(n_vms: int, report: OnStep) -> Peer:
-    """Places the first `n_vms`. Raises PeerUnavailable when called."""
+    """Places the first `n_vms`, over HTTP and in process. Raises PeerUnavailable when called."""
 
-    def place(layout: Layout, newcomers: Sequence[Newcomer]) -> dict[str, float]:
+    def place(layout: Layout, newcomers: Sequence[Newcomer]) -> dict[str, dict[str, float]]:
         python = installed(report)
-        with running(python, report) as api:
-            _add_hosts(api, layout, report)
-            return _timed(api, newcomers[:n_vms], report)
+        hosts, vms = hosts_of(layout), [vm_of(one) for one in newcomers[:n_vms]]
+        try:
+            with running(python, report) as api:
+                for host in hosts:
+                    add_host(over(api), host)
+                report(f"{OVER_HTTP}: {len(vms)} VMs")
+                over_http = timed(over(api), vms)
+        except Refusal as refusal:
+            raise PeerUnavailable(f"OpenStack Placement answered {refusal}") from refusal
+        report(f"{IN_PROCESS}: {len(vms)} VMs")
+        return {OVER_HTTP: over_http, IN_PROCESS: inside(python, hosts, vms)}
 
     return place
+
+
+def hosts_of(layout: Layout) -> list[Host]:
+    return [
+        {"name": name, "cpus": int(has[CPU_AXIS]), "memory_mib": int(has[MEMORY_AXIS])}
+        for name, has in zip(layout.hosts.ids, layout.hosts.capacity, strict=True)
+    ]
+
+
+def vm_of(vm: Newcomer) -> Vm:
+    memory_mib = int(vm.memory_mib)
+    return {"name": vm.vm, "tenant": vm.tenant, "vcpus": vm.n_vcpus, "memory_mib": memory_mib}
+
+
+def over(api: httpx2.Client) -> Ask:
+    """Asks a service."""
+
+    def ask(method: str, path: str, body: object) -> tuple[int, bytes]:
+        answer = api.request(method, path, json=body)
+        return answer.status_code, answer.content
+
+    return ask
+
+
+def inside(python: Path, hosts: Sequence[Host], vms: Sequence[Vm]) -> dict[str, float]:
+    """The same in the peer's own process, without HTTP."""
+    with environment() as env:
+        done = subprocess.run(
+            [python, "-I", openstack_calls.__file__],
+            input=json.dumps({"hosts": hosts, "vms": vms}),
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise PeerUnavailable(f"OpenStack Placement failed in process: {done.stderr[-800:]}")
+    told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return told
 
 
 def installed(report: OnStep) -> Path:
@@ -94,26 +152,32 @@ def installed(report: OnStep) -> Path:
 
 
 @contextmanager
-def running(python: Path, report: OnStep) -> Iterator[httpx2.Client]:
-    """A client of a fresh service."""
-    report("starting OpenStack Placement")
+def environment() -> Iterator[dict[str, str]]:
+    """Variables of a process that has a new database."""
     with TemporaryDirectory(prefix="evenkeel-peer-") as directory:
         config = Path(directory) / "placement.conf"
         config.write_text(_CONFIG.format(database=Path(directory) / "placement.db"))
+        yield {**os.environ, CONFIG_DIR: directory}
+
+
+@contextmanager
+def running(python: Path, report: OnStep) -> Iterator[httpx2.Client]:
+    """A client of a fresh service."""
+    report("starting OpenStack Placement")
+    with environment() as env:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             at = f"127.0.0.1:{free.getsockname()[1]}"
-        log = (Path(directory) / "log").open("w+")
+        log = (Path(env[CONFIG_DIR]) / "log").open("w+")
         process = subprocess.Popen(
             [python, "-c", _SERVE, at, str(THREADS)],
-            env={**os.environ, "OS_PLACEMENT_CONFIG_DIR": directory},
+            env=env,
             stdout=log,
             stderr=log,
         )
-        headers = {"X-Auth-Token": "admin", "OpenStack-API-Version": "placement 1.36"}
         try:
             with httpx2.Client(
-                base_url=f"http://{at}", headers=headers, timeout=60.0, trust_env=False
+                base_url=f"http://{at}", headers=HEADERS, timeout=60.0, trust_env=False
             ) as api:
                 _await(api, process, log)
                 yield api
@@ -135,64 +199,3 @@ def _await(api: httpx2.Client, process: subprocess.Popen[bytes], log: Any) -> No
             log.seek(0)
             raise PeerUnavailable(f"OpenStack Placement did not start: {log.read()[-800:]}")
         time.sleep(0.2)
-
-
-def _add_hosts(api: httpx2.Client, layout: Layout, report: OnStep) -> None:
-    for h, (host, capacity) in enumerate(
-        zip(layout.hosts.ids, layout.hosts.capacity.tolist(), strict=True)
-    ):
-        if h % 100 == 0:
-            report(f"OpenStack Placement: {h:,} hosts added")
-        name = str(uuid.uuid5(uuid.NAMESPACE_OID, host))
-        _must(api.post("/resource_providers", json={"name": host, "uuid": name}))
-        inventories = {
-            "VCPU": {"total": int(capacity[CPU_AXIS]), "allocation_ratio": CPU_RATIO},
-            "MEMORY_MB": {"total": int(capacity[MEMORY_AXIS]), "allocation_ratio": 1.0},
-        }
-        body = {"resource_provider_generation": 0, "inventories": inventories}
-        _must(api.put(f"/resource_providers/{name}/inventories", json=body))
-
-
-def _timed(api: httpx2.Client, newcomers: Sequence[Newcomer], report: OnStep) -> dict[str, float]:
-    took, placed = [], 0
-    start_s = time.perf_counter()
-    for i, vm in enumerate(newcomers):
-        if i % 50 == 0:
-            report(f"OpenStack Placement: {i:,} VMs placed")
-        asked_s = time.perf_counter()
-        placed += _place(api, vm)
-        took.append(time.perf_counter() - asked_s)
-    wall_s = time.perf_counter() - start_s
-    return {
-        "placements_per_s": placed / wall_s,
-        "p50_ms": 1e3 * float(np.percentile(took, 50)),
-        "p99_ms": 1e3 * float(np.percentile(took, 99)),
-        "vms": float(len(newcomers)),
-        "refused": float(len(newcomers) - placed),
-    }
-
-
-def _place(api: httpx2.Client, vm: Newcomer) -> bool:
-    wanted = {"VCPU": vm.n_vcpus, "MEMORY_MB": int(vm.memory_mib)}
-    query = ",".join(f"{name}:{amount}" for name, amount in wanted.items())
-    found = _must(api.get("/allocation_candidates", params={"resources": query, "limit": 1}))
-    candidates = found.json()["allocation_requests"]
-    if not candidates:
-        return False
-    allocations = candidates[0]["allocations"]
-    body = {
-        "allocations": allocations,
-        "consumer_generation": None,
-        "project_id": vm.tenant,
-        "user_id": vm.tenant,
-    }
-    _must(api.put(f"/allocations/{uuid.uuid5(uuid.NAMESPACE_OID, vm.vm)}", json=body))
-    return True
-
-
-def _must(answer: httpx2.Response) -> httpx2.Response:
-    if answer.status_code >= 300:
-        raise PeerUnavailable(
-            f"OpenStack Placement answered {answer.status_code}: {answer.text[:300]}"
-        )
-    return answer

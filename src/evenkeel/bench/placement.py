@@ -8,10 +8,9 @@ and, if asked for, OpenStack Placement on the same arrivals (bench/openstack.py)
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +20,7 @@ import numpy as np
 
 from evenkeel.adapters.clock import SystemClock
 from evenkeel.adapters.store.store import SqlStore
+from evenkeel.bench.openstack_calls import IN_PROCESS, OVER_HTTP
 from evenkeel.bench.placement_fleet import CHANCE, make_allocator, make_hosts, make_newcomers
 from evenkeel.controller.claims import Claims
 from evenkeel.controller.placing import Pending, PlacementService
@@ -32,10 +32,11 @@ from evenkeel.placement.allocate import Allocator
 from evenkeel.placement.entitlement import Interval
 from evenkeel.placement.slices import Layout, Load
 from evenkeel.records import HostRecord
+from evenkeel.runtime.interpreter import settle
 
 IN_FLIGHT: Final = 12
-SWITCH_S: Final = 0.0005
-"""As in the controller: Python's usual 5 ms between threads would be most of a placement's time."""
+ALONE: Final = 2_000
+"""So many are also placed one after another, as the peer places them."""
 MOST_TIMED: Final = 20_000
 SCANNED: Final = 300
 GROWTH: Final = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
@@ -50,20 +51,21 @@ def bench_placement(
     seed: int,
     report: OnStep,
     *,
-    peer: Callable[[Layout, Sequence[Newcomer]], dict[str, float]] | None = None,
+    peer: Callable[[Layout, Sequence[Newcomer]], dict[str, dict[str, float]]] | None = None,
     http: Callable[[Sequence[Newcomer]], dict[str, float]] | None = None,
     growth: bool = True,
 ) -> Result:
-    """Place `n_vms` on `n_hosts`, durably; `peer` and `http` place the same, or some of them, and
-    answer their metrics."""
+    """Place `n_vms` on `n_hosts`, durably; `http` and `peer` place the same, or some of them, and
+    answer their metrics, `peer` by way of being asked."""
     began_s = time.perf_counter()
-    sys.setswitchinterval(SWITCH_S)
     rng = np.random.default_rng(seed)
     layout = make_hosts(n_hosts, rng)
     newcomers = list(make_newcomers(n_vms, rng))
     metrics: dict[str, float] = {"hosts": n_hosts, "vms": n_vms}
     metrics |= durable(layout, newcomers, report, aware=True)
     blind = durable(layout, newcomers, report, aware=False)
+    alone = durable(layout, newcomers[:ALONE], report, aware=True, in_flight=1)
+    metrics["alone_placements_per_s"] = alone["placements_per_s"]
     metrics["blind_placements_per_s"] = blind["placements_per_s"]
     metrics["blind_p99_ms"] = blind["p99_ms"]
     metrics["aware_cost"] = blind["placements_per_s"] / metrics["placements_per_s"]
@@ -73,13 +75,9 @@ def bench_placement(
         report("placements over HTTP")
         metrics |= http(newcomers)
     if peer is not None:
-        report("OpenStack Placement")
-        baselines["openstack-placement"] = theirs = peer(layout, newcomers)
-        metrics["times_peer"] = metrics["placements_per_s"] / theirs["placements_per_s"]
-        if http is not None:
-            for kind in ("http", "http_clients", "http_batch"):
-                ratio = metrics[f"{kind}_placements_per_s"] / theirs["placements_per_s"]
-                metrics[f"{kind}_times_peer"] = ratio
+        theirs = peer(layout, newcomers)
+        baselines |= theirs
+        metrics |= times(metrics, theirs[OVER_HTTP], theirs[IN_PROCESS])
     detail: dict[str, Any] = {"in_flight": IN_FLIGHT, "blind": blind}
     if growth:
         detail["by_hosts"] = {n: _growth(n, seed, report) for n in GROWTH}
@@ -93,16 +91,36 @@ def bench_placement(
     )
 
 
+def times(
+    ours: Mapping[str, float], over_http: Mapping[str, float], in_process: Mapping[str, float]
+) -> dict[str, float]:
+    """How many times theirs ours is, like against like: what is asked over HTTP against theirs
+    over HTTP, and what is not against theirs in process."""
+    out = {}
+    for name, rate in ours.items():
+        kind, is_rate, _ = name.rpartition("placements_per_s")
+        if is_rate and not kind.startswith("blind"):
+            theirs = over_http if kind.startswith("http") else in_process
+            out[f"{kind}times_peer"] = rate / theirs["placements_per_s"]
+    return out
+
+
 def durable(
-    layout: Layout, newcomers: Sequence[Newcomer], report: OnStep, *, aware: bool
+    layout: Layout,
+    newcomers: Sequence[Newcomer],
+    report: OnStep,
+    *,
+    aware: bool,
+    in_flight: int = IN_FLIGHT,
 ) -> dict[str, float]:
     """Placements a second and their time, from the question to the durable answer."""
-    what = "aware of contention" if aware else "blind"
+    what = f"{'aware of contention' if aware else 'blind'}, {in_flight} in flight"
     report(f"{len(newcomers):,} placements on {layout.n_hosts:,} hosts, {what}")
     with open_store(layout) as store, open_desk(store) as desk:
         allocator = make_allocator(layout, aware=aware)
         service = PlacementService(lambda: allocator, desk, SystemClock())
         _warm(allocator, newcomers)
+        settle()
         took, placed = [], 0
         waiting: deque[tuple[float, Pending]] = deque()
 
@@ -119,7 +137,7 @@ def durable(
             pending = service.begin(vm, Interval(now_s, now_s + DAY_S))
             if isinstance(pending, Pending):
                 waiting.append((asked_s, pending))
-            if len(waiting) >= IN_FLIGHT:
+            if len(waiting) >= in_flight:
                 placed += finish()
         while waiting:
             placed += finish()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import multiprocessing
 import socket
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from typing import Any, Final
 import httpx2
 import numpy as np
 
-from evenkeel.bench.placement import SWITCH_S, open_desk, open_store
+from evenkeel.bench.placement import open_desk, open_store
 from evenkeel.bench.placement_fleet import make_allocator, make_hosts
 from evenkeel.domain.placement import Newcomer
 from evenkeel.domain.resources import AXIS
@@ -118,9 +117,9 @@ def _serve(listener: socket.socket, directory: str, n_hosts: int, seed: int) -> 
     from evenkeel.api.app import create_app
     from evenkeel.config import ControllerConfig
     from evenkeel.controller.placing import PlacementService
+    from evenkeel.runtime.interpreter import settle
     from evenkeel.wiring.controller import assemble
 
-    sys.setswitchinterval(SWITCH_S)
     layout = make_hosts(n_hosts, np.random.default_rng(seed))
     with open_store(layout) as store, open_desk(store) as desk:
         allocator = make_allocator(layout)
@@ -132,4 +131,5 @@ def _serve(listener: socket.socket, directory: str, n_hosts: int, seed: int) -> 
         partial.write_text(token)
         partial.rename(Path(directory) / "token")
         config = uvicorn.Config(create_app(services), log_config=None, access_log=False)
+        settle()
         uvicorn.Server(config).run(sockets=[listener])

@@ -15,12 +15,12 @@ from evenkeel import config as configuration
 from evenkeel.cli.output import friendly_errors, out
 from evenkeel.config import ControllerConfig
 from evenkeel.domain.errors import ConfigInvalid
+from evenkeel.runtime.interpreter import settle
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 GRACE_S = 5
-SWITCH_S = 0.0005
 
 
 @friendly_errors
@@ -82,8 +82,7 @@ def _serve(app: FastAPI, settings: ControllerConfig, listener: socket.socket) ->
             timeout_graceful_shutdown=GRACE_S,
         )
     )
-    # A placement waits for other threads a few times: Python's usual 5 ms each would be most of it.
-    sys.setswitchinterval(SWITCH_S)
+    settle()
     # uvicorn raises the signal again after a clean stop; these make that stop the end of it.
     signal.signal(signal.SIGTERM, _ignore)
     signal.signal(signal.SIGINT, _ignore)

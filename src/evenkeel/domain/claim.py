@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NewType
 
 from evenkeel.domain.errors import EvenkeelError
@@ -72,6 +73,7 @@ class ClaimRequest:
         return (self.claim,)
 
 
+@lru_cache(maxsize=4096)
 def claim_id(owner: TenantId, key: str) -> ClaimId:
     """The id follows from owner and key, so that a repetition can make no second claim."""
     both = f"{len(owner)}:{owner}{key}"

@@ -184,7 +184,7 @@ class Allocator:
         return self._places[self._places >= 0], n_fit, standing
 
     def _standing(self, load: Load, whole: bool) -> Standing:
-        key, now = (load.key(), whole), self.slices.n_changes
+        key, now = (load.key, whole), self.slices.n_changes
         standing = self._kinds.get(key)
         if standing is None:
             n = self.slices.layout.n_hosts

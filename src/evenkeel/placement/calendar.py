@@ -22,7 +22,7 @@ from evenkeel.domain.ids import HostId
 from evenkeel.domain.resources import AXIS, SPECS, Resource, axis_of
 from evenkeel.domain.shard import MAX_SHARDS, MILLI, Lot, PerformanceClass
 from evenkeel.placement.fleet import Chance
-from evenkeel.placement.profile import EMPTY, Profile, committed
+from evenkeel.placement.profile import EMPTY, Profile, committed, fits
 
 UNKNOWN: Final = -1
 _ROUNDING: Final = 1e-9
@@ -126,10 +126,10 @@ class Calendar:
             return None
         start_s, end_s = min(lot.start_s for lot in firm), max(lot.end_s for lot in firm)
         rows = after.profile.rows(start_s, end_s)
+        if fits(after.profile.levels[rows], after.capacity, self.chance):
+            return None
         need = committed(after.profile.levels[rows], self.chance)
         over = need > np.maximum(after.capacity, 0) * MILLI
-        if not over.any():
-            return None
         at = np.maximum(after.profile.times[rows], start_s)
         over &= need > _least(before.profile, np.append(at, end_s), self.chance)
         if not over.any():

@@ -15,13 +15,14 @@ from evenkeel.domain.claim import (
     ClaimChange,
     ClaimChanged,
     ClaimEnded,
+    ClaimId,
     ClaimInvalid,
     ClaimRequest,
     ClaimSplit,
     KeyReused,
 )
 from evenkeel.domain.claim_checks import LATE_S, check_interval
-from evenkeel.domain.ids import HostId
+from evenkeel.domain.ids import HostId, TenantId
 from evenkeel.domain.instants import shown
 from evenkeel.domain.shard import Location, Lot, LotId
 from evenkeel.placement.calendar import Lots
@@ -40,20 +41,21 @@ class Step:
 
 def granted(request: ClaimRequest, now_s: float) -> Step:
     """All that is asked for."""
+    claim_id = request.claim
+    lots = _lots(claim_id, request.owner, request.asks, request.start_s, request.end_s)
     claim = Claim(
-        id=request.claim,
+        id=claim_id,
         key=request.key,
         owner=request.owner,
         vm=request.vm,
         start_s=request.start_s,
         end_s=request.end_s,
-        lots=(),
+        lots=in_order(lots),
         version=1,
         digest=request.digest(),
         created_at_s=now_s,
+        n_lots_made=len(lots),
     )
-    lots = _lots(claim, request.asks, request.start_s, request.end_s)
-    claim = replace(claim, lots=in_order(lots), n_lots_made=len(lots))
     return Step(claim, lots, frozenset(), _by_host([], lots, request.start_s))
 
 
@@ -175,24 +177,33 @@ def _as_asked(
             kept.append(replace(lot, end_s=end_s))
         elif lot.start_s < from_s:
             kept.append(replace(lot, end_s=min(lot.end_s, from_s)))
-    return kept, list(_lots(claim, wanted.values(), from_s, end_s))
+    new = _lots(claim.id, claim.owner, wanted.values(), from_s, end_s, claim.n_lots_made)
+    return kept, list(new)
 
 
 def _kind(host: HostId, what: Ask | Lot) -> tuple[object, ...]:
     return host, what.resource, what.performance, what.n_shards, what.demand
 
 
-def _lots(claim: Claim, asks: Iterable[Ask], start_s: int, end_s: int) -> tuple[Lot, ...]:
+def _lots(
+    claim: ClaimId,
+    owner: TenantId,
+    asks: Iterable[Ask],
+    start_s: int,
+    end_s: int,
+    first: int = 0,
+) -> tuple[Lot, ...]:
+    """Numbered from `first` on."""
     return tuple(
         Lot(
-            id=LotId(f"{claim.id}.{claim.n_lots_made + k}"),
+            id=LotId(f"{claim}.{first + k}"),
             location=Location(ask.host),
             resource=ask.resource,
             n_shards=ask.n_shards,
             start_s=start_s,
             end_s=end_s,
             performance=ask.performance,
-            owner=claim.owner,
+            owner=owner,
             demand=ask.demand,
         )
         for k, ask in enumerate(asks)

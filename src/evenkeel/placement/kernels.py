@@ -257,6 +257,7 @@ def least(
     n_best, n_fit, most = 0, 0, len(places)
     some = len(barred) > 0
     best = np.empty(most)
+    opened = timed * stays_longer(end_s, now_s, now_s)  # what it is on hosts that nobody is on
     for h in range(len(score)):
         x = score[h]
         if x == np.inf or (some and barred[h]):
@@ -265,7 +266,8 @@ def least(
         if n_best == most and x >= best[most - 1]:
             continue
         if timed > 0.0:
-            x += timed * stays_longer(end_s, now_s, last_s[h])
+            last = last_s[h]
+            x += opened if last <= now_s else timed * stays_longer(end_s, now_s, last)
             if n_best == most and x >= best[most - 1]:
                 continue
         at = n_best if n_best < most else most - 1

@@ -10,27 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from typing import Final
 
 import numpy as np
+from scipy.special import ndtri
 
-from evenkeel.domain.arrays import F64, Bools, Ints
+from evenkeel.domain.arrays import Ints
 from evenkeel.domain.resources import N_RESOURCES, axis_of
-from evenkeel.domain.shard import MILLI, Lot, PerformanceClass
+from evenkeel.domain.shard import Lot, PerformanceClass
+from evenkeel.placement import levels as inner
 from evenkeel.placement.fleet import Chance
-from evenkeel.placement.shortfall import Totals, needed
+from evenkeel.placement.levels import DEVIATION, FIRM, MEAN, N_KINDS, VARIANCE
 
-FIRM, MEAN, VARIANCE, DEVIATION = range(4)
-N_KINDS: Final = 4
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Piece:
-    """Commits `amount` (R, 4) for [start_s, end_s)."""
-
-    start_s: int
-    end_s: int
-    amount: Ints
+_N_SUMS: Final = N_RESOURCES * N_KINDS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,30 +36,28 @@ class Profile:
     @classmethod
     def of(cls, lots: Iterable[Lot]) -> Profile:
         """From nothing, in one sweep."""
-        pieces = pieces_of(lots)
-        if not pieces:
+        times, amounts = pieces_of(lots)
+        if not len(times):
             return EMPTY
-        edges = np.array([(p.start_s, p.end_s) for p in pieces], dtype=np.intp)
-        amounts = np.stack([p.amount for p in pieces])
-        times = np.unique(np.append(edges, 0))
-        steps = np.zeros((len(times), N_RESOURCES, N_KINDS), dtype=np.intp)
-        np.add.at(steps, np.searchsorted(times, edges[:, 0]), amounts)
-        np.subtract.at(steps, np.searchsorted(times, edges[:, 1]), amounts)
-        return _merged(times, steps.cumsum(axis=0))
+        edges = np.unique(np.append(times, 0))
+        steps = np.zeros((len(edges), N_RESOURCES, N_KINDS), dtype=np.intp)
+        np.add.at(steps, np.searchsorted(edges, times[:, 0]), amounts)
+        np.subtract.at(steps, np.searchsorted(edges, times[:, 1]), amounts)
+        levels = steps.cumsum(axis=0)
+        differs = np.append(True, (levels[1:] != levels[:-1]).any(axis=(1, 2)))
+        return cls(edges[differs], levels[differs])
 
     def changed(self, added: Iterable[Lot] = (), removed: Iterable[Lot] = ()) -> Profile:
         """With some lots more and others less; the latter must be in it."""
-        more, less = pieces_of(added), pieces_of(removed)
-        if not more and not less:
-            return self
-        edges = {at for piece in (*more, *less) for at in (piece.start_s, piece.end_s)}
-        times = np.union1d(self.times, np.array(sorted(edges), dtype=np.intp))
-        levels = self.levels[self.times.searchsorted(times, "right") - 1]
-        for sign, pieces in ((1, more), (-1, less)):
-            for piece in pieces:
-                first, end = times.searchsorted((piece.start_s, piece.end_s))
-                levels[first:end] += sign * piece.amount
-        return _merged(times, levels)
+        profile = self
+        for sign, lots in ((1, added), (-1, removed)):
+            times, amounts = pieces_of(lots)
+            if len(times):
+                edges = np.sort(times, axis=None)
+                profile = Profile(
+                    *inner.with_pieces(profile.times, profile.levels, edges, times, sign * amounts)
+                )
+        return profile
 
     def forgotten(self, before_s: int) -> Profile:
         """Without what ended by then; earlier instants are no longer told apart."""
@@ -96,49 +87,48 @@ EMPTY: Final = Profile(
 )
 
 
-def pieces_of(lots: Iterable[Lot]) -> list[Piece]:
-    """What lots commit: one piece per interval, best-effort ones nothing."""
-    sums: dict[tuple[int, int], Any] = {}
+def pieces_of(lots: Iterable[Lot]) -> tuple[Ints, Ints]:
+    """What lots commit, by interval: (P, 2) start and end, (P, R, 4); best-effort ones nothing."""
+    sums: dict[tuple[int, int], list[int]] = {}
     for lot in lots:
         if lot.performance is PerformanceClass.BEST_EFFORT:
             continue
-        axis = axis_of(lot.resource)
+        first = axis_of(lot.resource) * N_KINDS
         if lot.performance is PerformanceClass.PINNED or not lot.demand:
-            _of_interval(sums, lot.start_s, lot.end_s)[axis, FIRM] += lot.n_shards
+            _of_interval(sums, lot.start_s, lot.end_s)[first + FIRM] += lot.n_shards
             continue
         starts = [lot.start_s, *(max(d.from_s, lot.start_s) for d in lot.demand[1:])]
         ends = [*(min(at, lot.end_s) for at in starts[1:]), lot.end_s]
         for demand, start_s, end_s in zip(lot.demand, starts, ends, strict=True):
             if start_s < end_s:
-                wanted = (demand.mean, demand.variance, demand.deviation)
-                _of_interval(sums, start_s, end_s)[axis, MEAN:] += wanted
-    return [Piece(start_s, end_s, amount) for (start_s, end_s), amount in sums.items()]
+                amount = _of_interval(sums, start_s, end_s)
+                amount[first + MEAN] += demand.mean
+                amount[first + VARIANCE] += demand.variance
+                amount[first + DEVIATION] += demand.deviation
+    times = np.array(list(sums), dtype=np.intp).reshape(-1, 2)
+    amounts = np.array(list(sums.values()), dtype=np.intp)
+    return times, amounts.reshape(-1, N_RESOURCES, N_KINDS)
 
 
-def _of_interval(sums: dict[tuple[int, int], Any], start_s: int, end_s: int) -> Any:
+def _of_interval(sums: dict[tuple[int, int], list[int]], start_s: int, end_s: int) -> list[int]:
     found = sums.get((start_s, end_s))
     if found is None:
-        found = sums[start_s, end_s] = np.zeros((N_RESOURCES, N_KINDS), dtype=np.intp)
+        found = sums[start_s, end_s] = [0] * _N_SUMS
     return found
 
 
 def committed(levels: Ints, chance: Chance) -> Ints:
-    """(..., R) thousandths of shards that have to be there: what is firm, and on top what the
-    others need but for the accepted risk, and never less than they want on average."""
-    out = np.asarray(levels[..., FIRM] * MILLI)
-    if not levels[..., MEAN].any():
-        return out
-    soft: F64 = levels[..., MEAN:].astype(np.float64)
-    totals = Totals(soft[..., 0], soft[..., 1], soft[..., 2])
-    need = needed(totals, chance.correlation, chance.epsilon)
-    return np.asarray(out + np.ceil(need).astype(np.intp))
+    """(K, R) thousandths of shards that have to be there: what is firm, and on top what the others
+    need but for the accepted risk, and never less than they want on average."""
+    return inner.committed(levels, chance.correlation, quantile(chance.epsilon))
 
 
-def _merged(times: Ints, levels: Ints) -> Profile:
-    """Neighbours that are alike as one."""
-    differs: Bools = np.empty(len(times), dtype=np.bool_)
-    differs[0] = True
-    np.any(levels[1:] != levels[:-1], axis=(1, 2), out=differs[1:])
-    if differs.all():
-        return Profile(times, levels)
-    return Profile(times[differs], levels[differs])
+def fits(levels: Ints, capacity: Ints, chance: Chance) -> bool:
+    """No level commits more than `capacity` (R,) shards."""
+    return inner.fits(levels, capacity, chance.correlation, quantile(chance.epsilon))
+
+
+@lru_cache(maxsize=64)
+def quantile(epsilon: float) -> float:
+    """A standard normal is above it with that probability."""
+    return float(ndtri(1.0 - epsilon))

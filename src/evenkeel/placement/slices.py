@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -30,32 +31,46 @@ MOST_KEPT: Final = 1024
 @dataclass(frozen=True, slots=True, eq=False)
 class Load:
     """What a VM puts on a slice: `sums` (R, 4), `take` (R,) set aside for it alone, `kinds` (R,)
-    which sums it counts in."""
+    which sums it counts in. `key` is the same for loads that are alike."""
 
     sums: F64
     take: F64
     kinds: Ints
+    key: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        key = self.sums.tobytes() + self.take.tobytes() + self.kinds.tobytes()
+        object.__setattr__(self, "key", key)
 
     @classmethod
     def of(cls, vm: Newcomer) -> Load:
         """A pinned VM has its cores and memory to itself; a best-effort one is promised memory."""
-        mean, deviation = np.array(vm.mean), np.array(vm.deviation)
+        return cls._of(vm.n_vcpus, vm.memory_mib, vm.mean, vm.deviation, vm.performance)
+
+    @classmethod
+    @lru_cache(maxsize=4096)
+    def _of(
+        cls,
+        n_vcpus: int,
+        memory_mib: float,
+        means: tuple[float, ...],
+        deviations: tuple[float, ...],
+        performance: PerformanceClass,
+    ) -> Load:
+        """VMs alike share theirs: nobody writes into it."""
+        mean, deviation = np.array(means), np.array(deviations)
         sums, take = np.zeros((N_RESOURCES, N_SUMS)), np.zeros(N_RESOURCES)
         kinds = np.full(N_RESOURCES, PROMISED, dtype=np.intp)
-        if vm.performance is PerformanceClass.PINNED:
-            take[CPU_AXIS], take[MEMORY_AXIS] = vm.n_vcpus, vm.memory_mib
+        if performance is PerformanceClass.PINNED:
+            take[CPU_AXIS], take[MEMORY_AXIS] = n_vcpus, memory_mib
             mean[[CPU_AXIS, MEMORY_AXIS]] = deviation[[CPU_AXIS, MEMORY_AXIS]] = 0.0
-        elif vm.performance is PerformanceClass.BEST_EFFORT:
+        elif performance is PerformanceClass.BEST_EFFORT:
             kinds[np.arange(N_RESOURCES) != MEMORY_AXIS] = LEFTOVER
         sums[:, MEAN], sums[:, VARIANCE], sums[:, DEVIATION] = mean, deviation**2, deviation
         # Each of n vCPUs runs or does not: within a slot their number is binomial.
         wanted = mean[CPU_AXIS]
-        sums[CPU_AXIS, GRAIN] = wanted * max(1.0 - wanted / vm.n_vcpus, 0.0)
+        sums[CPU_AXIS, GRAIN] = wanted * max(1.0 - wanted / n_vcpus, 0.0)
         return cls(sums, take, kinds)
-
-    def key(self) -> bytes:
-        """The same for loads that are alike."""
-        return self.sums.tobytes() + self.take.tobytes() + self.kinds.tobytes()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ the form that POSTs to the API's `/login`, `/static/...` what they are made of. 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -28,7 +28,7 @@ from evenkeel.web.pages import Pages, page_route
 from evenkeel.web.reliability import Chosen, read_reliability
 from evenkeel.web.static_files import static_files, static_url
 
-Authenticate = Callable[..., Principal]
+Authenticate = Callable[..., Awaitable[Principal]]
 Clock = Callable[[], float]
 
 LOGIN_TROUBLE: Final = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -14,7 +15,9 @@ from tests.placements import vm
 from typer.testing import CliRunner
 
 from evenkeel.bench import openstack
+from evenkeel.bench.openstack_calls import Refusal, add_host, place, through, timed
 from evenkeel.bench.packing import Arrivals, Heuristic, HostKind, Ours, bound, events, replay
+from evenkeel.bench.placement import times
 from evenkeel.bench.placement_fleet import make_hosts
 from evenkeel.cli.main import app
 from evenkeel.placement.allocate import Taste
@@ -115,8 +118,9 @@ def test_the_peer_is_asked_for_a_candidate_and_then_for_an_allocation() -> None:
 
     with httpx2.Client(transport=httpx2.MockTransport(answer), base_url="http://peer") as api:
         layout = make_hosts(2, np.random.default_rng(1))
-        openstack._add_hosts(api, layout, lambda _: None)
-        told = openstack._timed(api, [vm("a", 1.5)], lambda _: None)
+        for host in openstack.hosts_of(layout):
+            add_host(openstack.over(api), host)
+        told = timed(openstack.over(api), [openstack.vm_of(vm("a", 1.5))])
     assert [method for method, _ in asked] == ["POST", "PUT", "POST", "PUT", "GET", "PUT"]
     assert told["vms"] == 1
     assert told["refused"] == 0
@@ -126,6 +130,33 @@ def test_a_peer_that_errs_is_told_as_such() -> None:
     transport = httpx2.MockTransport(lambda _: httpx2.Response(500, text="broken"))
     with (
         httpx2.Client(transport=transport, base_url="http://peer") as api,
-        pytest.raises(openstack.PeerUnavailable, match="500: broken"),
+        pytest.raises(Refusal, match="500: broken"),
     ):
-        openstack._place(api, vm("a"))
+        place(openstack.over(api), openstack.vm_of(vm("a")))
+
+
+def test_the_peer_in_process_is_asked_as_over_http() -> None:
+    asked = []
+
+    def application(environ: dict, start: Callable) -> list[bytes]:
+        sent = environ["wsgi.input"].read()
+        path = environ["PATH_INFO"]
+        asked.append((environ["REQUEST_METHOD"], path, environ["QUERY_STRING"], sent))
+        assert environ["HTTP_X_AUTH_TOKEN"] == "admin"
+        start("200 OK", [])
+        found = b'{"allocation_requests": [{"allocations": {}}]}'
+        return [found] if path == "/allocation_candidates" else [b""]
+
+    assert place(through(application), openstack.vm_of(vm("a")))
+    (found, taken) = asked
+    assert found[:2] == ("GET", "/allocation_candidates")
+    assert found[2].startswith("resources=VCPU%3A1%2CMEMORY_MB%3A2048")
+    assert taken[0] == "PUT"
+    assert json.loads(taken[3])["allocations"] == {}
+
+
+def test_like_is_compared_with_like() -> None:
+    ours = {"placements_per_s": 300.0, "http_batch_placements_per_s": 100.0, "p99_ms": 1.0}
+    ours["blind_placements_per_s"] = 400.0
+    told = times(ours, {"placements_per_s": 5.0}, {"placements_per_s": 10.0})
+    assert told == {"times_peer": 30.0, "http_batch_times_peer": 20.0}

@@ -1,7 +1,8 @@
 """Claims, lots and host generations (`ClaimStore`).
 
 A claim is a row of `reservation` (a `claim` there is what a host says of a VM) and a row of `lot`
-per lot; a lot's id is its claim's and a number.
+per lot; a lot's id is its claim's and a number. What every batch of claims does is constant text:
+`claims_by_id`, `generations`, `advance`, `add` and `change`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from evenkeel.adapters.store.sql import Row, insert_new, unique, upsert
-from evenkeel.adapters.store.tables import host_generation, lot, reservation
+from evenkeel.adapters.store.sql import insert_text, listed, run, unique
+from evenkeel.adapters.store.tables import lot, reservation
 from evenkeel.decoding import decoder
 from evenkeel.domain.claim import Claim, ClaimId
 from evenkeel.domain.ids import HostId, TenantId, VmId
@@ -28,6 +29,16 @@ _CHUNK: Final = 400
 _LOTS: Final = sa.select(lot, reservation.c.owner).join(
     reservation, reservation.c.id == lot.c.reservation
 )
+_NAMED: Final = "SELECT * FROM reservation WHERE id = ANY(?)"
+_GENERATIONS: Final = "SELECT host, generation FROM host_generation WHERE host = ANY(?)"
+_SWAP: Final = """
+INSERT INTO host_generation (host, generation) VALUES (?, ?)
+ON CONFLICT (host) DO UPDATE SET generation = excluded.generation
+WHERE host_generation.generation = excluded.generation - 1
+"""
+_ADD: Final = insert_text(reservation), insert_text(lot)
+_PUT: Final = insert_text(reservation, replace=True), insert_text(lot, replace=True)
+_Row = tuple[object, ...]
 
 
 class SqlClaims:
@@ -37,12 +48,8 @@ class SqlClaims:
         self._connection = connection
 
     def claims_by_id(self, claims: Iterable[ClaimId], lots_since_s: int) -> dict[ClaimId, Claim]:
-        found: dict[ClaimId, Claim] = {}
-        for ids in _chunks(unique(claims)):
-            query = sa.select(reservation).where(reservation.c.id.in_(ids))
-            for claim in self._with_lots(self._connection.execute(query).all(), lots_since_s):
-                found[claim.id] = claim
-        return found
+        rows = run(self._connection, _NAMED, (listed(self._connection, claims),)).all()
+        return {claim.id: claim for claim in self._with_lots(rows, lots_since_s)}
 
     def claims(
         self,
@@ -86,49 +93,30 @@ class SqlClaims:
         return lots
 
     def generations(self, hosts: Collection[HostId]) -> dict[HostId, int]:
-        found = dict.fromkeys(hosts, 0)
-        for ids in _chunks(unique(hosts)):
-            query = sa.select(host_generation).where(host_generation.c.host.in_(ids))
-            for row in self._connection.execute(query):
-                found[HostId(row.host)] = row.generation
-        return found
+        rows = run(self._connection, _GENERATIONS, (listed(self._connection, hosts),))
+        return dict.fromkeys(hosts, 0) | {HostId(row.host): row.generation for row in rows}
 
     def advance(self, expected: Mapping[HostId, int]) -> bool:
-        first: list[Row] = [
-            {"host": host, "generation": 0} for host, known in expected.items() if known == 0
-        ]
-        insert_new(self._connection, host_generation, first)
-        columns = host_generation.c
-        for hosts in _chunks(unique(expected)):
-            known = [(host, expected[HostId(host)]) for host in hosts]
-            swap = (
-                sa.update(host_generation)
-                .where(sa.tuple_(columns.host, columns.generation).in_(known))
-                .values(generation=columns.generation + 1)
-            )
-            if self._connection.execute(swap).rowcount != len(known):
-                return False
-        return True
+        # A host that has no row yet is inserted; a row in another generation is left alone.
+        swap: list[_Row] = [(host, expected[HostId(host)] + 1) for host in unique(expected)]
+        return run(self._connection, _SWAP, swap).rowcount == len(swap)
 
     def add(self, claims: Sequence[Claim]) -> None:
-        if claims:
-            rows = [_reservation_row(claim) for claim in claims]
-            self._connection.execute(sa.insert(reservation), rows)
-        lots = [_lot_row(claim, each) for claim in claims for each in claim.lots]
-        if lots:
-            self._connection.execute(sa.insert(lot), lots)
+        self._put(claims, *_ADD)
 
     def change(self, claims: Sequence[Claim], gone: Collection[LotId]) -> None:
-        upsert(self._connection, reservation, [_reservation_row(claim) for claim in claims])
         for ids in _chunks(unique(gone)):
             pairs = [_parts(LotId(each)) for each in ids]
             here = sa.tuple_(lot.c.reservation, lot.c.number).in_(pairs)
             self._connection.execute(sa.delete(lot).where(here))
-        upsert(
-            self._connection,
-            lot,
-            [_lot_row(claim, each) for claim in claims for each in claim.lots],
-        )
+        self._put(claims, *_PUT)
+
+    def _put(self, claims: Sequence[Claim], of_claims: str, of_lots: str) -> None:
+        lots = [_lot_row(claim.id, each) for claim in claims for each in claim.lots]
+        if claims:
+            run(self._connection, of_claims, [_reservation_row(claim) for claim in claims])
+        if lots:
+            run(self._connection, of_lots, lots)
 
     def forget(self, before_s: int, limit: int) -> int:
         ended = sa.select(lot.c.reservation, lot.c.number).where(lot.c.end_s <= before_s)
@@ -153,38 +141,38 @@ def _parts(lot_id: LotId) -> tuple[str, int]:
     return claim, int(number)
 
 
-def _reservation_row(claim: Claim) -> Row:
-    return {
-        "id": claim.id,
-        "owner": claim.owner,
-        "vm": claim.vm,
-        "key": claim.key,
-        "digest": claim.digest,
-        "start_s": claim.start_s,
-        "end_s": claim.end_s,
-        "version": claim.version,
-        "created_at_s": claim.created_at_s,
-        "released_at_s": claim.released_at_s,
-        "n_lots_made": claim.n_lots_made,
-    }
+def _reservation_row(claim: Claim) -> _Row:
+    return (
+        claim.id,
+        claim.owner,
+        claim.vm,
+        claim.key,
+        claim.digest,
+        claim.start_s,
+        claim.end_s,
+        claim.version,
+        claim.created_at_s,
+        claim.released_at_s,
+        claim.n_lots_made,
+    )
 
 
-def _lot_row(claim: Claim, each: Lot) -> Row:
+def _lot_row(claim: ClaimId, each: Lot) -> _Row:
     of, number = _parts(each.id)
-    assert of == claim.id, "a lot's id is its claim's and a number"
-    return {
-        "reservation": claim.id,
-        "number": number,
-        "host": each.location.host,
-        "region": each.location.region,
-        "provider": each.location.provider,
-        "resource": each.resource.value,
-        "n_shards": each.n_shards,
-        "start_s": each.start_s,
-        "end_s": each.end_s,
-        "performance": each.performance.value,
-        "demand": _demand(each) if each.demand else "",
-    }
+    assert of == claim, "a lot's id is its claim's and a number"
+    return (
+        claim,
+        number,
+        each.location.host,
+        each.location.region,
+        each.location.provider,
+        each.resource.value,
+        each.n_shards,
+        each.start_s,
+        each.end_s,
+        each.performance.value,
+        _demand(each) if each.demand else "",
+    )
 
 
 def _demand(each: Lot) -> str:

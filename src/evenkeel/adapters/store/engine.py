@@ -18,6 +18,8 @@ BUSY_TIMEOUT_MS: Final = 5000
 STATEMENT_TIMEOUT_MS: Final = 30_000
 LOCK_TIMEOUT_MS: Final = 10_000
 WAL_RETRY_S: Final = 0.02
+LOG_PAGES: Final = 20_000
+"""Of 4 KiB, after which a commit copies the log itself; see `checkpoints`."""
 WRITER_LOCK: Final = 0x45_56_4B_4C  # "EVKL", the advisory lock of PostgreSQL's only writer
 MIGRATION_LOCK: Final = WRITER_LOCK + 1
 
@@ -54,6 +56,7 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         _use_wal(cursor)
         cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
         cursor.close()
 
     @sa.event.listens_for(engine, "begin")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from evenkeel.adapters.store.access import SqlAccess
+from evenkeel.adapters.store.checkpoints import Checkpoints
 from evenkeel.adapters.store.chronicle import SqlChronicle
 from evenkeel.adapters.store.claims import SqlClaims
 from evenkeel.adapters.store.engine import (
@@ -70,6 +71,7 @@ class SqlStore:
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
         self._writer = threading.Lock()
+        self._checkpoints = Checkpoints(self._engine) if self._engine.name == "sqlite" else None
         try:
             migrate(self._engine)
         except BaseException:
@@ -86,6 +88,10 @@ class SqlStore:
         # The lock makes threads queue; the database's own lock keeps other processes out.
         with self._writer, translated_errors(), write_transaction(self._engine) as connection:
             yield SqlSession.on(connection)
+        if self._checkpoints is not None:
+            self._checkpoints.wrote()
 
     def close(self) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.close()
         self._engine.dispose()

@@ -1,0 +1,84 @@
+"""SQLite's log is copied into the database while writers go on, and not by their commits."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.stored import host_record
+
+from evenkeel.adapters.store import checkpoints
+from evenkeel.adapters.store.store import SqlStore
+
+PATIENCE_S = 10.0
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlStore]:
+    monkeypatch.setattr(checkpoints, "EVERY_S", 0.01)
+    store = SqlStore(f"sqlite:///{tmp_path}/controller.db")
+    yield store
+    store.close()
+
+
+def in_the_database_itself(path: Path) -> bool:
+    """Whether the host is there for somebody who does not see the log."""
+    alone = sqlite3.connect(f"file:{path}?immutable=1", uri=True)
+    try:
+        return bool(alone.execute("SELECT count(*) FROM host").fetchone()[0])
+    except sqlite3.OperationalError:  # not even the table
+        return False
+    finally:
+        alone.close()
+
+
+def n_threads() -> int:
+    return sum(thread.name == "checkpoints" for thread in threading.enumerate())
+
+
+def test_what_is_written_reaches_the_database_by_itself(store: SqlStore, tmp_path: Path) -> None:
+    with store.write() as session:
+        session.inventory.put_host(host_record("h1"))
+    until_s = time.monotonic() + PATIENCE_S
+    while not in_the_database_itself(tmp_path / "controller.db"):
+        assert time.monotonic() < until_s, "the log was not copied"
+        time.sleep(0.01)
+
+
+def test_a_store_that_is_only_read_has_no_thread_and_a_closed_one_neither(
+    store: SqlStore, tmp_path: Path
+) -> None:
+    before = n_threads()
+    with store.read() as session:
+        assert session.inventory.hosts() == []
+    assert n_threads() == before
+    with store.write() as session:
+        session.inventory.put_host(host_record("h1"))
+    assert n_threads() == before + 1
+    store.close()
+    assert n_threads() == before
+
+
+def test_a_database_that_does_not_serve_ends_nothing(
+    store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = threading.Event()
+
+    def broken() -> None:
+        tried.set()
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._engine, "raw_connection", broken)
+        store._checkpoints.wrote()
+        assert tried.wait(PATIENCE_S)
+    with store.write() as session:
+        session.inventory.put_host(host_record("h1"))
+    until_s = time.monotonic() + PATIENCE_S
+    while not in_the_database_itself(tmp_path / "controller.db"):
+        assert time.monotonic() < until_s, "the log was not copied"
+        time.sleep(0.01)
