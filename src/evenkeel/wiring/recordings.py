@@ -60,4 +60,23 @@ def _read(paths: Sequence[Path], form: Form, options: Options) -> Recording:
         return replayed.planetlab(paths, options.days, options.vcpus, options.memory_mib)
     if form is Form.BITBRAINS:
         return replayed.bitbrains(paths, time.time())
+    if form is Form.AZURE:
+        return _azure(paths, options)
     raise TraceInvalid(f"{form.value} is not read yet")
+
+
+def _azure(paths: Sequence[Path], options: Options) -> Recording:
+    from evenkeel.adapters.traces.azure import read_arrivals, sampled
+    from evenkeel.adapters.traces.borrowed import borrowed
+    from evenkeel.sim.lending import made_lender
+
+    path = _only(paths)
+    arrivals = sampled(read_arrivals(path), options.share, options.n_vms, options.seed)
+    lender = options.lender if options.lender is not None else made_lender(options.seed)
+    return borrowed(arrivals, lender, options.seed)
+
+
+def _only(paths: Sequence[Path]) -> Path:
+    if len(paths) != 1:
+        raise TraceInvalid(f"{len(paths)} files, where one is read", hint="Give one --input.")
+    return paths[0]
