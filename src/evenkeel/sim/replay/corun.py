@@ -3,8 +3,11 @@
 A table says how much slower a victim gets beside a partner. What cores explain by being busy at
 the same time (`overlap`) is taken out of that first, for that part is reckoned for the host at
 hand; the rest is what a partner does that takes the part of a host it took when it was measured.
-One that takes a part of that does that part of it. Neighbours act by themselves: what a VM keeps
-is the product of what each leaves it, 1 - prod(1 - loss).
+One that takes a part of that does that part of it. Where the two shared one core the rest can only
+come of waiting for that core more often than a mere computation does (requests that wake somebody
+up again and again), so there it goes with what is waited for cores on the host at hand.
+Neighbours act by themselves: what a VM keeps is the product of what each leaves it,
+1 - prod(1 - loss).
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from evenkeel.sim.replay.overlap import overlap_of_few
 from evenkeel.sim.replay.world import by_host
 
 MOST_LOSS: Final = 0.95
+TINY: Final = 1e-12
 IDLE_CORES: Final = 0.02
 """Of a host: a partner that takes less was there to be a control."""
 
@@ -28,11 +32,13 @@ IDLE_CORES: Final = 0.02
 @dataclass(frozen=True, slots=True, eq=False)
 class Residual:
     """K kinds of work: `loss` (K, K) of a victim (row) beside a partner (column), beyond what cores
-    explain, when the partner takes `part` (K,) of its host's CPUs."""
+    explain, when the partner takes `part` (K,) of its host's CPUs; `waits`: it goes
+    with the wait for cores."""
 
     kinds: tuple[str, ...]
     loss: F64
     part: F64
+    waits: bool = False
 
     @classmethod
     def none(cls) -> Residual:
@@ -69,7 +75,7 @@ class Residual:
             kept[at] = float(np.median(values))
         loss = np.clip(1.0 - _filled(kept), 0.0, MOST_LOSS)
         part = np.array([np.median(taken.get(k, [1.0])) for k in range(len(names))])
-        return cls(tuple(names), loss, part)
+        return cls(tuple(names), loss, part, waits=n_cpus == 1)
 
     @property
     def is_none(self) -> bool:
@@ -85,10 +91,17 @@ class Residual:
             [place.get(kind, int(k)) for kind, k in zip(told, drawn, strict=True)], dtype=np.intp
         )
 
-    def beside(self, at: Ints, kind: Ints, busy: F64, n_cpus: F64) -> F64:
-        """(n,) loss of each VM by its neighbours; `kind` (n,), `busy` (n,) cores that each takes."""
+    def beside(self, at: Ints, kind: Ints, busy: F64, n_cpus: F64, overlap: F64) -> F64:
+        """(n,) loss of each VM by its neighbours, of `kind` (n,), with `busy` (n,) cores each;
+        `overlap` (n,): what each loses because cores are busy."""
         n = len(n_cpus)
-        doing = np.minimum(busy / n_cpus[at] / self.part[kind], 1.0)
+        part = busy / n_cpus[at]
+        if self.waits:
+            # A partner alone that is busy for a part p of the time makes a victim lose p / 2.
+            total = np.maximum(by_host(at, busy, n), TINY)
+            waited = by_host(at, overlap * busy, n) / total
+            part = 2.0 * waited[at] * busy / total[at]
+        doing = np.minimum(part / self.part[kind], 1.0)
         kept = np.log1p(-self.loss[:, kind].T * doing[:, None])
         total = np.column_stack([by_host(at, column, n) for column in kept.T])
         mine = np.arange(len(at))
@@ -103,7 +116,7 @@ def _filled(kept: F64) -> F64:
     def means(axis: int) -> F64:
         count = known.sum(axis=axis)
         sums = np.where(known, kept, 0.0).sum(axis=axis)
-        return np.divide(sums, count, out=np.full(len(count), total), where=count > 0)
+        return np.asarray(np.divide(sums, count, out=np.full(len(count), total), where=count > 0))
 
     guess = 0.5 * (means(1)[:, None] + means(0)[None, :])
     return np.asarray(np.where(known, kept, guess))

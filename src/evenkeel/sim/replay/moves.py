@@ -1,10 +1,10 @@
 """Moves under way: how fast memory is sent, what it costs meanwhile, when they end.
 
-Memory is copied while the VM runs, so what it writes meanwhile is sent again: it is dirtied by
-`DIRTY_MIB_S` for each busy core (a guess between an idle server's and a database's; pre-copy
-studies report 1 to some 50 MiB/s), but never as fast as to keep a move from ending, as hypervisors slow such a
-VM down. All moves of a host share half of its uplink, and each goes at the slower of its ends.
-Until it ends the VM runs where it was, and its memory is kept free where it goes.
+Memory is copied while the VM runs; what it writes meanwhile is sent again: each busy core dirties
+`DIRTY_MIB_S` (a guess: pre-copy studies report 1 to some 50 MiB/s), but never so much as to keep a
+move from ending, as hypervisors slow such a VM down. All moves of a host share half of its uplink,
+and each goes at the slower of its ends. Until it ends the VM runs where it was, and its memory is
+kept free where it goes.
 """
 
 from __future__ import annotations

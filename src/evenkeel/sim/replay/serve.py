@@ -31,6 +31,13 @@ class Served(NamedTuple):
     busy: F64
     short: Bools
 
+    @classmethod
+    def of(cls, n_hosts: int, at: Ints, wanted: F64, got: F64) -> Served:
+        """What n VMs `at` (n,) hosts got."""
+        lacks = (wanted - got > SHORT * wanted).any(axis=1)
+        short = np.bincount(at[lacks], minlength=n_hosts) > 0
+        return cls(got, by_host(at, got[:, CPU_AXIS], n_hosts), np.asarray(short))
+
 
 def serve(hosts: Hosts, at: Ints, wanted: F64, held: F64, arriving: F64, sending: F64) -> Served:
     """n VMs on their hosts.
@@ -51,12 +58,7 @@ def serve(hosts: Hosts, at: Ints, wanted: F64, held: F64, arriving: F64, sending
     got[:, MEMORY_AXIS] = wanted[:, MEMORY_AXIS] * (1.0 - swapped[at])
     got[:, NET_AXIS] = share(at, wanted[:, NET_AXIS], np.maximum(hosts.net - sending, 0.0))
     got[:, IOPS_AXIS] = served
-    lacks = (wanted - got > SHORT * wanted).any(axis=1)
-    return Served(
-        got,
-        by_host(at, got[:, CPU_AXIS], n),
-        np.asarray(np.bincount(at[lacks], minlength=n) > 0),
-    )
+    return Served.of(n, at, wanted, got)
 
 
 def _disk(hosts: Hosts, at: Ints, wanted: F64, swapped: F64) -> tuple[F64, F64]:

@@ -120,7 +120,7 @@ class Stretch:
             served = self._in_place(world.in_place, vms, at, wanted, pools, done, span_s)
         got = served.got.copy()
         kept = got[:, CPU_AXIS]
-        beside = world.corun.beside(at, world.kind[vms], kept, hosts.n_cpus)
+        beside = world.corun.beside(at, world.kind[vms], kept, hosts.n_cpus, overlap)
         steps = (extra, beside, moves.CPU_COST * busy_moving[vms])
         lost = [float((wanted[:, CPU_AXIS] - kept).sum())]
         for share in steps:
