@@ -12,6 +12,7 @@ import click
 import typer
 
 from evenkeel.cli.bench import JsonOut, show
+from evenkeel.cli.lists import lists_of_words
 from evenkeel.cli.output import err, friendly_errors, out
 from evenkeel.cli.simulate_parts import Asked, Told, cloudsim, must_be_writable, replayed, tell
 from evenkeel.domain.errors import InvalidRequest
@@ -33,6 +34,7 @@ class Format(StrEnum):
     RECORDING = "recording"
 
 
+ListsOfFiles = lists_of_words("source")
 OF_CLOUDSIM: Final = frozenset({"order", "honour_ram", "plot"})
 OF_REPLAY: Final = frozenset(
     {

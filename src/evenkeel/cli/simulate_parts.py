@@ -1,4 +1,4 @@
-"""What `evenkeel simulate` does once its words are read: asks the wiring, writes what came of it."""
+"""What `evenkeel simulate` does once its words are read: it asks the wiring, and tells."""
 
 from __future__ import annotations
 

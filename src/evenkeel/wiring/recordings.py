@@ -9,8 +9,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from evenkeel.adapters.traces import replayed
+from evenkeel.adapters.traces.azure import read_arrivals, sampled
+from evenkeel.adapters.traces.borrowed import borrowed
+from evenkeel.adapters.traces.fleet import read_recorded
 from evenkeel.domain.errors import TraceInvalid
 from evenkeel.domain.recording import Recording
+from evenkeel.sim.lending import made_lender
 
 LAYOUTS: Final = "`evenkeel simulate --help` describes the layouts."
 
@@ -54,22 +59,16 @@ def read_recording(paths: Sequence[Path], form: Form, options: Options | None = 
 
 
 def _read(paths: Sequence[Path], form: Form, options: Options) -> Recording:
-    from evenkeel.adapters.traces import replayed
-
     if form is Form.PLANETLAB:
         return replayed.planetlab(paths, options.days, options.vcpus, options.memory_mib)
     if form is Form.BITBRAINS:
         return replayed.bitbrains(paths, time.time())
     if form is Form.AZURE:
         return _azure(paths, options)
-    raise TraceInvalid(f"{form.value} is not read yet")
+    return read_recorded(_only(paths))
 
 
 def _azure(paths: Sequence[Path], options: Options) -> Recording:
-    from evenkeel.adapters.traces.azure import read_arrivals, sampled
-    from evenkeel.adapters.traces.borrowed import borrowed
-    from evenkeel.sim.lending import made_lender
-
     path = _only(paths)
     arrivals = sampled(read_arrivals(path), options.share, options.n_vms, options.seed)
     lender = options.lender if options.lender is not None else made_lender(options.seed)

@@ -113,7 +113,7 @@ def _sizes(
 ) -> F64:
     """(V,) the largest known size of each stay."""
     if sizes.shape[1] == 1:
-        found = sizes[row, 0].astype(np.float64)
+        found: F64 = sizes[row, 0].astype(np.float64)
     else:
         known = np.nan_to_num(sizes, nan=0.0)
         stays = zip(row.tolist(), first.tolist(), last.tolist(), strict=True)

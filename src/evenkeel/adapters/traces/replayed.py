@@ -107,7 +107,7 @@ def bitbrains(paths: Sequence[Path], now_s: float) -> Recording:
         tenant=(UNKNOWN_TENANT,) * panel.n_series,
         kind=("",) * panel.n_series,
     )
-    notes = (
+    notes: tuple[str, ...] = (
         "Disk is in KB/s, read and written, where operations a second are meant: "
         "Bitbrains counts no operations.",
         "A VM that was switched off is away, and a new VM when it comes back. "
