@@ -2,7 +2,8 @@
 
 Two depths: `recent` rows (one a tick) that scores are computed from, and coarse `slots` (means
 over `SLOT_S`) from which a VM's norm, its usual demand, is taken. The norm leaves out the newest
-slots, so that a surge cannot hide in its own baseline. Immutable: `append` returns a new window.
+slots, so that a surge cannot hide in its own baseline. A tick much longer than usual, since some
+were lost, goes in as so many rows and slots of its means. Immutable: `append` returns a new one.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Window:
     inside_loss: F64
     host_slots: F64
     host_sum: F64
-    tick_s: float
+    tick_s: float = math.inf
 
     @classmethod
     def empty(cls, window_s: float, tick_s: float = math.inf) -> Window:

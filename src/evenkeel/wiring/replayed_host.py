@@ -83,6 +83,8 @@ class ReplayedHost:
         self._journal, self._spool = Tally(), MemorySpool()
         self._hypervisor = SimHypervisor(self._fleet, self._host)
         self._changed_s = now_s
+        self._is_watched = False
+        self._n_told = 0
         self._said: list[str] = []
         self.agent = Agent(
             host=self._fleet.hosts[self._host].describe(),
@@ -120,6 +122,7 @@ class ReplayedHost:
     def sleep(self, seconds: float) -> None:
         """Time in which nobody looks, and VMs do what does not matter."""
         self._clock.advance(seconds)
+        self._is_watched = False
 
     def host(self, specs: Mapping[str, VmSpec]) -> None:
         """From now on these VMs are here, and want what they say."""
@@ -165,10 +168,14 @@ class ReplayedHost:
         settled = due_s > self.now_s and self.now_s >= self._changed_s + SETTLING_S - 1e-6
         if self._every_tick or not settled:
             return TICK_S
-        far_s = min(left_s, LONGEST_S, math.ceil((due_s - self.now_s) / TICK_S - 1e-6) * TICK_S)
+        due_in_s = min(due_s - self.now_s, LONGEST_S) / TICK_S
+        far_s = min(left_s, LONGEST_S, math.ceil(due_in_s - 1e-6) * TICK_S)
         return max(TICK_S, math.floor(far_s / TICK_S + 1e-6) * TICK_S)
 
     def _pass(self, seconds: float) -> float:
+        if not self._is_watched:
+            self.agent.tick()  # rates need a reading to begin with
+            self._is_watched = True
         n_changes = self.n_changes
         self._fleet.advance(seconds, max(ALL_TURNS_S, seconds / MOST_STEPS))
         self.agent.tick()
@@ -194,5 +201,3 @@ class ReplayedHost:
                 ]
             self.agent.acknowledged(ticket)
             self._spool.drop(ticket)
-
-    _n_told = 0
