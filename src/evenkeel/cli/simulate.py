@@ -34,7 +34,7 @@ class Format(StrEnum):
     RECORDING = "recording"
 
 
-ListsOfFiles = lists_of_words("source")
+ListsOfFiles = lists_of_words("--input")
 OF_CLOUDSIM: Final = frozenset({"order", "honour_ram", "plot"})
 OF_REPLAY: Final = frozenset(
     {

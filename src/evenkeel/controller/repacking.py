@@ -25,7 +25,8 @@ class Repacking:
     """Hosts take VMs up to a chance of `epsilon` of a shortfall and are relieved above `alarm`:
     between the two nobody moves. `correlation` between any two VMs' demand. Every `drain_slots`
     hosts may be emptied, where `payback_h` hours make up for moves of `move_wh` watt hours each,
-    for a VM of average memory and demand.
+    for a VM of average memory and demand. `is_grainy`: hosts hold what runs at a moment, not its
+    mean over a slot, for each vCPU runs or does not.
     """
 
     epsilon: float = 0.003
@@ -34,6 +35,7 @@ class Repacking:
     drain_slots: int = 2
     payback_h: float = 2.0
     move_wh: float = 10.0
+    is_grainy: bool = False
     memory: Memory = field(default_factory=Memory)
 
 
@@ -70,6 +72,9 @@ def problem_of(
     idle_watts : (H,) of a host that is on; watts_per_cpu : (H,) for each unit of CPU used
     """
     mean, deviation = demand_ahead(past, how.memory)
+    if how.is_grainy:
+        grain = mean[:, 0] * np.maximum(1.0 - mean[:, 0] / past.size, 0.0)
+        deviation[:, 0] = np.sqrt(deviation[:, 0] ** 2 + grain)
     n_resources = mean.shape[1]
     per_load = np.zeros((len(hosts.ids), n_resources))
     per_load[:, 0] = watts_per_cpu

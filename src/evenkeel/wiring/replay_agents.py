@@ -106,7 +106,9 @@ class AgentsInPlace:
         memory = table.memory_mib[vms]
         # What a guest's kernel keeps for itself is no reason for it to fault in a trace.
         working_set = np.minimum(wanted[:, MEMORY_AXIS], memory * (1.0 - KERNEL_SHARE))
-        rows = zip(vms.tolist(), wanted.tolist(), memory.tolist(), working_set.tolist(), strict=True)
+        rows = zip(
+            vms.tolist(), wanted.tolist(), memory.tolist(), working_set.tolist(), strict=True
+        )
         return {
             table.ids[vm]: VmSpec(
                 table.ids[vm],

@@ -39,6 +39,8 @@ of `MOVE_GIB` costs, half of it whatever the size."""
 MOVE_GIB: Final = 16.0
 INFLOW: Final = 8
 """VMs that one host takes in a plan."""
+HOW: Final = Repacking(epsilon=0.03, alarm=0.08, is_grainy=True)
+"""Chosen on one PlanetLab day (20110306): lower odds save little, higher ones cost work."""
 LEAST_WATTS: Final = 1e-9
 
 
@@ -50,7 +52,7 @@ class Evenkeel:
     name: str = "evenkeel"
     in_place: InPlace | None = None
     overcommit: float = OVERCOMMIT
-    how: Repacking = field(default_factory=Repacking)
+    how: Repacking = HOW
     window: Window = field(default_factory=Window)
 
     def place(self, seen: Seen, vms: Ints) -> Ints:
@@ -176,10 +178,8 @@ class Evenkeel:
         """(n, R) of VMs never seen: their memory, and of the rest what others of their size want;
         while there are no others, what is assumed of the fleet."""
         share, spread = np.zeros(N_RESOURCES), np.zeros(N_RESOURCES)
-        share[CPU_AXIS], spread[CPU_AXIS] = (
-            1.0 / self.overcommit,
-            UNSURE[CPU_AXIS] / self.overcommit,
-        )
+        share[CPU_AXIS] = 0.5 / self.overcommit
+        spread[CPU_AXIS] = UNSURE[CPU_AXIS] * share[CPU_AXIS]
         others = self.window.rows()
         if len(others):
             for axis in range(N_RESOURCES):
