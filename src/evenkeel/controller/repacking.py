@@ -9,6 +9,7 @@ capacity by the odds of a shortfall (`placement.shortfall`), moves are chosen by
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from evenkeel.placement.consolidate import rebalance, replan
 from evenkeel.placement.fleet import Chance, Fleet, Hosts, Vms
 from evenkeel.placement.plan import MovePlan
 from evenkeel.placement.problem import Costs, Limits, Problem
+
+LEAST_SLOTS: Final = 12
+"""Fewer say nothing of how demand moves together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,23 @@ def demand_ahead(past: Past, memory: Memory) -> tuple[F64, F64]:
         np.column_stack([mean, past.firm]),
         np.column_stack([deviation, np.zeros_like(past.firm)]),
     )
+
+
+def common_correlation(demand: F64) -> float:
+    """Between any two VMs' demand (V, n), by how much more their sum varies than independent VMs'
+    would; NaN: not known, and taken as the VM's mean. In [0, 1]; 0 where too little is known."""
+    known = np.isfinite(demand)
+    counts = known.sum(axis=1)
+    if demand.shape[1] < LEAST_SLOTS or not (counts > 1).any():
+        return 0.0
+    mean = np.where(known, demand, 0.0).sum(axis=1) / np.maximum(counts, 1)
+    around = np.where(known, demand - mean[:, None], 0.0)
+    variance = (around**2).sum(axis=1) / demand.shape[1]
+    of_all, alone = float(around.sum(axis=0).var()), float(variance.sum())
+    most = float(np.sqrt(variance).sum() ** 2)
+    if most - alone <= 1e-12:
+        return 0.0
+    return min(max((of_all - alone) / (most - alone), 0.0), 1.0)
 
 
 def problem_of(

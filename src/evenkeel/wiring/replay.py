@@ -18,7 +18,7 @@ import numpy as np
 from evenkeel.adapters.traces.fairco2 import read_fairco2
 from evenkeel.adapters.traces.lab_matrix import read_lab_matrix
 from evenkeel.domain.errors import InvalidRequest
-from evenkeel.domain.recording import NOWHERE, HostShape, Recording
+from evenkeel.domain.recording import NOWHERE, HostShape, Recording, VmTable
 from evenkeel.envelope import Result
 from evenkeel.sim.replay.corun import Residual
 from evenkeel.sim.replay.cut import cut
@@ -34,7 +34,9 @@ LAB: Final = Path(__file__).parents[3] / "data" / "corun_lab.csv"
 LAB_CPUS, LAB_VCPUS = 1, 1
 PAIR_CPUS, PAIR_VCPUS = 96, 48
 """Of Fair-CO2's server, and of each of two workloads on it."""
-DEFAULT_KIND: Final = "16x128"
+USUAL_KIND: Final = HostShape("host", 16, 128 * 1024.0)
+"""Where none is told: it, or as many times of it (2, 4, 8 ..) as the largest VM needs."""
+MOST_TIMES: Final = 16
 
 Report = Callable[[str, int, int], None]
 """(what is done, slots done, of how many)"""
@@ -170,8 +172,8 @@ def on_hosts(recording: Recording, question: Question) -> Recording:
         return recording
     if not 1.0 <= question.overcommit < np.inf:
         raise InvalidRequest(f"{question.overcommit:g} vCPUs for each CPU, not 1 or more")
-    shape = shape_of(question.host_kind or DEFAULT_KIND)
     vms = recording.vms
+    shape = shape_of(question.host_kind) if question.host_kind else usual_shape(vms)
     largest = int(
         np.argmax(np.maximum(vms.vcpus / shape.n_cpus, vms.memory_mib / shape.memory_mib))
     )
@@ -198,6 +200,19 @@ def on_hosts(recording: Recording, question: Question) -> Recording:
         hosts=hosts,
         vms=replace(vms, host=nowhere),
         notes=(*recording.notes, note),
+    )
+
+
+def usual_shape(vms: VmTable) -> HostShape:
+    """The smallest usual kind that every VM fits on, or the largest."""
+    times = 1
+    while times < MOST_TIMES and (
+        vms.vcpus.max(initial=0.0) > times * USUAL_KIND.n_cpus
+        or vms.memory_mib.max(initial=0.0) > times * USUAL_KIND.memory_mib
+    ):
+        times *= 2
+    return replace(
+        USUAL_KIND, n_cpus=times * USUAL_KIND.n_cpus, memory_mib=times * USUAL_KIND.memory_mib
     )
 
 

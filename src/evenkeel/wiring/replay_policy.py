@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from evenkeel.controller.layout import UNSURE
-from evenkeel.controller.repacking import Past, Repacking, problem_of, repack
+from evenkeel.controller.repacking import Past, Repacking, common_correlation, problem_of, repack
 from evenkeel.domain.arrays import F64, Ints
 from evenkeel.domain.ids import NO_TENANT, HostId, TenantId, VmId
 from evenkeel.domain.placement import Newcomer, Placed
@@ -54,6 +54,7 @@ class Evenkeel:
     overcommit: float = OVERCOMMIT
     how: Repacking = HOW
     window: Window = field(default_factory=Window)
+    seen_how: Repacking = HOW
 
     def place(self, seen: Seen, vms: Ints) -> Ints:
         self.window.see(seen)
@@ -77,6 +78,8 @@ class Evenkeel:
         there = np.flatnonzero(seen.state.there)
         if not len(there):
             return there, there
+        together = common_correlation(self.window.of(there, CPU_AXIS))
+        self.seen_how = replace(self.how, correlation=max(self.how.correlation, together))
         problem = self._problem(seen, there)
         plan = repack(problem, seen.slot, self.how)
         refusals = check(problem, plan)
@@ -110,7 +113,7 @@ class Evenkeel:
             past,
             idle_watts=np.maximum(hosts.idle_w, LEAST_WATTS),
             watts_per_cpu=(hosts.busy_w - hosts.idle_w) / hosts.n_cpus,
-            how=self.how,
+            how=self.seen_how,
         )
         reserved = np.zeros((hosts.n, N_RESOURCES))
         leaving = np.flatnonzero(state.moving)
