@@ -13,7 +13,6 @@ import numpy as np
 
 from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.panel import DAY_S, Calendar
-from evenkeel.domain.profile import Behaviour
 from evenkeel.domain.recording import NEVER, HostShape, Recorded, Recording, VmTable
 from evenkeel.domain.resources import CPU_AXIS, IOPS_AXIS, MEMORY_AXIS, N_RESOURCES, NET_AXIS
 from evenkeel.sim.demand import CLASSES, MONDAY_S, Bursts, DemandSpec, demand, draw_spec
@@ -99,5 +98,5 @@ def _spec(kind: str, rng: np.random.Generator) -> DemandSpec:
         return DemandSpec(level=float(rng.uniform(0.05, 0.4)), noise=0.1)
     if kind == SERVER:
         return draw_spec(CLASSES[int(rng.integers(len(CLASSES)))], rng)
-    busy = Bursts(18.0, float(rng.uniform(0.5, 1.0)), 0.25, 3.0, 1.5, 0.1)
+    busy = Bursts(36.0, float(rng.uniform(0.6, 1.0)), 0.25, 3.0, 1.5, 0.1)
     return DemandSpec(level=float(rng.uniform(0.05, 0.4)), noise=0.05, bursts=busy)
