@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -104,7 +104,7 @@ def difference(value: float | None, base: float | None, row: Row) -> str:
     return f"{sign}{number(abs(share))} %"
 
 
-def rows_of(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
+def rows_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """The table: a row a metric, a cell a policy."""
     found = [metrics_of(outcome) for outcome in outcomes]
     base = metrics_of(base_of(outcomes))
