@@ -9,6 +9,7 @@ capacity by the odds of a shortfall (`placement.shortfall`), moves are chosen by
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
@@ -19,13 +20,17 @@ from evenkeel.placement.fleet import Chance, Fleet, Hosts, Vms
 from evenkeel.placement.plan import MovePlan
 from evenkeel.placement.problem import Costs, Limits, Problem
 
+LEAST_SLOTS: Final = 12
+"""Fewer say nothing of how demand moves together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Repacking:
     """Hosts take VMs up to a chance of `epsilon` of a shortfall and are relieved above `alarm`:
     between the two nobody moves. `correlation` between any two VMs' demand. Every `drain_slots`
     hosts may be emptied, where `payback_h` hours make up for moves of `move_wh` watt hours each,
-    for a VM of average memory and demand.
+    for a VM of average memory and demand. `is_grainy`: hosts hold what runs at a moment, not its
+    mean over a slot, for each vCPU runs or does not.
     """
 
     epsilon: float = 0.003
@@ -34,6 +39,7 @@ class Repacking:
     drain_slots: int = 2
     payback_h: float = 2.0
     move_wh: float = 10.0
+    is_grainy: bool = False
     memory: Memory = field(default_factory=Memory)
 
 
@@ -59,6 +65,23 @@ def demand_ahead(past: Past, memory: Memory) -> tuple[F64, F64]:
     )
 
 
+def common_correlation(demand: F64) -> float:
+    """Between any two VMs' demand (V, n), by how much more their sum varies than independent VMs'
+    would; NaN: not known, and taken as the VM's mean. In [0, 1]; 0 where too little is known."""
+    known = np.isfinite(demand)
+    counts = known.sum(axis=1)
+    if demand.shape[1] < LEAST_SLOTS or not (counts > 1).any():
+        return 0.0
+    mean = np.where(known, demand, 0.0).sum(axis=1) / np.maximum(counts, 1)
+    around = np.where(known, demand - mean[:, None], 0.0)
+    variance = (around**2).sum(axis=1) / demand.shape[1]
+    of_all, alone = float(around.sum(axis=0).var()), float(variance.sum())
+    most = float(np.sqrt(variance).sum() ** 2)
+    if most - alone <= 1e-12:
+        return 0.0
+    return min(max((of_all - alone) / (most - alone), 0.0), 1.0)
+
+
 def problem_of(
     hosts: Hosts, vms: Vms, past: Past, idle_watts: F64, watts_per_cpu: F64, how: Repacking
 ) -> Problem:
@@ -70,6 +93,9 @@ def problem_of(
     idle_watts : (H,) of a host that is on; watts_per_cpu : (H,) for each unit of CPU used
     """
     mean, deviation = demand_ahead(past, how.memory)
+    if how.is_grainy:
+        grain = mean[:, 0] * np.maximum(1.0 - mean[:, 0] / past.size, 0.0)
+        deviation[:, 0] = np.sqrt(deviation[:, 0] ** 2 + grain)
     n_resources = mean.shape[1]
     per_load = np.zeros((len(hosts.ids), n_resources))
     per_load[:, 0] = watts_per_cpu

@@ -2,11 +2,13 @@
 
 Two depths: `recent` rows (one a tick) that scores are computed from, and coarse `slots` (means
 over `SLOT_S`) from which a VM's norm, its usual demand, is taken. The norm leaves out the newest
-slots, so that a surge cannot hide in its own baseline. Immutable: `append` returns a new window.
+slots, so that a surge cannot hide in its own baseline. A tick much longer than usual, since some
+were lost, goes in as so many rows and slots of its means. Immutable: `append` returns a new one.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -32,6 +34,7 @@ class Window:
     Shapes: `at_s` (T,), `demand` `loss` `self_limited` (T, N, R), `background` (T, R),
     `slots` (S, N, R), `slot_sum` `slot_weight` (N, R), the slot in the making,
     `inside_loss` (T, N), `host_slots` (S, R) and `host_sum` (R,): slots of the background.
+    `tick_s`: seconds of a usual tick.
     """
 
     vms: tuple[Vm, ...]
@@ -49,9 +52,11 @@ class Window:
     inside_loss: F64
     host_slots: F64
     host_sum: F64
+    tick_s: float = math.inf
 
     @classmethod
-    def empty(cls, window_s: float) -> Window:
+    def empty(cls, window_s: float, tick_s: float = math.inf) -> Window:
+        """Nothing was seen yet. Without `tick_s` a tick is a row, however long it took."""
         cube = np.empty((0, 0, N_RESOURCES))
         flat = np.empty((0, N_RESOURCES))
         none = np.empty(0)
@@ -71,17 +76,23 @@ class Window:
             inside_loss=np.empty((0, 0)),
             host_slots=flat,
             host_sum=np.zeros(N_RESOURCES),
+            tick_s=tick_s,
         )
+
+    def cleared(self) -> Window:
+        """The same, before anything was seen."""
+        return Window.empty(self.window_s, self.tick_s)
 
     def append(self, tick: HostTick) -> Window:
         """Add a tick, forget rows older than `window_s`, follow VMs that came and went."""
         columns = _columns(self.vms, tick.vms)
+        row_s, at_s = self._rows_of(tick)
         keep = self.at_s > tick.taken_at_s - self.window_s
         # A wall clock set back would leave rows from "the future": they are dropped as well.
         keep &= self.at_s < tick.taken_at_s
 
         def grown(rows: F64, row: F64) -> F64:
-            return np.concatenate([_realign(rows[keep], columns), row[None]])
+            return np.concatenate([_realign(rows[keep], columns), *[row[None]] * len(at_s)])
 
         silent = np.full(len(tick.vms), np.nan)
         inside = silent if tick.inside_loss is None else tick.inside_loss
@@ -96,30 +107,38 @@ class Window:
         if age_s >= SLOT_S:
             with np.errstate(invalid="ignore"):
                 mean = np.where(slot_weight > 0, slot_sum / np.maximum(slot_weight, 1e-9), np.nan)
-            slots = np.concatenate([slots, mean[None]])[-N_SLOTS:]
-            host_slots = np.concatenate([host_slots, host_sum[None] / age_s])[-N_SLOTS:]
+            n = min(N_SLOTS, max(1, int(age_s / max(SLOT_S, row_s))))
+            slots = np.concatenate([slots, *[mean[None]] * n])[-N_SLOTS:]
+            host_slots = np.concatenate([host_slots, *[host_sum[None] / age_s] * n])[-N_SLOTS:]
             host_sum = np.zeros(N_RESOURCES)
             slot_sum, slot_weight = np.zeros_like(slot_sum), np.zeros_like(slot_weight)
             age_s = 0.0
         return replace(
             self,
             vms=tick.vms,
-            at_s=np.append(self.at_s[keep], tick.taken_at_s),
-            interval_s=np.append(self.interval_s[keep], tick.interval_s),
+            at_s=np.concatenate([self.at_s[keep], at_s]),
+            interval_s=np.concatenate([self.interval_s[keep], np.full(len(at_s), row_s)]),
             demand=grown(self.demand, tick.demand),
             loss=grown(self.loss, tick.loss),
             self_limited=grown(self.self_limited, tick.self_limited),
-            background=np.concatenate([self.background[keep], tick.background[None]]),
+            background=np.concatenate(
+                [self.background[keep], *[tick.background[None]] * len(at_s)]
+            ),
             slots=slots,
             slot_sum=slot_sum,
             slot_weight=slot_weight,
             slot_age_s=age_s,
-            inside_loss=np.concatenate(
-                [_realign(self.inside_loss[keep][..., None], columns)[..., 0], inside[None]]
-            ),
+            inside_loss=grown(self.inside_loss[..., None], inside[:, None])[..., 0],
             host_slots=host_slots,
             host_sum=host_sum,
         )
+
+    def _rows_of(self, tick: HostTick) -> tuple[float, F64]:
+        """Length of each row that a tick makes, and when they end: those within the window."""
+        n = max(1, round(tick.interval_s / self.tick_s))
+        row_s = tick.interval_s / n
+        n_kept = min(n, max(1, math.ceil(self.window_s / row_s - 1e-6)))
+        return row_s, tick.taken_at_s - row_s * np.arange(n_kept - 1, -1, -1)
 
     def weights(self, half_life_s: float) -> F64:
         """(T,) recency weights that sum to 1: a row's weight halves every `half_life_s`."""

@@ -14,9 +14,11 @@ from evenkeel.adapters.traces.planetlab import read_planetlab
 from evenkeel.domain.arrays import Bools
 from evenkeel.domain.errors import TraceInvalid
 from evenkeel.domain.recording import Recording
-from evenkeel.domain.resources import AXIS, CPU_AXIS, N_RESOURCES
+from evenkeel.domain.resources import AXIS, CPU_AXIS, IOPS_AXIS, N_RESOURCES
 from evenkeel.domain.trace import Trace
 
+REQUEST_KIB: Final = 16.0
+"""Of a disk operation, where a trace tells bytes alone; as the simulated VMs have it."""
 DAY_S: Final = 86_400.0
 UNKNOWN_TENANT: Final = ""
 MANY_DOUBLE: Final = 0.01
@@ -98,9 +100,11 @@ def bitbrains(paths: Sequence[Path], now_s: float) -> Recording:
     is_on = cores > 0
     # Neither on nor off is a gap; before the first sample, after the last, a VM is not there.
     present = is_on | (np.isnan(cores) & _between(is_on))
+    values = np.stack([fleet.demand[resource].panel.values for resource in AXIS], axis=1)
+    values[:, IOPS_AXIS] /= REQUEST_KIB
     grid = Grid(
         ids=panel.ids,
-        values=np.stack([fleet.demand[resource].panel.values for resource in AXIS], axis=1),
+        values=values,
         present=present,
         vcpus=cores,
         memory_mib=fleet.memory_mib.panel.values.astype(np.float64),
@@ -108,8 +112,7 @@ def bitbrains(paths: Sequence[Path], now_s: float) -> Recording:
         kind=("",) * panel.n_series,
     )
     notes: tuple[str, ...] = (
-        "Disk is in KB/s, read and written, where operations a second are meant: "
-        "Bitbrains counts no operations.",
+        f"Bitbrains counts no disk operations, only KB/s: {REQUEST_KIB:g} KiB are taken for one.",
         "A VM that was switched off is away, and a new VM when it comes back. "
         "A VM that was resized has its largest size all the time.",
     )

@@ -1,24 +1,33 @@
-"""What hosts draw: nothing when off, and between idle and busy in a straight line by busy CPUs.
+"""What hosts draw: nothing when off, and between idle and busy by the share of CPUs that is busy.
 
-The straight line is the usual model (Fan, Weber and Barroso 2007, doi:10.1145/1250662.1250665:
-within a few per cent of whole machines). Where watts are not known they are scaled by CPUs from
-the HP ProLiant ML110 G5 of the consolidation benchmark (SPECpower: 93.7 W idle, 135 W busy, two
-cores), less what fixed parts do not cost twice: 60 W a host, 17 W a CPU idle and 21 W more busy.
+The curve's shape is that of the HP ProLiant ML110 G5, as SPECpower measured it at each tenth of
+its load and as consolidation studies use it (Beloglazov and Buyya 2012, doi:10.1002/cpe.1867).
+Where a host's watts are not known, it draws when idle what that machine does (93.7 W), and each
+busy CPU adds what a core of it adds (41.3 W / 2).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
+from evenkeel.domain.arrays import F64
 from evenkeel.domain.recording import HostShape
 
-FIXED_W: Final = 60.0
-IDLE_W_A_CPU: Final = 17.0
-BUSY_W_A_CPU: Final = 21.0
+G5_WATTS: Final = np.array([93.7, 97, 101, 105, 110, 116, 121, 125, 129, 133, 135], dtype=float)
+"""At 0, 10 .. 100 % of its CPU."""
+G5_CORES: Final = 2
+SHAPE: Final = (G5_WATTS - G5_WATTS[0]) / (G5_WATTS[-1] - G5_WATTS[0])
 
 
 def watts_of(shape: HostShape) -> tuple[float, float]:
     """Watts idle and with all CPUs busy."""
-    idle = shape.idle_w or FIXED_W + IDLE_W_A_CPU * shape.n_cpus
-    busy = shape.busy_w or idle + BUSY_W_A_CPU * shape.n_cpus
-    return idle, max(idle, busy)
+    idle = shape.idle_w or float(G5_WATTS[0])
+    a_cpu = float(G5_WATTS[-1] - G5_WATTS[0]) / G5_CORES
+    return idle, max(idle, shape.busy_w or idle + a_cpu * shape.n_cpus)
+
+
+def draw(idle_w: F64, busy_w: F64, busy: F64) -> F64:
+    """(H,) watts of hosts that are on with a share `busy` (H,) of their CPUs."""
+    return np.asarray(idle_w + (busy_w - idle_w) * np.interp(busy, np.linspace(0, 1, 11), SHAPE))

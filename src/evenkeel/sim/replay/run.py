@@ -1,123 +1,29 @@
 """A recorded fleet under a policy, slot by slot.
 
 A slot: who leaves is gone; who comes is placed; the policy, which knows the slots before this one,
-says who moves; then time passes on all hosts at once and everything is metered.
+says who moves; then time passes on all hosts at once, in stretches that end as moves do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from evenkeel.domain.arrays import F64, Ints
-from evenkeel.domain.recording import Recording
+from evenkeel.domain.recording import NOWHERE, Recording
+from evenkeel.domain.resources import CPU_AXIS, MEMORY_AXIS
+from evenkeel.sim.replay.corun import Residual
+from evenkeel.sim.replay.meter import Meter
+from evenkeel.sim.replay.policy import Given, InPlace, Outcome, Past, Policy, Seen, Sizes
+from evenkeel.sim.replay.stretch import Stretch, World
 from evenkeel.sim.replay.world import Hosts, State
+
+__all__ = ["Given", "InPlace", "Outcome", "Past", "Policy", "Report", "Seen", "Sizes", "run"]
 
 Report = Callable[[int, int], None]
 """(slots done, of how many)"""
-
-
-class Past(Protocol):
-    """What was measured in slots that are over."""
-
-    @property
-    def n_slots(self) -> int:
-        """Slots 0 .. n_slots - 1 are over."""
-        ...
-
-    def wanted(self, slot: int) -> F64:
-        """(V, R) demand (not usage) of VMs that were there, NaN: not there, or not known.
-
-        Raises IndexError for a slot that is not over.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sizes:
-    """What is known of V VMs from the day they come: names, (V,) `vcpus` and `memory_mib`,
-    `tenant`, and the `kind` of work they do."""
-
-    ids: tuple[str, ...]
-    vcpus: F64
-    memory_mib: F64
-    tenant: tuple[str, ...]
-    kind: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """What a policy knows as `slot` begins. Rows of VMs that did not come yet are not to be read;
-    `recorded` (V,) is the host on which one that comes was recorded, NOWHERE: not known."""
-
-    slot: int
-    start_s: float
-    slot_s: float
-    hosts: Hosts
-    vms: Sizes
-    recorded: Ints
-    state: State
-    past: Past
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Given:
-    """What n VMs got (n, R), in the units of what they wanted, and what was done for it."""
-
-    got: F64
-    n_actions: int = 0
-    n_rolled_back: int = 0
-    events: tuple[str, ...] = ()
-
-
-class InPlace(Protocol):
-    """What a host does by itself, short of moving VMs; it keeps what it needs between slots."""
-
-    def slot(self, host: int, vms: Ints, wanted: F64, start_s: float, span_s: float) -> Given:
-        """A slot of a host that runs short, or on which something is still open.
-
-        Parameters
-        ----------
-        host : position in `Hosts`
-        vms : (n,) positions in the recording, ascending; who was there before and is not now has
-            left or moved
-        wanted : (n, R) mean demand over the slot
-        """
-        ...
-
-    def is_open(self, host: int) -> bool:
-        """Whether it has to be asked in the next slot, short or not."""
-        ...
-
-
-class Policy(Protocol):
-    """Decides who goes where; one object a run."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def in_place(self) -> InPlace | None: ...
-
-    def place(self, seen: Seen, vms: Ints) -> Ints:
-        """(n,) hosts of the VMs (n,) that come in this slot; NOWHERE: refused, for good."""
-        ...
-
-    def move(self, seen: Seen) -> tuple[Ints, Ints]:
-        """(M,) VMs that are there and stay, and the hosts that they begin to move to."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """What came of a policy: numbers, `by_slot` (T,) and `by_vm` (V,) columns, assumptions."""
-
-    policy: str
-    metrics: dict[str, float]
-    by_slot: dict[str, F64]
-    by_vm: dict[str, F64]
-    notes: tuple[str, ...] = ()
 
 
 def run(
@@ -126,6 +32,146 @@ def run(
     policy: Policy,
     seed: int = 0,
     report: Report = lambda done, of: None,
+    corun: Residual | None = None,
 ) -> Outcome:
-    """Replay the whole recording."""
-    raise NotImplementedError
+    """Replay the whole recording. `corun`: contention that no pool explains; None: there is none.
+
+    VMs that were recorded on a host in the first slot begin there, whatever the policy.
+    """
+    replay = Replay(recording, hosts, policy, seed, corun or Residual.none())
+    for slot in range(recording.n_slots):
+        replay.slot(slot)
+        report(slot + 1, recording.n_slots)
+    return replay.outcome()
+
+
+@dataclass(slots=True, eq=False)
+class Replay:
+    """Mutable: a run so far."""
+
+    recording: Recording
+    hosts: Hosts
+    policy: Policy
+    seed: int
+    corun: Residual
+    state: State = field(init=False)
+    meter: Meter = field(init=False)
+    world: World = field(init=False)
+    refused: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        recording, n = self.recording, len(self.recording.vms.ids)
+        self.state = State.empty(n)
+        self.meter = Meter(n, recording.n_slots, recording.slot_s)
+        kind = self.corun.kinds_of(recording.vms.kind, self.seed)
+        self.world = World(self.hosts, recording.vms, kind, self.corun, self.policy.in_place)
+        self.refused = np.zeros(0, dtype=np.intp)
+
+    def slot(self, slot: int) -> None:
+        """Slots are asked for in turn."""
+        vms, state = self.recording.vms, self.state
+        gone = np.flatnonzero(vms.leaves == slot)
+        state.host[gone] = state.target[gone] = NOWHERE
+        self.refused = self.refused[vms.leaves[self.refused] > slot]
+        self._arrive(slot, np.flatnonzero(vms.arrives == slot))
+        if slot:
+            self._begin_moves(slot, *self.policy.move(self._seen(slot)))
+        self._pass(slot)
+
+    def _arrive(self, slot: int, come: Ints) -> None:
+        if slot == 0:
+            known = come[self.recording.vms.host[come] != NOWHERE]
+            self.state.host[known] = self.recording.vms.host[known]
+            come = come[self.recording.vms.host[come] == NOWHERE]
+        if not len(come):
+            return
+        chosen = self.policy.place(self._seen(slot, come), come)
+        assert chosen.shape == come.shape
+        assert (chosen >= NOWHERE).all()
+        assert (chosen < self.hosts.n).all(), "no such host"
+        self.state.host[come] = chosen
+        refused = come[chosen == NOWHERE]
+        self.refused = np.concatenate([self.refused, refused])
+        self.meter.n_refused += len(refused)
+
+    def _begin_moves(self, slot: int, vms: Ints, targets: Ints) -> None:
+        """What a policy may not ask for is a bug of its own, hence assertions."""
+        state = self.state
+        assert len(vms) == len(targets) == len(np.unique(vms)), "a VM moves once"
+        if not len(vms):
+            return
+        assert (state.host[vms] != NOWHERE).all(), "who is nowhere cannot move"
+        assert (state.target[vms] == NOWHERE).all(), "who moves already cannot move"
+        assert (targets >= 0).all()
+        assert (targets < self.hosts.n).all(), "no such host"
+        assert (state.host[vms] != targets).all(), "who is there cannot move there"
+        state.target[vms] = targets
+        state.left_mib[vms] = self.world.held[vms]
+        state.moved_slot[vms] = slot
+        self.meter.moves[vms] += 1
+        self.meter.by_slot["moves"][slot] = len(vms)
+
+    def _pass(self, slot: int) -> None:
+        recording, meter = self.recording, self.meter
+        wanted = recording.wanted(slot)
+        self.world.hold(recording.demand.at(slot)[:, MEMORY_AXIS])
+        there = np.flatnonzero(self.state.there)
+        meter.refused_core_s += float(wanted[self.refused, CPU_AXIS].sum()) * recording.slot_s
+        start_s = recording.start_s + slot * recording.slot_s
+        meter.start(there)
+        stretch = Stretch(self.world, self.state, meter, slot, start_s, recording.slot_s)
+        stretch.pass_all(there, wanted[there])
+        meter.end(slot, there)
+
+    def _seen(self, slot: int, come: Ints | None = None) -> Seen:
+        """With nothing of VMs that are still to come."""
+        recording, vms = self.recording, self.recording.vms
+        later = vms.arrives > slot
+        recorded = np.full(len(vms.ids), NOWHERE, dtype=np.intp)
+        if come is not None:
+            recorded[come] = vms.host[come]
+        return Seen(
+            slot=slot,
+            start_s=recording.start_s + slot * recording.slot_s,
+            slot_s=recording.slot_s,
+            hosts=self.hosts,
+            vms=Sizes(
+                vms.ids,
+                np.where(later, np.nan, vms.vcpus),
+                np.where(later, np.nan, vms.memory_mib),
+                vms.tenant,
+                vms.kind,
+            ),
+            recorded=recorded,
+            state=self.state.copy(),
+            past=Measured(recording, slot, self.refused),
+        )
+
+    def outcome(self) -> Outcome:
+        notes = self.world.notes()
+        return Outcome(
+            self.policy.name,
+            self.meter.metrics(),
+            dict(self.meter.by_slot),
+            self.meter.by_vm(),
+            (*self.recording.notes, *notes),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """`Past` of a recording."""
+
+    recording: Recording
+    n_slots: int
+    refused: Ints
+
+    def wanted(self, slot: int) -> F64:
+        if not 0 <= slot < self.n_slots:
+            raise IndexError(f"slot {slot} is not over: {self.n_slots} are")
+        vms = self.recording.vms
+        wanted = self.recording.demand.at(slot).copy()
+        wanted[:, CPU_AXIS] = np.minimum(wanted[:, CPU_AXIS], vms.vcpus)
+        wanted[(vms.arrives > slot) | (vms.leaves <= slot)] = np.nan
+        wanted[self.refused] = np.nan
+        return np.maximum(wanted, 0.0)

@@ -13,6 +13,7 @@ import numpy as np
 from evenkeel.domain.arrays import F64, Bools, Ints
 from evenkeel.domain.errors import TraceInvalid
 from evenkeel.domain.recording import NOWHERE, HostShape
+from evenkeel.sim.replay.power import watts_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,8 +36,6 @@ class Hosts:
 
         Watts that are not known (0) are those of `power.watts_of`.
         """
-        from evenkeel.sim.replay.power import watts_of
-
         names = tuple(shape.name for shape in shapes)
         if not shapes or len(set(names)) != len(names):
             raise TraceInvalid("a fleet needs hosts, each with a name of its own")
@@ -47,11 +46,14 @@ class Hosts:
         watts = np.array([watts_of(shape) for shape in shapes])
         domains = {name: i for i, name in enumerate(dict.fromkeys(s.fault_domain for s in shapes))}
         return cls(
-            names,
-            *sizes.T.copy(),
-            watts[:, 0],
-            watts[:, 1],
-            np.array([domains[s.fault_domain] for s in shapes], dtype=np.intp),
+            ids=names,
+            n_cpus=sizes[:, 0].copy(),
+            memory_mib=sizes[:, 1].copy(),
+            net=sizes[:, 2].copy(),
+            iops=sizes[:, 3].copy(),
+            idle_w=watts[:, 0],
+            busy_w=watts[:, 1],
+            fault_domain=np.array([domains[s.fault_domain] for s in shapes], dtype=np.intp),
         )
 
     @property
@@ -102,3 +104,8 @@ class State:
         return State(
             self.host.copy(), self.target.copy(), self.left_mib.copy(), self.moved_slot.copy()
         )
+
+
+def by_host(at: Ints, values: F64, n_hosts: int) -> F64:
+    """(H,) sums of `values` (n,) by the host `at` (n,) which each is."""
+    return np.bincount(at, values, n_hosts).astype(np.float64)
