@@ -15,7 +15,7 @@ import numpy as np
 from evenkeel import __version__
 from evenkeel.adapters.disk.whole import write_whole
 from evenkeel.bench import replay_svg as svg
-from evenkeel.bench.replay_words import base_of, metrics_of, number, rows_of, sentences
+from evenkeel.bench.replay_words import base_of, hours, metrics_of, number, rows_of, sentences
 from evenkeel.domain.arrays import F64
 from evenkeel.domain.errors import ConfigInvalid
 from evenkeel.domain.recording import Recording
@@ -135,8 +135,8 @@ def html(recording: Recording, outcomes: Sequence[Outcome], seed: int | None) ->
 
 
 def _facts(recording: Recording) -> list[str]:
-    hours = recording.n_slots * recording.slot_s / 3600
-    span = f"{hours:g} hours" if hours <= 72 else f"{hours / 24:.3g} days"
+    span_h = recording.n_slots * recording.slot_s / 3600
+    span = f"{span_h:g} hours" if span_h <= 72 else f"{span_h / 24:.3g} days"
     facts = [recording.source, f"{len(recording.vms.ids):,} VMs", span]
     if recording.start_s > YEAR_1990_S:
         facts.append(f"from {datetime.fromtimestamp(recording.start_s, UTC):%Y-%m-%d %H:%M} UTC")
@@ -248,8 +248,8 @@ def _shown(worst: list[dict[str, Any]]) -> list[dict[str, str]]:
             "id": vm["id"],
             "kind": vm["kind"],
             "loss": number(vm["loss_pct"]),
-            "contended": number(vm.get("contended_h")),
-            "here": number(vm.get("here_h")),
+            "contended": hours(vm.get("contended_h")),
+            "here": hours(vm.get("here_h")),
             "undone": number(vm.get("lost_core_h")),
             "moves": number(vm.get("moves"), whole=True),
         }

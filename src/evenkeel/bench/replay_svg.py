@@ -12,9 +12,9 @@ import numpy as np
 from evenkeel.domain.arrays import F64
 
 WIDTH, HEIGHT = 620, 230
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 34
-N_POINTS: Final = 360
-"""More than there are pixels says nothing more."""
+LEFT, RIGHT, TOP, BOTTOM = 52, 22, 10, 34
+N_POINTS: Final = 192
+"""More steps than these cannot be told apart."""
 N_COLOURS: Final = 6
 DASHES: Final = ("", "6 3", "2 3", "9 3 2 3", "12 4", "1 2")
 """Who cannot tell the colours apart has these."""

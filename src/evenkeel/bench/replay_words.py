@@ -16,6 +16,9 @@ HURT_H: Final = 1.0
 """A VM is hurt that lost more than a tenth of what it wanted for so many hours in all."""
 
 
+LEAST_POINTS: Final = 0.001
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A metric: `points` are percents, told apart in points; `whole` is a count."""
@@ -30,9 +33,9 @@ class Row:
 
 ROWS: Final = (
     Row("energy_kwh", "Energy", "kWh"),
-    Row("host_hours", "Hosts on", "host-hours"),
-    Row("hosts_peak", "Hosts at most", "hosts", whole=True),
-    Row("migrations", "Moves", "moves", whole=True),
+    Row("host_hours", "Hosts on", "hours"),
+    Row("hosts_peak", "Hosts on at most", whole=True),
+    Row("migrations", "Moves of VMs", whole=True),
     Row("migrated_gib", "Memory sent by moves", "GiB"),
     Row("unserved_pct.cpu", "CPU work not done", "%", points=True, help="of what was wanted"),
     Row("unserved_pct.memory", "Memory not given", "%", points=True, help="of what was wanted"),
@@ -44,13 +47,13 @@ ROWS: Final = (
     Row("lost_pct.moves", "CPU lost: being moved", "%", points=True),
     Row("slatah_pct", "Time hosts ran short", "%", points=True, help="of the time they were on"),
     Row("contended_vm_hours", "Contention", "VM-hours", help="a VM lost more than a tenth"),
-    Row("hurt_vms", "VMs hurt", "VMs", whole=True, help="contended for an hour or more"),
+    Row("hurt_vms", "VMs hurt", whole=True, help="contended for an hour or more"),
     Row("loss_p99_pct", "Loss, 99th percentile", "%", points=True, help="of VM-slots"),
     Row("worst_vm_loss_pct", "Loss of the worst VM", "%", points=True),
-    Row("refused", "VMs that found no host", "VMs", whole=True),
+    Row("refused", "VMs that found no host", whole=True),
     Row("refused_pct", "Work of VMs without a host", "%", points=True),
-    Row("mitigations", "Fixes in place", "fixes", whole=True),
-    Row("rolled_back", "Fixes taken back", "fixes", whole=True),
+    Row("mitigations", "Fixes on hosts", whole=True),
+    Row("rolled_back", "Fixes taken back", whole=True),
 )
 OPTIONAL: Final = frozenset(
     row.key for row in ROWS if row.key.startswith(("unserved_pct.", "lost_pct.", "refused"))
@@ -86,6 +89,15 @@ def number(value: float | None, whole: bool = False) -> str:
     return f"{value:.{max(0, digits)}f}".replace("-", "−")
 
 
+def hours(value: float | None) -> str:
+    """Minutes where it is less than two hours."""
+    if value is None or not math.isfinite(value):
+        return "not known"
+    if 0 < value < 2:
+        return f"{60 * value:.0f} min"
+    return f"{value:,.0f} h"
+
+
 def difference(value: float | None, base: float | None, row: Row) -> str:
     """To the policy that others are held against; "" where one is not known."""
     if value is None or base is None:
@@ -95,7 +107,8 @@ def difference(value: float | None, base: float | None, row: Row) -> str:
         return "same"
     sign = "+" if change > 0 else "−"
     if row.points:
-        return f"{sign}{number(abs(change))} points"
+        small = abs(change) < LEAST_POINTS
+        return "about the same" if small else f"{sign}{number(abs(change))} points"
     if row.whole or not base:
         return f"{sign}{number(abs(change), row.whole)}"
     share = 100 * change / base
