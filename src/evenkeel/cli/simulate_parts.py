@@ -141,17 +141,20 @@ def _after(text: str | None) -> float:
 
 def tell(replayed: Replayed, json_out: Path | None, html: Path | None) -> None:
     """A table of all policies, what is assumed, and the files that were asked for."""
-    replayed.result().write(json_out)
-    recording = replayed.recording
+    from evenkeel.bench.replay_report import report, result
+
+    recording, outcomes = replayed.recording, replayed.outcomes
+    seed = replayed.question.seed
+    result(recording, outcomes, sum(replayed.seconds.values()), seed).write(json_out)
     days = recording.n_slots * recording.slot_s / 86_400
     table = Table(
         "",
-        *(outcome.policy for outcome in replayed.outcomes),
+        *(outcome.policy for outcome in outcomes),
         title=f"{recording.source}: {len(recording.vms.ids)} VMs, {replayed.n_hosts} hosts, "
         f"{days:.3g} days",
     )
     for name, words in SHOWN:
-        values = [outcome.metrics[name] for outcome in replayed.outcomes]
+        values = [outcome.metrics[name] for outcome in outcomes]
         table.add_row(words, *(f"{value:,.4g}" for value in values))
     out.print(table)
     for note in replayed.notes:
@@ -159,6 +162,4 @@ def tell(replayed: Replayed, json_out: Path | None, html: Path | None) -> None:
     if json_out:
         out.print(f"written to {json_out}", highlight=False)
     if html:
-        from evenkeel.bench.replay_report import report
-
-        out.print(f"written to {report(recording, replayed.outcomes, html)}", highlight=False)
+        out.print(f"written to {report(recording, outcomes, html, seed)}", highlight=False)

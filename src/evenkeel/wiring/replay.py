@@ -19,7 +19,6 @@ from evenkeel.adapters.traces.fairco2 import read_fairco2
 from evenkeel.adapters.traces.lab_matrix import read_lab_matrix
 from evenkeel.domain.errors import InvalidRequest
 from evenkeel.domain.recording import NOWHERE, HostShape, Recording, VmTable
-from evenkeel.envelope import Result
 from evenkeel.sim.replay.corun import Residual
 from evenkeel.sim.replay.cut import cut
 from evenkeel.sim.replay.opponents import Balance, BestFit, Stay
@@ -89,33 +88,6 @@ class Replayed:
     def notes(self) -> tuple[str, ...]:
         """All that is assumed, each once."""
         return tuple(dict.fromkeys(note for o in self.outcomes for note in o.notes))
-
-    def result(self) -> Result:
-        """In the project's envelope: Evenkeel's row where there is one, the others beside it."""
-        ours = next((o for o in self.outcomes if o.policy == "evenkeel"), self.outcomes[0])
-        recording, question = self.recording, self.question
-        return Result(
-            name="simulate.replay",
-            seconds=sum(self.seconds.values()),
-            seed=question.seed,
-            metrics=ours.metrics,
-            baselines={o.policy: o.metrics for o in self.outcomes if o is not ours},
-            detail={
-                "policy": ours.policy,
-                "source": recording.source,
-                "vms": len(recording.vms.ids),
-                "hosts": self.n_hosts,
-                "start_s": recording.start_s,
-                "slot_s": recording.slot_s,
-                "slots": recording.n_slots,
-                "notes": list(self.notes),
-                "by_slot": {
-                    o.policy: {name: values.tolist() for name, values in o.by_slot.items()}
-                    for o in self.outcomes
-                },
-                "seconds": dict(self.seconds),
-            },
-        )
 
 
 def replay(question: Question, report: Report = lambda what, done, of: None) -> Replayed:
