@@ -14,7 +14,7 @@ from evenkeel.cli.bench import JsonOut, show
 from evenkeel.cli.lists import lists_of_words
 from evenkeel.cli.output import err, friendly_errors, out
 from evenkeel.cli.simulate_parts import Asked, Told, cloudsim, must_be_writable, replayed, tell
-from evenkeel.domain.errors import InvalidRequest
+from evenkeel.domain.errors import SimulationInvalid
 
 
 class Scenario(StrEnum):
@@ -158,11 +158,11 @@ def simulate(
 
 
 def _none_of(names: frozenset[str], context: typer.Context) -> None:
-    """Raises InvalidRequest for an option of the other scenario."""
+    """Raises SimulationInvalid for an option of the other scenario."""
     for parameter in context.command.params:
         given = context.get_parameter_source(parameter.name or "")
         if parameter.name in names and given is not None and given.name == "COMMANDLINE":
-            raise InvalidRequest(
+            raise SimulationInvalid(
                 f"{parameter.opts[0]} means nothing in this scenario",
                 hint="Leave it out, or choose the other --scenario.",
             )

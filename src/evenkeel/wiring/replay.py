@@ -17,7 +17,7 @@ import numpy as np
 
 from evenkeel.adapters.traces.fairco2 import read_fairco2
 from evenkeel.adapters.traces.lab_matrix import read_lab_matrix
-from evenkeel.domain.errors import InvalidRequest
+from evenkeel.domain.errors import SimulationInvalid
 from evenkeel.domain.recording import NOWHERE, HostShape, Recording, VmTable
 from evenkeel.sim.replay.corun import Residual
 from evenkeel.sim.replay.cut import cut
@@ -91,7 +91,7 @@ class Replayed:
 
 
 def replay(question: Question, report: Report = lambda what, done, of: None) -> Replayed:
-    """Read, run every policy, measure. Raises InvalidRequest, TraceInvalid."""
+    """Read, run every policy, measure. Raises SimulationInvalid, TraceInvalid."""
     names = known(question.policies)
     corun = residual(question.corun)
     recording = read_recording(question.paths, question.form, question.options)
@@ -110,11 +110,11 @@ def replay(question: Question, report: Report = lambda what, done, of: None) -> 
 
 
 def known(policies: Sequence[str]) -> tuple[str, ...]:
-    """Each once. Raises InvalidRequest for a name that is none."""
+    """Each once. Raises SimulationInvalid for a name that is none."""
     names = tuple(dict.fromkeys(name.strip() for name in policies if name.strip()))
     wrong = [name for name in names if name not in POLICIES]
     if wrong or not names:
-        raise InvalidRequest(
+        raise SimulationInvalid(
             f"there is no policy {wrong[0]!r}" if wrong else "no policy is named",
             hint=f"--policy takes some of {', '.join(POLICIES)}, with commas between.",
         )
@@ -139,20 +139,22 @@ def policy_of(name: str, recording: Recording, hosts: Hosts, question: Question)
 def on_hosts(recording: Recording, question: Question) -> Recording:
     """With hosts: those that were recorded, or as many as are asked for, or enough.
 
-    Raises InvalidRequest where no host is large enough for a VM.
+    Raises SimulationInvalid where no host is large enough for a VM.
     """
     asked = question.n_hosts is not None or question.host_kind is not None
     if recording.hosts and not asked:
         return recording
     if not 1.0 <= question.overcommit < np.inf:
-        raise InvalidRequest(f"{question.overcommit:g} vCPUs for each CPU, not 1 or more")
+        raise SimulationInvalid(
+            f"{question.overcommit:g} vCPUs for each CPU, not 1 or more", hint="--overcommit 4."
+        )
     vms = recording.vms
     shape = shape_of(question.host_kind) if question.host_kind else usual_shape(vms)
     largest = int(
         np.argmax(np.maximum(vms.vcpus / shape.n_cpus, vms.memory_mib / shape.memory_mib))
     )
     if vms.vcpus[largest] > shape.n_cpus or vms.memory_mib[largest] > shape.memory_mib:
-        raise InvalidRequest(
+        raise SimulationInvalid(
             f"VM {vms.ids[largest]!r} ({vms.vcpus[largest]:g} vCPUs, "
             f"{vms.memory_mib[largest] / 1024:g} GiB) is larger than any host",
             hint=f"Hosts are {shape.n_cpus} CPUs and {shape.memory_mib / 1024:g} GiB each: "
@@ -160,7 +162,7 @@ def on_hosts(recording: Recording, question: Question) -> Recording:
         )
     n = question.n_hosts or enough_hosts(vms, shape, question.overcommit)
     if n < 1:
-        raise InvalidRequest(f"{n} hosts", hint="--hosts is 1 or more.")
+        raise SimulationInvalid(f"{n} hosts", hint="--hosts is 1 or more.")
     why = "as asked" if question.n_hosts else "as many as first-fit of all sizes fills"
     note = (
         f"Hosts are not the source's: {n} of {shape.n_cpus} CPUs and "
@@ -191,7 +193,7 @@ def usual_shape(vms: VmTable) -> HostShape:
 
 
 def shape_of(kind: str) -> HostShape:
-    """`CPUSxGIB` or `CPUSxGIBxMBITxIOPS`. Raises InvalidRequest."""
+    """`CPUSxGIB` or `CPUSxGIBxMBITxIOPS`. Raises SimulationInvalid."""
     parts = kind.lower().split("x")
     try:
         numbers = [float(part) for part in parts]
@@ -199,7 +201,7 @@ def shape_of(kind: str) -> HostShape:
             raise ValueError
         cpus = int(parts[0])
     except ValueError as error:
-        raise InvalidRequest(
+        raise SimulationInvalid(
             f"host kind {kind!r}",
             hint="--host-kind CPUSxGIB, such as 16x64, or CPUSxGIBxMBITxIOPS: 16x64x10000x50000.",
         ) from error
