@@ -30,7 +30,11 @@ from evenkeel.wiring.recordings import Form, Options, read_recording
 from evenkeel.wiring.replay_agents import AgentsInPlace
 from evenkeel.wiring.replay_policy import Evenkeel
 
-LAB: Final = Path(__file__).parents[3] / "data" / "corun_lab.csv"
+LAB: Final = (
+    Path(__file__).with_name("corun_lab.csv"),
+    Path(__file__).parents[3] / "data" / "corun_lab.csv",
+)
+"""Pairs that `evenkeel lab matrix` measured: as installed, and in the source tree."""
 LAB_CPUS, LAB_VCPUS = 1, 1
 PAIR_CPUS, PAIR_VCPUS = 96, 48
 """Of Fair-CO2's server, and of each of two workloads on it."""
@@ -93,6 +97,10 @@ class Replayed:
 def replay(question: Question, report: Report = lambda what, done, of: None) -> Replayed:
     """Read, run every policy, measure. Raises SimulationInvalid, TraceInvalid."""
     names = known(question.policies)
+    if not 1.0 <= question.overcommit < np.inf:
+        raise SimulationInvalid(
+            f"{question.overcommit:g} vCPUs for each CPU, not 1 or more", hint="--overcommit 4."
+        )
     corun = residual(question.corun)
     recording = read_recording(question.paths, question.form, question.options)
     begin_s = recording.start_s if question.from_s is None else question.from_s
@@ -144,10 +152,6 @@ def on_hosts(recording: Recording, question: Question) -> Recording:
     asked = question.n_hosts is not None or question.host_kind is not None
     if recording.hosts and not asked:
         return recording
-    if not 1.0 <= question.overcommit < np.inf:
-        raise SimulationInvalid(
-            f"{question.overcommit:g} vCPUs for each CPU, not 1 or more", hint="--overcommit 4."
-        )
     vms = recording.vms
     shape = shape_of(question.host_kind) if question.host_kind else usual_shape(vms)
     largest = int(
@@ -215,6 +219,7 @@ def residual(path: Path | None) -> Residual:
     """Of a table of measured pairs, the lab's own where none is named. Raises TraceInvalid."""
     if path is not None:
         return Residual.of(read_fairco2([path]), PAIR_CPUS, PAIR_VCPUS)
-    if not LAB.exists():
-        return Residual.none()
-    return Residual.of(read_lab_matrix([LAB]).pairs, LAB_CPUS, LAB_VCPUS)
+    for lab in LAB:
+        if lab.exists():
+            return Residual.of(read_lab_matrix([lab]).pairs, LAB_CPUS, LAB_VCPUS)
+    return Residual.none()
