@@ -13,9 +13,9 @@ from evenkeel.domain.corun import CoRuns
 from evenkeel.domain.resources import CPU_AXIS, IOPS_AXIS, NET_AXIS
 from evenkeel.sim.host import HostSpec
 from evenkeel.sim.replay.corun import Residual
-from evenkeel.sim.replay.overlap import overlap_loss, overlap_of_few
+from evenkeel.sim.replay.overlap import beyond_pools, overlap_loss, overlap_of_few
 from evenkeel.sim.replay.run import Outcome, run
-from evenkeel.sim.replay.serve import serve
+from evenkeel.sim.replay.serve import serve, share
 from evenkeel.sim.replay.world import Hosts
 from evenkeel.sim.vm import VmSpec
 from evenkeel.sim.workload import Steady
@@ -197,3 +197,18 @@ def test_power_is_that_of_hosts_that_are_on() -> None:
     assert apart.metrics["hosts_peak"] == 2
     half = idle + (busy - idle) * (116 - 93.7) / 41.3
     assert apart.metrics["energy_kwh"] == pytest.approx(2 * half / 1000)
+
+
+def test_a_busy_host_loses_to_overlap_what_mean_demand_left_of_it() -> None:
+    """Cores that are always busy serve somebody: nothing is lost twice."""
+    at = np.zeros(12, dtype=np.intp)
+    cpu, vcpus, cpus = np.repeat([0.2, 1.8], 6), np.repeat([1.0, 2.0], 6), np.array([4.0])
+    got = share(at, cpu, cpus)
+    overlap = overlap_loss(at, cpu, vcpus, cpus)
+    extra = beyond_pools(at, cpu, got, overlap, 1)
+    lost = cpu - got * (1 - extra)
+    assert float(lost.sum()) == pytest.approx(float(cpu.sum() - 4.0), rel=0.02)
+    calm = overlap_loss(at, cpu / 3, vcpus, cpus)
+    extra = beyond_pools(at, cpu / 3, cpu / 3, calm, 1)
+    assert extra == pytest.approx(calm), "no pool is short: all of it is overlap"
+    assert extra.min() > 0.05
