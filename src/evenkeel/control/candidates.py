@@ -7,7 +7,7 @@ that VM's tuning replaced: the victim's benefit less the harm to everybody else.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,7 +15,6 @@ import numpy as np
 
 from evenkeel.domain.arrays import F64
 from evenkeel.domain.host import Capability, Host
-from evenkeel.domain.ids import VmId
 from evenkeel.domain.plan import (
     ActionKind,
     Instruction,
@@ -26,7 +25,14 @@ from evenkeel.domain.plan import (
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.resources import SPECS, Resource
 from evenkeel.domain.vm import CpuTuning, Vm
-from evenkeel.interference.loads import DEFAULT_SHARES, cpu_demand, cpu_loss_with
+from evenkeel.interference.cores import Atoms
+from evenkeel.interference.loads import (
+    DEFAULT_SHARES,
+    Tunings,
+    cpu_demand,
+    cpu_lost,
+    cpu_spread,
+)
 from evenkeel.interference.window import Window
 
 BOOSTS: Final = (2, 4, 8)
@@ -71,9 +77,11 @@ def propose(window: Window, host: Host, victim: int, aggressor: int | None) -> I
     """All candidates for a (victim, aggressor) pair of columns; None stands for the host itself."""
     sick = window.vms[victim]
     rowdy = None if aggressor is None else window.vms[aggressor]
-    targets = [(sick, rowdy)] + ([(rowdy, sick)] if rowdy is not None else [])
-    for target, other in reversed(targets):
-        for pins in _pin_sets(window, host, target, other):
+    loads = _loads(window, host)
+    pair = [(victim, rowdy)] if aggressor is None else [(aggressor, sick), (victim, rowdy)]
+    for column, other in pair:
+        target = window.vms[column]
+        for pins in _pin_sets(host, target, other, loads.without(column)):
             tuning = replace(target.tuning, vcpu_pins=pins)
             yield Candidate(ActionKind.PIN_APART, target, SetVcpuPins(target.id, pins), tuning)
     if sick.tuning.shares is not None:
@@ -87,12 +95,11 @@ def propose(window: Window, host: Host, victim: int, aggressor: int | None) -> I
 
 
 def _pin_sets(
-    window: Window, host: Host, target: Vm, other: Vm | None
+    host: Host, target: Vm, other: Vm | None, load: dict[int, float]
 ) -> Iterator[tuple[tuple[int, ...], ...]]:
     """Core sets for `target`: the quietest ones, kept off the other's cores where possible."""
     everywhere = set(host.cpus)
     occupied = set(other.tuning.cpuset) & everywhere if other else set()
-    load = _load_without(window, host, target)
     current = (set(target.tuning.cpuset) & everywhere) or everywhere
     for avoid in (occupied, set()):
         free = sorted(everywhere - avoid, key=lambda cpu: (load[cpu], cpu))
@@ -103,14 +110,26 @@ def _pin_sets(
             break
 
 
-def _load_without(window: Window, host: Host, target: Vm) -> dict[int, float]:
-    """Mean load per host CPU that everybody but `target` causes."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loads:
+    """Mean cores (N,) wanted by VMs, and the share (N, A) of each that lies on each atom."""
+
+    atoms: Atoms
+    mean: F64
+    share: F64
+
+    def without(self, column: int) -> dict[int, float]:
+        """Mean load per host CPU that everybody but one VM causes."""
+        others = self.mean.copy()
+        others[column] = 0.0
+        per_atom = (others @ self.share) / self.atoms.sizes
+        return {cpu: float(per_atom[a]) for a, cpus in enumerate(self.atoms.cpus) for cpu in cpus}
+
+
+def _loads(window: Window, host: Host) -> _Loads:
     weights = window.weights(half_life_s=15.0)
-    loss, demand = cpu_loss_with(window, host, weights, {})
-    mean = weights @ demand
-    mean[window.index_of(target.id)] = 0.0
-    per_atom = (mean @ loss.share) / loss.atoms.sizes
-    return {cpu: float(per_atom[a]) for a, cpus in enumerate(loss.atoms.cpus) for cpu in cpus}
+    atoms, share = cpu_spread(window, host, weights)
+    return _Loads(atoms, weights @ cpu_demand(window), share)
 
 
 def _quotas(window: Window, host: Host, rowdy: Vm) -> Iterator[Candidate]:
@@ -136,48 +155,56 @@ def judge(
     policy: Policy,
     row_weights: F64,
     pair: tuple[int, int | None],
-    candidate: Candidate,
-) -> Outcome:
-    """Predict a candidate's effect for a (victim, aggressor) pair of columns.
+    candidates: Sequence[Candidate],
+) -> list[Outcome]:
+    """Predict each candidate's effect for a (victim, aggressor) pair of columns.
 
     Its worth is counted in cores won back less cores taken from others, each weighted by the
     VM's priority; `objection` is empty when it may be done.
     """
     wanted = np.asarray(row_weights @ cpu_demand(window), dtype=np.float64)
-    before = mean_lost(window, host, row_weights, {})
-    after = mean_lost(window, host, row_weights, {candidate.target.id: candidate.tuning})
+    worlds: list[Tunings] = [{}, *({c.target.id: c.tuning} for c in candidates)]
+    before, *afters = mean_lost(window, host, row_weights, worlds)
     priority = np.array([vm.priority for vm in window.vms])
-    won = (before - after) * priority
-    care = np.where(won < 0, _care(window, host, wanted, pair[1]), HELP_WEIGHT)
-    care[pair[0]] = 1.0
-    return Outcome(
-        candidate=candidate,
-        before=_share(before, wanted),
-        after=_share(after, wanted),
-        net=float((won * care).sum()) - KIND_COST[candidate.kind],
-        objection=_objection(window, policy, pair, candidate, before, after, wanted),
-    )
+    hurt = _care(window, host, wanted, pair[1])
+    outcomes = []
+    for candidate, after in zip(candidates, afters, strict=True):
+        won = (before - after) * priority
+        care = np.where(won < 0, hurt, HELP_WEIGHT)
+        care[pair[0]] = 1.0
+        outcomes.append(
+            Outcome(
+                candidate=candidate,
+                before=_share(before, wanted),
+                after=_share(after, wanted),
+                net=float((won * care).sum()) - KIND_COST[candidate.kind],
+                objection=_objection(window, policy, pair, candidate, before, after, wanted),
+            )
+        )
+    return outcomes
 
 
-def mean_lost(window: Window, host: Host, row_weights: F64, changed: dict[VmId, CpuTuning]) -> F64:
-    """(N,) mean cores lost to others under changed tunings, own quotas included.
+def mean_lost(window: Window, host: Host, row_weights: F64, worlds: Sequence[Tunings]) -> F64:
+    """(W, N) mean cores lost to others under each world's tunings, own quotas included.
 
     As in the scores, a loss below one shard is not material and counts as none.
     """
-    loss, demand = cpu_loss_with(window, host, row_weights, changed)
-    quota = np.array([changed.get(vm.id, vm.tuning).quota_cores for vm in window.vms])
-    lost = loss.lost + np.maximum(demand - quota, 0.0)
+    lost, demand = cpu_lost(window, host, row_weights, worlds)
+    quota = np.array(
+        [[world.get(vm.id, vm.tuning).quota_cores for vm in window.vms] for world in worlds]
+    )
+    lost = lost + np.maximum(demand - quota[:, None], 0.0)
     material = lost * (lost >= SPECS[Resource.CPU].shard)
     return np.asarray(row_weights @ material, dtype=np.float64)
 
 
 def loss_with(
-    window: Window, host: Host, row_weights: F64, victim: int, changed: dict[VmId, CpuTuning]
-) -> tuple[float, float]:
-    """What the victim would lose if these VMs had these tunings: (share of demand, cores)."""
-    lost = mean_lost(window, host, row_weights, changed)
-    wanted = np.asarray(row_weights @ cpu_demand(window), dtype=np.float64)
-    return float(_share(lost, wanted)[victim]), float(lost[victim])
+    window: Window, host: Host, row_weights: F64, victim: int, worlds: Sequence[Tunings]
+) -> list[tuple[float, float]]:
+    """What the victim would lose under each world's tunings: (share of demand, cores)."""
+    lost = mean_lost(window, host, row_weights, worlds)[:, victim]
+    wanted = float(row_weights @ cpu_demand(window)[:, victim])
+    return [(float(cores / wanted) if wanted > 0 else 0.0, float(cores)) for cores in lost]
 
 
 def _share(lost: F64, wanted: F64) -> F64:

@@ -82,12 +82,13 @@ def decide(view: View, patience: Patience, nonce: str) -> tuple[Plan, Patience]:
         if isinstance(step, Undo):
             undone = next(m for m in view.open_now if m.id == step.mitigation_id)
             cooldown[undone.victim] = view.now_s + view.policy.cooldown_s
-    above = _above(view, patience)
+    pairs = _pairs(view)
+    above = _above(view, pairs, patience)
     steps: list[Step] = list(upkeep)
     advice: list[Advice] = []
     n_open = len(view.open_now) - sum(isinstance(s, Undo) for s in upkeep)
     busy = {vm for m in view.open_now for vm in (m.victim, m.target)}
-    for pair in _alarms(view, above):
+    for pair in _alarms(view, pairs, above):
         if pair.victim in busy or view.policy.mode is Mode.OBSERVE:
             continue
         given = _advise(view, pair, busy, f"{nonce}-{len(advice)}")
@@ -103,13 +104,17 @@ def decide(view: View, patience: Patience, nonce: str) -> tuple[Plan, Patience]:
     return Plan(tuple(steps), tuple(advice)), Patience(above, calm, cooldown)
 
 
-def _above(view: View, patience: Patience) -> dict[PairKey, int]:
+def _pairs(view: View) -> list[PairScore]:
+    """Pairs that are not calm, worst first: only CPU can be acted on."""
+    pairs = view.contention.pairs(min(view.policy.release_score, view.policy.alarm_score))
+    return [pair for pair in pairs if pair.resource is Resource.CPU]
+
+
+def _above(view: View, pairs: list[PairScore], patience: Patience) -> dict[PairKey, int]:
     """Consecutive ticks above threshold, with hysteresis: only below `release_score` forgets."""
     above: dict[PairKey, int] = {}
-    for pair in view.contention.pairs(min(view.policy.release_score, view.policy.alarm_score)):
+    for pair in pairs:
         key = (pair.victim, pair.aggressor)
-        if pair.resource is not Resource.CPU:
-            continue
         if pair.score >= view.policy.alarm_for(*key):
             above[key] = patience.above.get(key, 0) + 1
         elif key in patience.above:
@@ -117,13 +122,12 @@ def _above(view: View, patience: Patience) -> dict[PairKey, int]:
     return above
 
 
-def _alarms(view: View, above: dict[PairKey, int]) -> list[PairScore]:
+def _alarms(view: View, pairs: list[PairScore], above: dict[PairKey, int]) -> list[PairScore]:
     """Pairs that have been above their threshold long enough, worst first."""
     return [
         pair
-        for pair in view.contention.pairs(view.policy.release_score)
-        if pair.resource is Resource.CPU
-        and pair.score >= view.policy.alarm_for(pair.victim, pair.aggressor)
+        for pair in pairs
+        if pair.score >= view.policy.alarm_for(pair.victim, pair.aggressor)
         and above.get((pair.victim, pair.aggressor), 0) >= view.policy.hold_ticks
     ]
 
@@ -151,9 +155,9 @@ def _advise(view: View, pair: PairScore, busy: set[VmId], nonce: str) -> Advice:
     weights = window.weights(JUDGE_HALF_LIFE_S)
     outcomes: list[Outcome] = []
     rejected: list[Rejection] = []
-    for candidate in dict.fromkeys(propose(window, host, victim, aggressor)):
-        outcome = judge(window, host, policy, weights, (victim, aggressor), candidate)
-        objection = outcome.objection
+    candidates = list(dict.fromkeys(propose(window, host, victim, aggressor)))
+    for outcome in judge(window, host, policy, weights, (victim, aggressor), candidates):
+        candidate, objection = outcome.candidate, outcome.objection
         if NEEDS[candidate.kind] not in host.capabilities:
             objection = f"this host cannot {candidate.kind.value.replace('_', ' ')}"
         elif candidate.kind not in policy.allowed:
@@ -293,9 +297,9 @@ def _needed(view: View, mitigation: Mitigation) -> bool:
     if victim is None:
         return False
     weights = view.window.weights(JUDGE_HALF_LIFE_S)
-    seen = view.window, view.tick.host, weights, victim
-    share, cores = loss_with(*seen, {mitigation.target: mitigation.prior})
-    share_now, cores_now = loss_with(*seen, {})
+    (share, cores), (share_now, cores_now) = loss_with(
+        view.window, view.tick.host, weights, victim, [{mitigation.target: mitigation.prior}, {}]
+    )
     worth_it = cores - cores_now >= HYSTERESIS * view.policy.min_gain_cores
     return worth_it and 100 * (share - share_now) >= view.policy.release_score
 

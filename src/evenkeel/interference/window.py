@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F64, Ints
+from evenkeel.domain.arrays import F64, Ints, median_known
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import N_RESOURCES
 from evenkeel.domain.sample import HostTick
@@ -138,7 +138,8 @@ class Window:
         n = max(1, round(tick.interval_s / self.tick_s))
         row_s = tick.interval_s / n
         n_kept = min(n, max(1, math.ceil(self.window_s / row_s - 1e-6)))
-        return row_s, tick.taken_at_s - row_s * np.arange(n_kept - 1, -1, -1)
+        before: F64 = np.arange(n_kept - 1, -1, -1, dtype=np.float64)
+        return row_s, tick.taken_at_s - row_s * before
 
     def weights(self, half_life_s: float) -> F64:
         """(T,) recency weights that sum to 1: a row's weight halves every `half_life_s`."""
@@ -156,7 +157,7 @@ class Window:
             return out
         enough = (~np.isnan(settled)).sum(axis=0) >= MIN_NORM_SLOTS
         if enough.any():
-            out[enough] = np.nanmedian(settled[:, enough], axis=0)
+            out[enough] = median_known(settled[:, enough])
         return out
 
     def host_norm(self) -> F64:

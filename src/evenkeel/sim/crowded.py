@@ -13,7 +13,6 @@ import numpy as np
 
 from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.panel import DAY_S, Calendar
-from evenkeel.domain.profile import Behaviour
 from evenkeel.domain.recording import NEVER, HostShape, Recorded, Recording, VmTable
 from evenkeel.domain.resources import CPU_AXIS, IOPS_AXIS, MEMORY_AXIS, N_RESOURCES, NET_AXIS
 from evenkeel.sim.demand import CLASSES, MONDAY_S, Bursts, DemandSpec, demand, draw_spec
@@ -23,6 +22,8 @@ KINDS: Final = (SMALL, SERVER, GREEDY)
 ODDS: Final = (0.35, 0.35, 0.3)
 SLOT_S: Final = 300.0
 MEMORY_MIB: Final = 2048.0
+MEAN_VCPUS: Final = 1.4
+"""At least, however little is sold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Crowd:
     n_slots: int = 24
     n_cpus: int = 8
     n_vms: tuple[int, int] = (20, 40)
-    sold: tuple[float, float] = (2.0, 4.0)
+    sold: tuple[float, float] = (3.0, 5.0)
 
 
 def crowded(crowd: Crowd, seed: int) -> Recording:
@@ -88,7 +89,7 @@ def _mix(crowd: Crowd, rng: np.random.Generator) -> list[tuple[str, int]]:
     kinds = [KINDS[k] for k in rng.choice(len(KINDS), n_vms, p=ODDS)]
     size = {SMALL: (1, 1), SERVER: (1, 2), GREEDY: (2, crowd.n_cpus // 2)}
     mix = [(kind, int(rng.integers(size[kind][0], size[kind][1] + 1))) for kind in kinds]
-    while sum(n for _, n in mix) > max(to_sell, len(mix)):
+    while sum(n for _, n in mix) > max(to_sell, MEAN_VCPUS * n_vms):
         largest = max(range(len(mix)), key=lambda i: mix[i][1])
         mix[largest] = (mix[largest][0], mix[largest][1] - 1)
     return mix
@@ -99,5 +100,5 @@ def _spec(kind: str, rng: np.random.Generator) -> DemandSpec:
         return DemandSpec(level=float(rng.uniform(0.05, 0.4)), noise=0.1)
     if kind == SERVER:
         return draw_spec(CLASSES[int(rng.integers(len(CLASSES)))], rng)
-    busy = Bursts(18.0, float(rng.uniform(0.5, 1.0)), 0.25, 3.0, 1.5, 0.1)
+    busy = Bursts(36.0, float(rng.uniform(0.6, 1.0)), 0.25, 3.0, 1.5, 0.1)
     return DemandSpec(level=float(rng.uniform(0.05, 0.4)), noise=0.05, bursts=busy)

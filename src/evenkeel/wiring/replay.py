@@ -28,6 +28,7 @@ from evenkeel.sim.replay.sold import OVERCOMMIT, enough_hosts
 from evenkeel.sim.replay.thr_mmt import ThrMmt
 from evenkeel.sim.replay.world import Hosts
 from evenkeel.wiring.recordings import Form, Options, read_recording
+from evenkeel.wiring.replay_agents import AgentsInPlace
 from evenkeel.wiring.replay_policy import Evenkeel
 
 LAB: Final = Path(__file__).parents[3] / "data" / "corun_lab.csv"
@@ -159,7 +160,8 @@ def policy_of(name: str, recording: Recording, hosts: Hosts, question: Question)
         return Balance(overcommit=sold)
     if name == "thr-mmt":
         return ThrMmt(name, sold)
-    return Evenkeel(name, overcommit=sold)
+    agents = AgentsInPlace(recording, hosts, seed=question.seed) if name == "evenkeel" else None
+    return Evenkeel(name, agents, sold)
 
 
 def on_hosts(recording: Recording, question: Question) -> Recording:

@@ -7,6 +7,7 @@ minutes before, as a live one would have, by ticks that are long and in which no
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Final
@@ -42,12 +43,15 @@ class AgentsInPlace:
         *,
         seed: int = 0,
         every_tick: bool = False,
+        define: Callable[[VmSpec], VmSpec] = lambda spec: spec,
     ) -> None:
+        """`every_tick`: nothing is skipped. `define` pins or weighs a VM, which no recording says."""
         self._recording = recording
         self._shapes = hosts
         self._policy = policy
         self._seed = seed
         self._every_tick = every_tick
+        self._define = define
         self.hosts: dict[int, ReplayedHost] = {}
         self._wanted = lru_cache(maxsize=8)(recording.wanted)
 
@@ -106,21 +110,21 @@ class AgentsInPlace:
         memory = table.memory_mib[vms]
         # What a guest's kernel keeps for itself is no reason for it to fault in a trace.
         working_set = np.minimum(wanted[:, MEMORY_AXIS], memory * (1.0 - KERNEL_SHARE))
-        rows = zip(
-            vms.tolist(), wanted.tolist(), memory.tolist(), working_set.tolist(), strict=True
-        )
+        columns = vms.tolist(), wanted.tolist(), memory.tolist(), working_set.tolist()
         return {
-            table.ids[vm]: VmSpec(
-                table.ids[vm],
-                n_vcpus=max(1, math.ceil(table.vcpus[vm] - 1e-9)),
-                memory_mib=size,
-                cpu=Steady(wants[CPU_AXIS]),
-                iops=Steady(wants[IOPS_AXIS]),
-                net_mbit_s=Steady(wants[NET_AXIS]),
-                working_set_mib=Steady(resident),
-                tenant=TenantId(table.tenant[vm]),
+            table.ids[vm]: self._define(
+                VmSpec(
+                    table.ids[vm],
+                    n_vcpus=max(1, math.ceil(table.vcpus[vm] - 1e-9)),
+                    memory_mib=size,
+                    cpu=Steady(wants[CPU_AXIS]),
+                    iops=Steady(wants[IOPS_AXIS]),
+                    net_mbit_s=Steady(wants[NET_AXIS]),
+                    working_set_mib=Steady(resident),
+                    tenant=TenantId(table.tenant[vm]),
+                )
             )
-            for vm, wants, size, resident in rows
+            for vm, wants, size, resident in zip(*columns, strict=True)
         }
 
 

@@ -39,7 +39,7 @@ of `MOVE_GIB` costs, half of it whatever the size."""
 MOVE_GIB: Final = 16.0
 INFLOW: Final = 8
 """VMs that one host takes in a plan."""
-HOW: Final = Repacking(epsilon=0.03, alarm=0.08, is_grainy=True)
+HOW: Final = Repacking(epsilon=0.03, alarm=0.08, is_grainy=True, jump_slots=2)
 """Chosen on one PlanetLab day (20110306): lower odds save little, higher ones cost work."""
 LEAST_WATTS: Final = 1e-9
 
