@@ -8,14 +8,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
-import click
 import typer
 
 from evenkeel.cli.bench import JsonOut, show
 from evenkeel.cli.lists import lists_of_words
 from evenkeel.cli.output import err, friendly_errors, out
 from evenkeel.cli.simulate_parts import Asked, Told, cloudsim, must_be_writable, replayed, tell
-from evenkeel.domain.errors import InvalidRequest
+from evenkeel.domain.errors import SimulationInvalid
 
 
 class Scenario(StrEnum):
@@ -56,6 +55,7 @@ SIDE: Final = "Scenario replay"
 
 @friendly_errors
 def simulate(
+    context: typer.Context,
     scenario: Annotated[Scenario, typer.Option(help="Which world.")],
     source: Annotated[
         list[Path], typer.Option("--input", help="File or folder; replay takes several of them.")
@@ -137,7 +137,7 @@ def simulate(
     --day 20110303 --policy lr-mmt --json lr.json
     """
     is_replay = scenario is Scenario.REPLAY
-    _none_of(OF_CLOUDSIM if is_replay else OF_REPLAY, scenario)
+    _none_of(OF_CLOUDSIM if is_replay else OF_REPLAY, context)
     must_be_writable(json_out, html)
     days = tuple(day or ())
     if not is_replay:
@@ -157,14 +157,13 @@ def simulate(
     tell(outcomes, json_out, html)
 
 
-def _none_of(names: frozenset[str], scenario: Scenario) -> None:
-    """Raises InvalidRequest for an option of the other scenario."""
-    context = click.get_current_context()
+def _none_of(names: frozenset[str], context: typer.Context) -> None:
+    """Raises SimulationInvalid for an option of the other scenario."""
     for parameter in context.command.params:
         given = context.get_parameter_source(parameter.name or "")
-        if parameter.name in names and given is click.core.ParameterSource.COMMANDLINE:
-            raise InvalidRequest(
-                f"{parameter.opts[0]} means nothing in scenario {scenario.value}",
+        if parameter.name in names and given is not None and given.name == "COMMANDLINE":
+            raise SimulationInvalid(
+                f"{parameter.opts[0]} means nothing in this scenario",
                 hint="Leave it out, or choose the other --scenario.",
             )
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from evenkeel.cli.output import out
 from evenkeel.cli.times import instant_s, span_s
-from evenkeel.domain.errors import InvalidRequest, TraceInvalid
+from evenkeel.domain.errors import SimulationInvalid, TraceInvalid
 
 if TYPE_CHECKING:
     from evenkeel.wiring.cloudsim import Outcome
@@ -55,12 +55,12 @@ class Asked:
 
 
 def must_be_writable(*paths: Path | None) -> None:
-    """Before hours are spent. Raises InvalidRequest."""
+    """Before hours are spent. Raises SimulationInvalid."""
     for path in paths:
         if path is None:
             continue
         if path.is_dir() or not path.absolute().parent.is_dir():
-            raise InvalidRequest(
+            raise SimulationInvalid(
                 f"{path}: cannot be written", hint="Name a file in a folder that exists."
             )
 
@@ -73,7 +73,7 @@ def cloudsim(
     honour_ram: bool,
     told: Told,
 ) -> Outcome:
-    """Raises InvalidRequest, TraceInvalid."""
+    """Raises SimulationInvalid, TraceInvalid."""
     from evenkeel.wiring.cloudsim import PolicyName, Question, run
 
     if len(sources) != 1 or len(days) > 1:
@@ -83,7 +83,7 @@ def cloudsim(
         )
     names = [name.value for name in PolicyName]
     if policy and policy not in names:
-        raise InvalidRequest(
+        raise SimulationInvalid(
             f"there is no policy {policy!r}", hint=f"--policy is one of {', '.join(names)}."
         )
     question = Question(
@@ -99,7 +99,7 @@ def cloudsim(
 def replayed(
     asked: Asked, vms: int | None, vm_size: str, corun: Path | None, seed: int, told: Told
 ) -> Replayed:
-    """Raises InvalidRequest, TraceInvalid."""
+    """Raises SimulationInvalid, TraceInvalid."""
     from evenkeel.wiring.recordings import Form, Options
     from evenkeel.wiring.replay import POLICIES, Question, replay
 
@@ -126,7 +126,7 @@ def _size(text: str) -> tuple[float, float]:
     try:
         return float(vcpus), float(memory)
     except ValueError as error:
-        raise InvalidRequest(
+        raise SimulationInvalid(
             f"VM size {text!r}", hint="--vm-size VCPUSxMIB, such as 1x1024."
         ) from error
 
@@ -141,17 +141,20 @@ def _after(text: str | None) -> float:
 
 def tell(replayed: Replayed, json_out: Path | None, html: Path | None) -> None:
     """A table of all policies, what is assumed, and the files that were asked for."""
-    replayed.result().write(json_out)
-    recording = replayed.recording
+    from evenkeel.bench.replay_report import report, result
+
+    recording, outcomes = replayed.recording, replayed.outcomes
+    seed = replayed.question.seed
+    result(recording, outcomes, sum(replayed.seconds.values()), seed).write(json_out)
     days = recording.n_slots * recording.slot_s / 86_400
     table = Table(
         "",
-        *(outcome.policy for outcome in replayed.outcomes),
+        *(outcome.policy for outcome in outcomes),
         title=f"{recording.source}: {len(recording.vms.ids)} VMs, {replayed.n_hosts} hosts, "
         f"{days:.3g} days",
     )
     for name, words in SHOWN:
-        values = [outcome.metrics[name] for outcome in replayed.outcomes]
+        values = [outcome.metrics[name] for outcome in outcomes]
         table.add_row(words, *(f"{value:,.4g}" for value in values))
     out.print(table)
     for note in replayed.notes:
@@ -159,6 +162,4 @@ def tell(replayed: Replayed, json_out: Path | None, html: Path | None) -> None:
     if json_out:
         out.print(f"written to {json_out}", highlight=False)
     if html:
-        from evenkeel.bench.replay_report import report
-
-        out.print(f"written to {report(recording, replayed.outcomes, html)}", highlight=False)
+        out.print(f"written to {report(recording, outcomes, html, seed)}", highlight=False)

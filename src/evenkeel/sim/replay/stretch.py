@@ -49,12 +49,21 @@ class World:
 
     def notes(self) -> tuple[str, ...]:
         """What is assumed."""
+        n, known = len(self.vms.ids), sum(kind in self.corun.kinds for kind in self.vms.kind)
+        beside = (
+            f"How much VMs slow each other beyond cores follows measured pairs of "
+            f"{len(self.corun.kinds)} kinds of work; the kinds of {n - known} of {n} VMs are drawn "
+            "by seed."
+        )
         if self.corun.is_none:
-            return ("no contention beyond cores, memory, disk and uplink: no co-run table",)
-        known = sum(kind in self.corun.kinds for kind in self.vms.kind)
+            beside = "VMs slow each other by what they share alone: there is no table of co-runs."
         return (
-            f"workload kinds of {len(self.vms.ids) - known} of {len(self.vms.ids)} VMs are drawn "
-            f"by seed from the {len(self.corun.kinds)} of the co-run table",
+            "Demand is its mean over a slot; within one each vCPU runs or does not, by itself. "
+            "What a VM did not get it does not ask for again.",
+            f"A move sends memory over {moves.LINK_SHARE:.0%} of the uplink, what is written "
+            f"meanwhile ({moves.DIRTY_MIB_S:g} MiB/s a busy core) again, and costs the VM "
+            f"{moves.CPU_COST:.0%} of its CPU. Hosts without VMs are off.",
+            beside,
         )
 
 
