@@ -27,10 +27,10 @@ OURS: Final = "evenkeel"
 N_WORST: Final = 10
 YEAR_1990_S: Final = 631_152_000.0
 PLOTS: Final = (
-    ("hosts_on", "Hosts on", "hosts"),
+    ("hosts_on", "Hosts on", ""),
     ("watts", "Power", "kW"),
     ("lost_cores", "CPU work not done", "cores"),
-    ("moves", "Moves so far", "moves"),
+    ("moves", "Moves of VMs so far", ""),
 )
 """Column of `by_slot`, title, unit."""
 LOSSES_PCT: Final = (0.1, 1.0, 5.0, 10.0, 25.0, 50.0)
@@ -137,7 +137,9 @@ def html(recording: Recording, outcomes: Sequence[Outcome], seed: int | None) ->
 def _facts(recording: Recording) -> list[str]:
     span_h = recording.n_slots * recording.slot_s / 3600
     span = f"{span_h:g} hours" if span_h <= 72 else f"{span_h / 24:.3g} days"
-    facts = [recording.source, f"{len(recording.vms.ids):,} VMs", span]
+    facts = [recording.source, f"{len(recording.vms.ids):,} VMs"]
+    facts += [f"{len(recording.hosts):,} hosts"] if recording.hosts else []
+    facts.append(span)
     if recording.start_s > YEAR_1990_S:
         facts.append(f"from {datetime.fromtimestamp(recording.start_s, UTC):%Y-%m-%d %H:%M} UTC")
     return facts
