@@ -25,6 +25,7 @@ from evenkeel.api import (
     routes_maintenance,
     routes_placement,
     routes_plans,
+    routes_recording,
     routes_session,
     routes_whatif,
 )
@@ -78,6 +79,7 @@ def create_app(services: Services, pages: Sequence[APIRouter] = ()) -> FastAPI:
         routes_plans,
         routes_maintenance,
         routes_claims,
+        routes_recording,
         routes_health,
     ):
         app.include_router(module.router)

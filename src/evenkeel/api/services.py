@@ -17,6 +17,7 @@ from evenkeel.controller.models import ModelService
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.placing import PlacementService
 from evenkeel.controller.plans import Plans
+from evenkeel.controller.recording import Recorder
 from evenkeel.controller.standing import StandingFleet
 from evenkeel.controller.tokens import TokenService
 from evenkeel.controller.whatif import WhatIf
@@ -50,6 +51,7 @@ class Services:
     plans: Plans | None = None
     advice: AdviceService | None = None
     maintenance: MaintenanceService | None = None
+    recorder: Recorder | None = None
 
 
 def vm_like(services: Services, who: Principal, like: str) -> Vm:

@@ -27,6 +27,7 @@ from evenkeel.controller.outlook import LiveOutlook
 from evenkeel.controller.placing import PlacementService
 from evenkeel.controller.plans import Plans
 from evenkeel.controller.present import Present
+from evenkeel.controller.recording import Recorder
 from evenkeel.controller.reserved import ByModel, ReservedNow
 from evenkeel.controller.standing import StandingFleet
 from evenkeel.controller.tokens import TokenService, new_secret
@@ -147,6 +148,7 @@ def assemble(
         placements=placements,
         maintenance=MaintenanceService(store, clock, placements.look_again),
         claims_days=claims.retention_days,
+        recorder=Recorder(store, forecasts.history) if forecasts and forecasts.history else None,
     )
 
 
