@@ -22,7 +22,8 @@ from evenkeel.control.check import check
 from evenkeel.control.due import due_s
 from evenkeel.control.knobs import fit
 from evenkeel.control.measure import SILENCE, Baselines, derive
-from evenkeel.control.mitigate import Patience, View, decide
+from evenkeel.control.mitigate import decide
+from evenkeel.control.view import Patience, View
 from evenkeel.domain.errors import EvenkeelError, HypervisorError, JournalUnavailable
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.evidence import VictimEvidence

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from evenkeel.cli.output import out
@@ -25,16 +26,15 @@ SHOWN: Final = (
     ("host_hours", "host hours"),
     ("hosts_peak", "hosts, at most"),
     ("migrations", "moves"),
-    ("migrated_gib", "moved, GiB"),
-    ("unserved_pct", "unserved, % (the worst resource)"),
-    ("unserved_pct.cpu", "unserved CPU, %"),
-    ("slatah_pct", "hosts short, % of time"),
-    ("contended_vm_hours", "VM hours that lost > 10 %"),
-    ("loss_p99_pct", "loss, 99th percentile, %"),
-    ("worst_vm_loss_pct", "loss of the worst VM, %"),
+    ("migrated_gib", "GiB moved"),
+    ("unserved_pct", "unserved, %"),
+    ("slatah_pct", "hosts short, %"),
+    ("contended_vm_hours", "VM h > 10 % lost"),
+    ("loss_p99_pct", "p99 loss, %"),
+    ("worst_vm_loss_pct", "worst VM lost, %"),
     ("refused", "VMs refused"),
     ("mitigations", "fixes in place"),
-    ("rolled_back", "of them rolled back"),
+    ("rolled_back", "rolled back"),
 )
 """Of the metrics, what the table shows; all are in the files."""
 
@@ -148,14 +148,15 @@ def tell(replayed: Replayed, json_out: Path | None, html: Path | None) -> None:
     result(recording, outcomes, sum(replayed.seconds.values()), seed).write(json_out)
     days = recording.n_slots * recording.slot_s / 86_400
     table = Table(
-        "",
-        *(outcome.policy for outcome in outcomes),
         title=f"{recording.source}: {len(recording.vms.ids)} VMs, {replayed.n_hosts} hosts, "
         f"{days:.3g} days",
+        box=SIMPLE_HEAD,
     )
+    table.add_column("", no_wrap=True)
+    for outcome in outcomes:
+        table.add_column(outcome.policy.replace("-", "-\n"), justify="right")
     for name, words in SHOWN:
-        values = [outcome.metrics[name] for outcome in outcomes]
-        table.add_row(words, *(f"{value:,.4g}" for value in values))
+        table.add_row(words, *(_short(outcome.metrics[name]) for outcome in outcomes))
     out.print(table)
     for note in replayed.notes:
         out.print(f"- {note}", highlight=False, markup=False)
@@ -163,3 +164,8 @@ def tell(replayed: Replayed, json_out: Path | None, html: Path | None) -> None:
         out.print(f"written to {json_out}", highlight=False)
     if html:
         out.print(f"written to {report(recording, outcomes, html, seed)}", highlight=False)
+
+
+def _short(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -45,7 +45,7 @@ KIND_COST: Final = {ActionKind.PIN_APART: 0.0, ActionKind.BOOST: 0.02, ActionKin
 HELP_WEIGHT: Final = 0.25
 """What others win counts too, but is not what it is done for."""
 SURPLUS_WEIGHT: Final = 0.25
-"""Harm to an aggressor above its fair share counts this much: it was not its own to lose."""
+"""What a VM has above its fair share counts this much: it is not its own to win or to lose."""
 
 NEEDS: Final = {
     ActionKind.PIN_APART: Capability.PIN,
@@ -164,24 +164,54 @@ def judge(
     """
     wanted = np.asarray(row_weights @ cpu_demand(window), dtype=np.float64)
     worlds: list[Tunings] = [{}, *({c.target.id: c.tuning} for c in candidates)]
-    before, *afters = mean_lost(window, host, row_weights, worlds)
-    priority = np.array([vm.priority for vm in window.vms])
-    hurt = _care(window, host, wanted, pair[1])
+    lost = _lost(window, host, row_weights, worlds)
+    every = np.asarray(row_weights @ lost, dtype=np.float64)
+    before, *afters = _material(lost, row_weights)
+    fair = fair_share(window, host)
     outcomes = []
-    for candidate, after in zip(candidates, afters, strict=True):
-        won = (before - after) * priority
-        care = np.where(won < 0, hurt, HELP_WEIGHT)
-        care[pair[0]] = 1.0
+    for candidate, after, shares in zip(candidates, afters, _share(every[1:], wanted), strict=True):
+        objection = _objection(policy, pair, candidate, before - after, wanted) or _hurts(
+            window, policy, pair, every[0], shares, wanted
+        )
+        worth = _worth(window, fair, wanted, pair, wanted - before, wanted - after)
         outcomes.append(
             Outcome(
                 candidate=candidate,
                 before=_share(before, wanted),
                 after=_share(after, wanted),
-                net=float((won * care).sum()) - KIND_COST[candidate.kind],
-                objection=_objection(window, policy, pair, candidate, before, after, wanted),
+                net=worth - KIND_COST[candidate.kind],
+                objection=objection,
             )
         )
     return outcomes
+
+
+def _worth(
+    window: Window, fair: F64, wanted: F64, pair: tuple[int, int | None], before: F64, after: F64
+) -> float:
+    """What it is worth, in cores, that VMs (N,) get `after` instead of `before`.
+
+    A victim's gain counts in full up to its fair share, an aggressor's loss less where it wants
+    more than that: shifting cores among those who have more than theirs helps nobody.
+    """
+    victim, aggressor = pair
+    won = after - before
+    worth = won * np.where(won < 0, 1.0, HELP_WEIGHT)
+    ends = np.array([before[victim], after[victim]])
+    own = np.minimum(ends, fair[victim])
+    worth[victim] = np.diff(own + SURPLUS_WEIGHT * (ends - own))[0]
+    if aggressor is not None and won[aggressor] < 0 and wanted[aggressor] > fair[aggressor]:
+        worth[aggressor] = SURPLUS_WEIGHT * won[aggressor]
+    return float(worth @ np.array([vm.priority for vm in window.vms]))
+
+
+def _lost(window: Window, host: Host, row_weights: F64, worlds: Sequence[Tunings]) -> F64:
+    """(W, T, N) cores lost to others under each world's tunings, own quotas included."""
+    lost, demand = cpu_lost(window, host, row_weights, worlds)
+    quota = np.array(
+        [[world.get(vm.id, vm.tuning).quota_cores for vm in window.vms] for world in worlds]
+    )
+    return np.asarray(lost + np.maximum(demand - quota[:, None], 0.0))
 
 
 def mean_lost(window: Window, host: Host, row_weights: F64, worlds: Sequence[Tunings]) -> F64:
@@ -189,13 +219,12 @@ def mean_lost(window: Window, host: Host, row_weights: F64, worlds: Sequence[Tun
 
     As in the scores, a loss below one shard is not material and counts as none.
     """
-    lost, demand = cpu_lost(window, host, row_weights, worlds)
-    quota = np.array(
-        [[world.get(vm.id, vm.tuning).quota_cores for vm in window.vms] for world in worlds]
-    )
-    lost = lost + np.maximum(demand - quota[:, None], 0.0)
-    material = lost * (lost >= SPECS[Resource.CPU].shard)
-    return np.asarray(row_weights @ material, dtype=np.float64)
+    return _material(_lost(window, host, row_weights, worlds), row_weights)
+
+
+def _material(lost: F64, row_weights: F64) -> F64:
+    """(W, N) mean over rows of what is lost (W, T, N) in those in which it is a shard or more."""
+    return np.asarray(row_weights @ (lost * (lost >= SPECS[Resource.CPU].shard)), dtype=np.float64)
 
 
 def loss_with(
@@ -211,14 +240,6 @@ def _share(lost: F64, wanted: F64) -> F64:
     return np.divide(lost, wanted, out=np.zeros_like(lost), where=wanted > 0)
 
 
-def _care(window: Window, host: Host, wanted: F64, aggressor: int | None) -> F64:
-    """(N,) how much a VM's harm counts: an aggressor's above its fair share counts less."""
-    care = np.ones(len(window.vms))
-    if aggressor is not None and wanted[aggressor] > fair_share(window, host)[aggressor]:
-        care[aggressor] = SURPLUS_WEIGHT
-    return care
-
-
 def fair_share(window: Window, host: Host) -> F64:
     """(N,) cores of the host that each VM's weight entitles it to."""
     shares = np.array([float(vm.tuning.shares or DEFAULT_SHARES) for vm in window.vms])
@@ -226,26 +247,35 @@ def fair_share(window: Window, host: Host) -> F64:
 
 
 def _objection(
+    policy: Policy, pair: tuple[int, int | None], candidate: Candidate, won: F64, wanted: F64
+) -> str:
+    """Why a candidate that wins (N,) cores may not be done, or an empty string."""
+    if candidate.target.exempt:
+        return f"{candidate.target.name} is exempt"
+    gain_cores = float(won[pair[0]])
+    if gain_cores < policy.min_benefit * wanted[pair[0]]:
+        return f"would cut the loss by {gain_cores / max(wanted[pair[0]], 1e-9):.0%} only"
+    if gain_cores < policy.min_gain_cores:
+        return f"would win back {gain_cores:.2f} cores only"
+    return ""
+
+
+def _hurts(
     window: Window,
     policy: Policy,
     pair: tuple[int, int | None],
-    candidate: Candidate,
     before: F64,
-    after: F64,
+    shares: F64,
     wanted: F64,
 ) -> str:
-    """Why a candidate may not be done, or an empty string."""
-    victim, _ = pair
-    if candidate.target.exempt:
-        return f"{candidate.target.name} is exempt"
-    gain_cores = float(before[victim] - after[victim])
-    if gain_cores < policy.min_benefit * wanted[victim]:
-        return f"would cut the loss by {gain_cores / max(wanted[victim], 1e-9):.0%} only"
-    if gain_cores < policy.min_gain_cores:
-        return f"would win back {gain_cores:.2f} cores only"
-    share = _share(after, wanted)
-    for i, vm in enumerate(window.vms):
-        worse = float(after[i] - before[i])
-        if i not in pair and worse >= policy.min_gain_cores and 100 * share[i] > policy.alarm_score:
-            return f"would hurt {vm.name}: it would lose {share[i]:.0%}"
+    """Whom else it would hurt, or an empty string.
+
+    `before` (N,) cores lost without it, `shares` (N,) of demand lost with it. Small VMs are hurt by
+    the loss of one shard.
+    """
+    rise = shares * wanted - before
+    hurt = (rise >= SPECS[Resource.CPU].shard) & (100 * shares > policy.alarm_score)
+    hurt[[column for column in pair if column is not None]] = False
+    for i in np.flatnonzero(hurt):
+        return f"would hurt {window.vms[i].name}: it would lose {shares[i]:.0%}"
     return ""

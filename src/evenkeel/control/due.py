@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from evenkeel.control.mitigate import Patience, View
+from evenkeel.control.view import Patience, View
 from evenkeel.domain.plan import Extend, MitigationState, Plan
 
 

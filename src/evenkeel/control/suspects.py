@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 
 from evenkeel.control.candidates import loss_with
-from evenkeel.control.mitigate import JUDGE_HALF_LIFE_S, UNTRUSTED, View
 from evenkeel.control.throttle import throttles
+from evenkeel.control.view import JUDGE_HALF_LIFE_S, UNTRUSTED, View
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import HOST_ITSELF, MitigationId, VmId
 from evenkeel.domain.plan import (

@@ -9,6 +9,7 @@ were lost, goes in as so many rows and slots of its means. Immutable: `append` r
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,7 +19,7 @@ from evenkeel.domain.arrays import F64, Ints, median_known
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import N_RESOURCES
 from evenkeel.domain.sample import HostTick
-from evenkeel.domain.vm import Vm
+from evenkeel.domain.vm import CpuTuning, Vm
 
 SLOT_S: Final = 10.0
 N_SLOTS: Final = 60
@@ -166,6 +167,14 @@ class Window:
         if len(settled) < MIN_NORM_SLOTS:
             return np.full(N_RESOURCES, np.nan)
         return np.asarray(np.median(settled, axis=0), dtype=np.float64)
+
+    def tuned(self, changed: Mapping[VmId, CpuTuning]) -> Window:
+        """The same demand under other tunings: what a VM's old limits held back it wants again."""
+        columns = [i for i, vm in enumerate(self.vms) if vm.id in changed]
+        held = self.self_limited.copy()
+        held[:, columns] = 0.0
+        vms = tuple(replace(vm, tuning=changed.get(vm.id, vm.tuning)) for vm in self.vms)
+        return replace(self, vms=vms, self_limited=held)
 
     def index_of(self, vm_id: VmId) -> int | None:
         for i, vm in enumerate(self.vms):

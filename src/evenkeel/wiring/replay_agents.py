@@ -45,7 +45,7 @@ class AgentsInPlace:
         every_tick: bool = False,
         define: Callable[[VmSpec], VmSpec] = lambda spec: spec,
     ) -> None:
-        """`every_tick`: nothing is skipped. `define` pins or weighs a VM, which no recording says."""
+        """`every_tick`: nothing is skipped. `define`: what a recording does not say, as pins."""
         self._recording = recording
         self._shapes = hosts
         self._policy = policy

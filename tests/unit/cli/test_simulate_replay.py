@@ -49,18 +49,18 @@ def told(path: Path) -> dict[str, Any]:
 
 def test_all_policies_side_by_side(days: Path, tmp_path: Path) -> None:
     out, page = tmp_path / "out.json", tmp_path / "page.html"
-    words = ("--day", 20110303, "--hours", 4, "--vm-size", "2x2048", "--host-kind", "8x32")
+    words = ("--day", 20110303, "--hours", 2, "--vm-size", "2x2048", "--host-kind", "8x32")
     result = simulate("--input", days, *words, "--json", out, "--html", page)
     assert result.exit_code == 0, result.output
     found = told(out)
     assert found["name"] == "simulate.replay"
     for policy in POLICIES:
-        assert policy in result.output
+        assert policy.split("-")[0] in result.output
         for name in ALL:
             assert f"{policy}.{name}" in found["metrics"]
-    assert found["detail"]["n_slots"] == 48
+    assert found["detail"]["n_slots"] == 24
     assert found["metrics"]["stay.migrations"] == 0
-    assert found["metrics"]["stay.host_hours"] == pytest.approx(4 * 3)
+    assert found["metrics"]["stay.host_hours"] == pytest.approx(2 * 3)
     text = page.read_text()
     assert "<svg" in text
     assert "8 CPUs" in text, "what is assumed stands in the report"

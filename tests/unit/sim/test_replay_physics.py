@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,14 @@ import pytest
 from replay_made import SLOT_S, Scripted, constant, recording, shapes
 from tests.unit.sim.worlds import World
 
+from evenkeel.adapters.traces.lab_matrix import read_lab_pairs
 from evenkeel.domain.corun import CoRuns
 from evenkeel.domain.resources import CPU_AXIS, IOPS_AXIS, NET_AXIS
 from evenkeel.sim.host import HostSpec
 from evenkeel.sim.replay.corun import Residual
-from evenkeel.sim.replay.overlap import overlap_loss, overlap_of_few
+from evenkeel.sim.replay.overlap import beyond_pools, overlap_loss, overlap_of_few
 from evenkeel.sim.replay.run import Outcome, run
-from evenkeel.sim.replay.serve import serve
+from evenkeel.sim.replay.serve import serve, share
 from evenkeel.sim.replay.world import Hosts
 from evenkeel.sim.vm import VmSpec
 from evenkeel.sim.workload import Steady
@@ -197,3 +199,35 @@ def test_power_is_that_of_hosts_that_are_on() -> None:
     assert apart.metrics["hosts_peak"] == 2
     half = idle + (busy - idle) * (116 - 93.7) / 41.3
     assert apart.metrics["energy_kwh"] == pytest.approx(2 * half / 1000)
+
+
+def test_a_busy_host_loses_to_overlap_what_mean_demand_left_of_it() -> None:
+    """Cores that are always busy serve somebody: nothing is lost twice."""
+    at = np.zeros(12, dtype=np.intp)
+    cpu, vcpus, cpus = np.repeat([0.2, 1.8], 6), np.repeat([1.0, 2.0], 6), np.array([4.0])
+    got = share(at, cpu, cpus)
+    overlap = overlap_loss(at, cpu, vcpus, cpus)
+    extra = beyond_pools(at, cpu, got, overlap, 1)
+    lost = cpu - got * (1 - extra)
+    assert float(lost.sum()) == pytest.approx(float(cpu.sum() - 4.0), rel=0.02)
+    calm = overlap_loss(at, cpu / 3, vcpus, cpus)
+    extra = beyond_pools(at, cpu / 3, cpu / 3, calm, 1)
+    assert extra == pytest.approx(calm), "no pool is short: all of it is overlap"
+    assert extra.min() > 0.05
+
+
+def test_overlap_explains_what_computing_guests_on_one_core_lost() -> None:
+    """The lab's pairs of guests that only compute: mean demand alone is twice as far off."""
+    table = read_lab_pairs([Path(__file__).parents[3] / "data" / "corun_lab.csv"])
+    cpu = ("cpu8", "cpu30", "cpu60", "cpu95", "bursty")
+    both = [v in cpu and p in cpu for v, p in zip(table.victim, table.partner, strict=True)]
+    pairs = table.take(np.array(both))
+    lost = 1 - 1 / pairs.slowdown
+    victim, partner = pairs.column("victim", "cpu_cores"), pairs.column("partner", "cpu_cores")
+    assert victim is not None
+    assert partner is not None
+    overlap = np.array([overlap_of_few(np.array([min(p, 1.0)]), 1) for p in partner])
+    by_mean = 1 - np.minimum(victim, np.maximum(0.5, 1 - partner)) / victim
+    assert pairs.n == 30
+    assert np.abs(lost - overlap).mean() < 0.06
+    assert np.abs(lost - by_mean).mean() > 0.12
