@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from builders import a_host, a_tick, a_vm, a_window
+from hypothesis import given
+from hypothesis import strategies as st
 
+from evenkeel.control.candidates import mean_lost
 from evenkeel.control.mitigate import decide
 from evenkeel.control.upkeep import upkeep
 from evenkeel.control.view import MOST_DOUBLINGS, Patience, View
@@ -159,3 +163,21 @@ def test_a_mitigation_that_was_never_confirmed_came_to_nothing(state, n):
     plan, patience = decide(scene, patience, "b")
     assert [step.reason for step in plan.steps] == ["no longer needed"]
     assert {vm: futile.n for vm, futile in patience.futile.items()} == ({a.id: n} if n else {})
+
+
+@given(st.data())
+def test_what_ifs_asked_together_are_answered_as_one_by_one(data):
+    n_cpus = data.draw(st.integers(1, 4))
+    sets = st.sets(st.integers(0, n_cpus - 1), min_size=1).map(sorted)
+    n = data.draw(st.integers(1, 6))
+    vms = [a_vm(f"v{i}", data.draw(sets), data.draw(st.integers(1, 2))) for i in range(n)]
+    cpu = data.draw(st.lists(st.floats(0, 2), min_size=n, max_size=n))
+    window = a_window([a_tick(TICK_S * k, vms, cpu, host=a_host(n_cpus)) for k in range(3)])
+    worlds = [
+        {vm.id: a_vm("x", data.draw(sets), vm.n_vcpus, data.draw(st.integers(2, 9999))).tuning}
+        for vm in vms
+    ]
+    seen = window, a_host(n_cpus), window.weights(7.5)
+    together = mean_lost(*seen, [{}, *worlds])
+    alone = [mean_lost(*seen, [world])[0] for world in ({}, *worlds)]
+    np.testing.assert_allclose(together, alone, atol=1e-9)
