@@ -32,9 +32,9 @@ class Repacking:
     between the two nobody moves. `correlation` between any two VMs' demand. Every `drain_slots`
     hosts may be emptied, where `payback_h` hours make up for moves of `move_wh` watt hours each,
     for a VM of average memory and demand. Emptying ends after so many `tries` that failed.
-    `is_grainy`: hosts hold what runs at a moment, not its
-    mean over a slot, for each vCPU runs or does not. A VM that was far off its level for the last
-    `jump_slots` has left it for good (0: levels move slowly whatever comes).
+    `is_grainy`: hosts hold what runs at a moment, not its mean over a slot, for each vCPU runs or
+    does not. A VM that was far off its level for the last `jump_slots` has left it for good (0:
+    levels move slowly whatever comes).
     """
 
     epsilon: float = 0.003

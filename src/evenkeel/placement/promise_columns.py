@@ -17,8 +17,9 @@ from evenkeel.domain.resources import AXIS, N_RESOURCES, SPECS
 from evenkeel.domain.shard import MILLI, Lot
 from evenkeel.placement.calendar import UNKNOWN
 from evenkeel.placement.fleet import Chance
+from evenkeel.placement.levels import DEVIATION, FIRM, MEAN
 from evenkeel.placement.problem import Problem, Promises
-from evenkeel.placement.profile import DEVIATION, FIRM, MEAN, Profile, committed
+from evenkeel.placement.profile import Profile, committed
 
 SHARD = np.array([SPECS[resource].shard for resource in AXIS])
 

@@ -53,6 +53,8 @@ class Checkpoints:
             if self._closing.wait(EVERY_S):
                 return
             self._wanted.clear()
+            if self._closing.is_set():  # meanwhile: it is not told again
+                return
             try:
                 connection = self._engine.raw_connection()
                 try:
