@@ -1,4 +1,4 @@
-"""What the fleet's plan would be, looked at every few minutes: advice that is kept and not flapping.
+"""What the fleet's plan would be, looked at every few minutes: advice that does not flap.
 
 Level-triggered: every look lays the fleet out as it is, so that a look that failed costs nothing
 but time. What is decided is `repacking.repack`, which a simulated fleet runs by; what differs is
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -38,8 +38,8 @@ class Advising:
     """`every_s` between looks; `limits` of a plan; `patience` with the former one."""
 
     every_s: float = 300.0
-    limits: Limits = Limits(cooldown_s=3600.0)
-    patience: Patience = Patience()
+    limits: Limits = field(default_factory=lambda: Limits(cooldown_s=3600.0))
+    patience: Patience = field(default_factory=Patience)
     drain_slots: int = 2
 
 

@@ -45,6 +45,8 @@ class Turn(StrEnum):
     """The former plan cannot be done any more."""
     RELIEF = "relief"
     """The new plan helps hosts that the former one does not: at risk, or to be emptied."""
+    WORTHLESS = "worthless"
+    """The former plan no longer pays, nor helps any host."""
     MORE = "more"
     """It saves clearly more."""
 
@@ -111,6 +113,9 @@ def turn(
         return Turn.KEPT
     hours = problem.limits.payback_h
     had, has = former.saved(hours), fresh.saved(hours)
+    before = (n_left(problem, problem.fleet.vms.host), former.before.n_at_risk)
+    if had <= 0 and helped[0] >= before:
+        return Turn.WORTHLESS
     if has > had + max(patience.more * abs(had), patience.least):
         return Turn.MORE
     return Turn.KEPT
