@@ -21,7 +21,17 @@ from evenkeel.domain.events import Event
 from evenkeel.placement.best import Proposal
 from evenkeel.placement.bound import bound
 from evenkeel.placement.explain_plan import explain
-from evenkeel.placement.keeping import NamedMove, Patience, Turn, named, rest_of, turn
+from evenkeel.placement.keeping import (
+    NamedMove,
+    Patience,
+    Turn,
+    amended,
+    helps_as_much,
+    named,
+    rest_of,
+    still,
+    turn,
+)
 from evenkeel.placement.plan import MovePlan
 from evenkeel.placement.problem import Limits, Problem
 from evenkeel.ports import Clock
@@ -108,13 +118,25 @@ class AdviceService:
         slot = int(now_s // self.how.every_s)
         proposal = settled(problem, lambda asked: _proposal(asked, repack(asked, slot, how)))
         rest = rest_of(problem, former.moves) if former and former.moves else None
+        kept = proposal.plan if rest is None else still(problem, rest, how.alarm)
         age_s = now_s - former.since_s if former else 0.0
-        why = turn(problem, rest, proposal.plan, age_s, self.how.patience)
-        if why is Turn.KEPT and former is not None and rest is not None:
-            proposal = _proposal(problem, rest)
-            told = Told(fleet, rest, proposal, explain(problem, rest))
-            seconds = time.perf_counter() - started_s
-            return replace(former, told=told, looked_at_s=now_s, seconds=seconds)
+        why = turn(problem, rest, kept, proposal.plan, how.alarm, age_s, self.how.patience)
+        if why is Turn.RELIEF:
+            more = amended(problem, kept, how.alarm)
+            if more is not None and helps_as_much(problem, more, proposal.plan, how.alarm):
+                kept, why = more, Turn.AMENDED
+        if why in (Turn.KEPT, Turn.AMENDED) and former is not None:
+            stands = replace(
+                former,
+                told=Told(fleet, kept, _proposal(problem, kept), explain(problem, kept)),
+                moves=named(problem, kept),
+                turn=former.turn if why is Turn.KEPT else why,
+                looked_at_s=now_s,
+                seconds=time.perf_counter() - started_s,
+            )
+            if why is Turn.AMENDED:
+                self._tell(stands)
+            return stands
         plan = proposal.plan
         advice = Advice(
             told=Told(fleet, plan, proposal, explain(problem, plan)),

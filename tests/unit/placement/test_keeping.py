@@ -9,7 +9,17 @@ from plans_made import a_problem, with_hosts, with_vms
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.placement.consolidate import consolidate
 from evenkeel.placement.fleet import Move
-from evenkeel.placement.keeping import NamedMove, Patience, Turn, named, rest_of, turn
+from evenkeel.placement.keeping import (
+    NamedMove,
+    Patience,
+    Turn,
+    amended,
+    helps_as_much,
+    named,
+    rest_of,
+    still,
+)
+from evenkeel.placement.keeping import turn as turn_of
 from evenkeel.placement.problem import Limits
 
 LONG, SHORT = 1e6, 60.0
@@ -20,6 +30,11 @@ PATIENCE = Patience(cooldown_s=1800.0, more=0.25, least=1.0)
 def problem():
     """Three hosts of which one would do."""
     return a_problem([0, 0, 1, 2], [[1.0]] * 4, [[6.0]] * 3, limits=Limits(payback_h=24.0))
+
+
+def turn(problem, rest, fresh, age_s, patience):
+    former = fresh if rest is None else still(problem, rest, 0.025)
+    return turn_of(problem, rest, former, fresh, 0.025, age_s, patience)
 
 
 def one_move(problem, vm, target):
@@ -97,3 +112,39 @@ def test_what_no_longer_pays_is_withdrawn_but_not_in_haste(problem):
     none = rest_of(problem, ())
     assert turn(problem, back, none, SHORT, PATIENCE) is Turn.KEPT
     assert turn(problem, back, none, LONG, PATIENCE) is Turn.WORTHLESS
+
+
+def test_hosts_that_are_a_little_fuller_than_is_accepted_do_not_end_a_plan():
+    """Plans fill hosts to the accepted risk; the next look finds a little more or less."""
+    problem = a_problem([0, 1, 2], [[1.0]] * 3, [[9.0]] * 3, deviation=[[0.5]] * 3)
+    problem = replace(problem, limits=Limits(payback_h=24.0))
+    moves = named(problem, consolidate(problem))
+    assert len(moves) == 2
+    for more, expected in ((1.0, 2), (2.25, 2), (2.5, 1), (4.6, 0)):
+        fuller = with_vms(problem, mean=np.full((3, 1), more))
+        rest = rest_of(fuller, moves)
+        assert len(rest.moves) == 2
+        assert len(still(fuller, rest, 0.025).moves) == expected, more
+
+
+def test_a_plan_of_which_little_can_be_done_goes(problem):
+    plan = consolidate(problem)
+    little = rest_of(problem, one_move(problem, 3, 1))
+    assert turn_of(problem, plan, little, plan, 0.025, SHORT, PATIENCE) is Turn.IMPOSSIBLE
+    assert (
+        turn_of(problem, plan, little, plan, 0.025, SHORT, replace(PATIENCE, more=0.9)) is Turn.KEPT
+    )
+
+
+def test_one_host_more_at_risk_adds_to_a_plan_and_does_not_turn_it_over(problem):
+    mean = problem.fleet.vms.mean.copy()
+    mean[:2] = 3.5
+    risky = with_vms(problem, mean=mean)
+    former = rest_of(risky, one_move(problem, 3, 1))
+    plan = amended(risky, former, 0.025)
+    assert plan.moves[0] == former.moves[0]
+    assert len(plan.moves) == 2
+    assert plan.after.n_at_risk == 0
+    assert helps_as_much(risky, plan, consolidate(risky), 0.025)
+    assert not helps_as_much(risky, former, plan, 0.025)
+    assert amended(problem, former, 0.025) is None, "nothing is at risk"
