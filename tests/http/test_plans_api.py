@@ -288,6 +288,26 @@ def test_a_host_that_is_to_be_emptied_changes_the_advice_at_once(api: Api) -> No
     assert len(told_of_plans(api)) == 2
 
 
+def test_a_host_that_comes_to_be_at_risk_is_added_to_the_advice(api: Api) -> None:
+    at_a_time_for_emptying(api)
+    names = ("h1", "h2", "h3", "h4")
+    for host in names:
+        report(api, host, {f"{host}-a": 0.05, f"{host}-b": 0.05}, exempt=host in names[:2])
+    look(api)
+    first = api.get("/v1/plans/advice")
+    assert {move["source"] for move in first["moves"]} == {"h3", "h4"}
+    wants = {"h1-a": 0.9, "h1-b": 0.9}
+    api.clock.now_s += 300
+    report(api, "h1", wants, seq=2)
+    for host in names[1:]:
+        more = {f"{host}-a": 0.05, f"{host}-b": 0.05}
+        report(api, host, more, seq=2, exempt=host == "h2")
+    look(api)
+    now = api.get("/v1/plans/advice")
+    assert now["after"]["n_at_risk"] == 0
+    assert "h1" in {move["source"] for move in now["moves"]}
+
+
 def test_a_look_that_fails_leaves_what_is_known_and_says_so(api: Api) -> None:
     at_a_time_for_emptying(api)
     report(api, "h1", {"web1": 0.2, "web2": 0.1})

@@ -56,7 +56,7 @@ class Advising:
 @dataclass(frozen=True, slots=True, eq=False)
 class Advice:
     """`told`: the plan on the fleet as it was at `looked_at_s`; first given at `since_s`, because
-    of `turn`; `seconds` the last look took."""
+    of `turn`; `seconds` the last look took; `told_at_s`: the event."""
 
     told: Told
     wanted: Wanted
@@ -65,6 +65,7 @@ class Advice:
     looked_at_s: float
     turn: Turn
     seconds: float
+    told_at_s: float = 0.0
 
 
 class AdviceService:
@@ -134,9 +135,8 @@ class AdviceService:
                 looked_at_s=now_s,
                 seconds=time.perf_counter() - started_s,
             )
-            if why is Turn.AMENDED:
-                self._tell(stands)
-            return stands
+            quiet = now_s - former.told_at_s < self.how.patience.cooldown_s
+            return stands if why is Turn.KEPT or quiet else self._tell(stands)
         plan = proposal.plan
         advice = Advice(
             told=Told(fleet, plan, proposal, explain(problem, plan)),
@@ -147,12 +147,11 @@ class AdviceService:
             turn=why,
             seconds=time.perf_counter() - started_s,
         )
-        if plan.moves:
-            self._tell(advice)
-        return advice
+        return self._tell(advice) if plan.moves else advice
 
-    def _tell(self, advice: Advice) -> None:
-        """Of a new plan, once. Raises StoreUnavailable: then it is not new yet."""
+    def _tell(self, advice: Advice) -> Advice:
+        """Of a new plan, once; of what is added to it, not at every look. Raises StoreUnavailable:
+        then it is not new yet."""
         plan = advice.told.plan
         event = Event(
             advice.looked_at_s,
@@ -162,6 +161,7 @@ class AdviceService:
         )
         with self._store.write() as session:
             session.chronicle.add_events([event])
+        return replace(advice, told_at_s=advice.looked_at_s)
 
 
 def _proposal(problem: Problem, plan: MovePlan) -> Proposal:
