@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from starlette.testclient import TestClient
 from tests.batches import a_batch, a_vm
-from tests.controller_app import Api, bearer
+from tests.controller_app import Api, bearer, open_api
 
+from evenkeel.api.app import create_app
+from evenkeel.controller.advising import AdviceService, Advising
 from evenkeel.domain.errors import StoreUnavailable
 from evenkeel.domain.ids import TenantId, VmId
 from evenkeel.domain.placement import Group, Relation, Rule, Scope, Terms
@@ -296,7 +302,7 @@ def test_a_host_that_comes_to_be_at_risk_is_added_to_the_advice(api: Api) -> Non
     look(api)
     first = api.get("/v1/plans/advice")
     assert {move["source"] for move in first["moves"]} == {"h3", "h4"}
-    wants = {"h1-a": 0.9, "h1-b": 0.9}
+    wants = {"h1-a": 0.42, "h1-b": 0.42, "h1-c": 0.42}
     api.clock.now_s += 300
     report(api, "h1", wants, seq=2)
     for host in names[1:]:
@@ -332,3 +338,23 @@ def test_a_fleet_without_hosts_has_no_advice_and_no_trouble(api: Api) -> None:
     look(api)
     assert api.get("/v1/plans/advice")["moves"] == []
     assert told_of_plans(api) == []
+
+
+def test_the_controller_looks_by_itself_and_stops_when_it_ends(tmp_path: Path) -> None:
+    api = open_api(tmp_path)
+    services = replace(
+        api.services,
+        advice=AdviceService(
+            api.services.plans, api.services.store, api.clock, Advising(every_s=0.05)
+        ),
+    )
+    with TestClient(create_app(services)) as client:
+        until_s = time.monotonic() + 20
+        while time.monotonic() < until_s:
+            answer = client.get("/v1/plans/advice", headers=bearer(api.admin))
+            if answer.status_code == 200:
+                break
+            time.sleep(0.05)
+        assert answer.status_code == 200, answer.text
+        assert "advice" in {thread.name for thread in threading.enumerate()}
+    assert "advice" not in {thread.name for thread in threading.enumerate()}
