@@ -85,6 +85,7 @@ class AdviceOut(PlanOut):
     looked_at_s: float = Field(description="When the fleet was last looked at.")
     turn: Turn = Field(description="Why it took the place of the former one.")
     seconds: float = Field(description="What the last look took.")
+    alarm: float = Field(description="Odds of a shortfall from which a host is at risk here.")
     trouble: str = Field(description="Why a later look failed; empty: none did.")
 
 
@@ -174,6 +175,7 @@ def newest_advice(services: Services) -> AdviceOut | None:
         looked_at_s=newest.looked_at_s,
         turn=newest.turn,
         seconds=round(newest.seconds, 3),
+        alarm=newest.alarm,
         trouble=services.advice.trouble(),
     )
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from evenkeel.controller.outlook import LiveFleet
 from evenkeel.controller.plans import Plans, Told, Wanted, settled
 from evenkeel.controller.repacking import Repacking, repack
 from evenkeel.domain.errors import EvenkeelError
@@ -32,7 +33,7 @@ from evenkeel.placement.keeping import (
     still,
     turn,
 )
-from evenkeel.placement.plan import MovePlan
+from evenkeel.placement.plan import MovePlan, outlook
 from evenkeel.placement.problem import Limits, Problem
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Store
@@ -56,7 +57,8 @@ class Advising:
 @dataclass(frozen=True, slots=True, eq=False)
 class Advice:
     """`told`: the plan on the fleet as it was at `looked_at_s`; first given at `since_s`, because
-    of `turn`; `seconds` the last look took; `told_at_s`: the event."""
+    of `turn`; `seconds` the last look took; `alarm`: odds from which a
+    host counts as at risk; `told_at_s`: the event."""
 
     told: Told
     wanted: Wanted
@@ -65,6 +67,7 @@ class Advice:
     looked_at_s: float
     turn: Turn
     seconds: float
+    alarm: float
     told_at_s: float = 0.0
 
 
@@ -129,7 +132,7 @@ class AdviceService:
         if why in (Turn.KEPT, Turn.AMENDED) and former is not None:
             stands = replace(
                 former,
-                told=Told(fleet, kept, _proposal(problem, kept), explain(problem, kept)),
+                told=_told(fleet, problem, kept, how.alarm),
                 moves=named(problem, kept),
                 turn=former.turn if why is Turn.KEPT else why,
                 looked_at_s=now_s,
@@ -139,7 +142,8 @@ class AdviceService:
             return stands if why is Turn.KEPT or quiet else self._tell(stands)
         plan = proposal.plan
         advice = Advice(
-            told=Told(fleet, plan, proposal, explain(problem, plan)),
+            told=_told(fleet, problem, plan, how.alarm),
+            alarm=how.alarm,
             wanted=wanted,
             moves=named(problem, plan),
             since_s=former.since_s if former and why is Turn.NOTHING else now_s,
@@ -162,6 +166,14 @@ class AdviceService:
         with self._store.write() as session:
             session.chronicle.add_events([event])
         return replace(advice, told_at_s=advice.looked_at_s)
+
+
+def _told(fleet: LiveFleet, problem: Problem, plan: MovePlan, alarm: float) -> Told:
+    """With hosts at risk from the alarm on, before and after: below it nobody is moved."""
+    loose = replace(problem, chance=replace(problem.chance, epsilon=alarm))
+    before, after = (outlook(loose, host) for host in (problem.fleet.vms.host, plan.host))
+    plan = replace(plan, before=before, after=after)
+    return Told(fleet, plan, _proposal(problem, plan), explain(problem, plan))
 
 
 def _proposal(problem: Problem, plan: MovePlan) -> Proposal:

@@ -53,6 +53,7 @@ def test_the_plan_that_stands_is_told_to_operators_alone(fleet):
             "looked_at_s": NOW_S - 5,
             "turn": "first",
             "seconds": 0.1,
+            "alarm": 0.025,
             "trouble": "",
         }
     )
