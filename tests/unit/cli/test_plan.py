@@ -92,3 +92,16 @@ def test_the_benchmark_has_its_baselines_and_a_checked_plan(tmp_path: Path) -> N
     anew = others["first-fit decreasing, all anew"]
     assert ours["moves"] < anew["moves"]
     assert ours["cost_per_h"] <= min(other["cost_per_h"] for other in others.values()) + 1e-9
+
+
+def test_looks_of_the_controller_are_measured(tmp_path: Path) -> None:
+    file = tmp_path / "advice.json"
+    args = ["advice", "--hosts", "8", "--vms", "80", "--json", str(file)]
+    ran = CliRunner().invoke(bench_app, args)
+    assert ran.exit_code == 0, ran.output
+    told = json.loads(file.read_text())
+    metrics = told["metrics"]
+    assert metrics["hosts_after"] < metrics["hosts_before"] == 8
+    assert metrics["moves_2"] < metrics["moves_1"]
+    assert len(told["detail"]["turns"]) == 4
+    assert told["detail"]["turns"][0] == "first"
