@@ -320,7 +320,7 @@ class ClaimsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlansConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[plans]`: which VMs should move, as advice that the controller keeps; nothing is executed."""
+    """`[plans]`: which VMs should move, as advice that is kept; nothing is executed."""
 
     every_s: Annotated[
         Seconds, Meta(description="Look at the fleet so often (s); see `evenkeel plan`.")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from starlette.testclient import TestClient
 from tests.batches import a_batch, a_vm
-from tests.controller_app import Api, bearer
+from tests.controller_app import Api, bearer, open_api
 
+from evenkeel.api.app import create_app
+from evenkeel.controller.advising import AdviceService, Advising
+from evenkeel.domain.errors import StoreUnavailable
 from evenkeel.domain.ids import TenantId, VmId
 from evenkeel.domain.placement import Group, Relation, Rule, Scope, Terms
 
@@ -222,3 +229,132 @@ def test_a_reservation_that_begins_after_all_slots_keeps_its_room(fleet: Api) ->
     told = ask(fleet)
     assert "id-db1" not in {move["vm"] for move in told["moves"]}
     assert {move["target"] for move in told["moves"]} == {"h2"}, "those without lots may go"
+
+
+def look(api: Api) -> Any:
+    """As the controller's thread does every few minutes."""
+    assert api.services.advice is not None
+    return api.services.advice.look()
+
+
+def told_of_plans(api: Api) -> list[str]:
+    events = api.get("/v1/events")["items"]
+    return [event["message"] for event in events if event["kind"] == "plan_advised"]
+
+
+def at_a_time_for_emptying(api: Api) -> None:
+    """Every other look empties hosts."""
+    api.clock.now_s += -api.clock.now_s % 600
+
+
+def test_advice_is_kept_told_once_and_its_rest_is_shown(api: Api) -> None:
+    at_a_time_for_emptying(api)
+    report(api, "h1", {"web1": 0.2, "web2": 0.1})
+    report(api, "h2", {"db1": 0.1})
+    report(api, "h3", {"db2": 0.1})
+    answer = api.client.get("/v1/plans/advice", headers=bearer(api.admin))
+    assert api.refused(answer) == (404, "advice_unavailable")
+    look(api)
+    first = api.get("/v1/plans/advice")
+    assert {(move["source"], move["target"]) for move in first["moves"]} == {
+        ("h2", "h1"),
+        ("h3", "h1"),
+    }
+    assert (first["turn"], first["trouble"]) == ("first", "")
+    assert len(told_of_plans(api)) == 1
+    assert "hosts in use 3 -> 1" in told_of_plans(api)[0]
+    for seq in (2, 3):
+        api.clock.now_s += 300
+        report(api, "h1", {"web1": 0.2, "web2": 0.1}, seq=seq)
+        report(api, "h2", {"db1": 0.1}, seq=seq)
+        report(api, "h3", {"db2": 0.1}, seq=seq)
+        look(api)
+    kept = api.get("/v1/plans/advice")
+    assert (kept["moves"], kept["since_s"]) == (first["moves"], first["since_s"])
+    assert kept["looked_at_s"] == first["looked_at_s"] + 600
+    report(api, "h1", {"web1": 0.2, "web2": 0.1, "db1": 0.1}, seq=4)
+    report(api, "h2", {}, seq=4)
+    look(api)
+    rest = api.get("/v1/plans/advice")
+    assert [move["name"] for move in rest["moves"]] == ["db2"]
+    assert rest["since_s"] == first["since_s"]
+    assert len(told_of_plans(api)) == 1
+
+
+def test_a_host_that_is_to_be_emptied_changes_the_advice_at_once(api: Api) -> None:
+    at_a_time_for_emptying(api)
+    report(api, "h1", {"web1": 0.2, "web2": 0.1})
+    report(api, "h2", {"db1": 0.1})
+    look(api)
+    maintain(api, "h1")
+    look(api)
+    now = api.get("/v1/plans/advice")
+    assert now["turn"] == "impossible"
+    assert {(move["source"], move["target"]) for move in now["moves"]} == {("h1", "h2")}
+    assert len(told_of_plans(api)) == 2
+
+
+def test_a_host_that_comes_to_be_at_risk_is_added_to_the_advice(api: Api) -> None:
+    at_a_time_for_emptying(api)
+    names = ("h1", "h2", "h3", "h4")
+    for host in names:
+        report(api, host, {f"{host}-a": 0.05, f"{host}-b": 0.05}, exempt=host in names[:2])
+    look(api)
+    first = api.get("/v1/plans/advice")
+    assert {move["source"] for move in first["moves"]} == {"h3", "h4"}
+    wants = {"h1-a": 0.42, "h1-b": 0.42, "h1-c": 0.42}
+    api.clock.now_s += 300
+    report(api, "h1", wants, seq=2)
+    for host in names[1:]:
+        more = {f"{host}-a": 0.05, f"{host}-b": 0.05}
+        report(api, host, more, seq=2, exempt=host == "h2")
+    look(api)
+    now = api.get("/v1/plans/advice")
+    assert now["after"]["n_at_risk"] == 0
+    assert "h1" in {move["source"] for move in now["moves"]}
+
+
+def test_a_look_that_fails_leaves_what_is_known_and_says_so(api: Api) -> None:
+    at_a_time_for_emptying(api)
+    report(api, "h1", {"web1": 0.2, "web2": 0.1})
+    report(api, "h2", {"db1": 0.1})
+    look(api)
+    advice = api.services.advice
+    assert advice is not None
+    plans, advice._plans = advice._plans, Broken()  # type: ignore[assignment]
+    assert look(api) is None
+    assert api.get("/v1/plans/advice")["trouble"] == "store_unavailable: the disk is full"
+    advice._plans = plans
+    assert look(api) is not None
+    assert api.get("/v1/plans/advice")["trouble"] == ""
+
+
+class Broken:
+    def laid_out(self, wanted: Any) -> Any:
+        raise StoreUnavailable("the disk is full")
+
+
+def test_a_fleet_without_hosts_has_no_advice_and_no_trouble(api: Api) -> None:
+    look(api)
+    assert api.get("/v1/plans/advice")["moves"] == []
+    assert told_of_plans(api) == []
+
+
+def test_the_controller_looks_by_itself_and_stops_when_it_ends(tmp_path: Path) -> None:
+    api = open_api(tmp_path)
+    services = replace(
+        api.services,
+        advice=AdviceService(
+            api.services.plans, api.services.store, api.clock, Advising(every_s=0.05)
+        ),
+    )
+    with TestClient(create_app(services)) as client:
+        until_s = time.monotonic() + 20
+        while time.monotonic() < until_s:
+            answer = client.get("/v1/plans/advice", headers=bearer(api.admin))
+            if answer.status_code == 200:
+                break
+            time.sleep(0.05)
+        assert answer.status_code == 200, answer.text
+        assert "advice" in {thread.name for thread in threading.enumerate()}
+    assert "advice" not in {thread.name for thread in threading.enumerate()}

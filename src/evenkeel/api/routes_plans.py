@@ -12,10 +12,11 @@ from evenkeel.api.access import ADMIN
 from evenkeel.api.errors import ERROR_RESPONSES
 from evenkeel.api.reader import Principal
 from evenkeel.api.schemas import Body
-from evenkeel.api.services import services_of
+from evenkeel.api.services import Services, services_of
 from evenkeel.controller.plans import LOST_H, Plans, Told, Wanted
 from evenkeel.domain.errors import NotFound
 from evenkeel.domain.resources import Resource
+from evenkeel.placement.keeping import Turn
 from evenkeel.placement.plan import SAY, Outlook, Why
 from evenkeel.placement.problem import NO_LIMIT, Limits
 
@@ -77,6 +78,25 @@ class PlanOut(Body):
     left: list[LeftOut] = Field(description="Hosts that were looked at and stay as they are.")
 
 
+class AdviceOut(PlanOut):
+    """The plan that stands: what is still to be done of it, on the fleet as it was last seen."""
+
+    since_s: float = Field(description="When it was first given; UTC epoch seconds.")
+    looked_at_s: float = Field(description="When the fleet was last looked at.")
+    turn: Turn = Field(description="Why it took the place of the former one.")
+    seconds: float = Field(description="What the last look took.")
+    alarm: float = Field(description="Odds of a shortfall from which a host is at risk here.")
+    trouble: str = Field(description="Why a later look failed; empty: none did.")
+
+
+class AdviceUnavailable(NotFound):
+    code = "advice_unavailable"
+    default_hint = (
+        "The first look is a minute after the controller began, if `plans.enabled` is on; "
+        "`evenkeel plan consolidate` looks now."
+    )
+
+
 def _wanted(
     risk: Annotated[
         float | None, Query(gt=0, lt=0.5, description="Accepted odds of a shortfall per host.")
@@ -132,6 +152,32 @@ def rebalance(
     """By forecasts up to a day ahead and reservations up to two. Checked; nothing is executed."""
     asked = replace(wanted, alarm=alarm)
     return _told(_plans(request).rebalance(asked), asked)
+
+
+@router.get("/advice", summary="The plan that stands: looked at every few minutes, and kept")
+def advice(request: Request, who: Annotated[Principal, Depends(ADMIN)]) -> AdviceOut:
+    """It stands until it is done, cannot be done, helps fewer hosts than another one, or another
+    one saves clearly more; nothing is executed."""
+    found = newest_advice(services_of(request))
+    if found is None:
+        raise AdviceUnavailable("the fleet has not been looked at yet")
+    return found
+
+
+def newest_advice(services: Services) -> AdviceOut | None:
+    """None: there is none yet, or this controller gives none."""
+    newest = services.advice.newest() if services.advice else None
+    if newest is None or services.advice is None:
+        return None
+    return AdviceOut(
+        **_told(newest.told, newest.wanted).model_dump(),
+        since_s=newest.since_s,
+        looked_at_s=newest.looked_at_s,
+        turn=newest.turn,
+        seconds=round(newest.seconds, 3),
+        alarm=newest.alarm,
+        trouble=services.advice.trouble(),
+    )
 
 
 def _plans(request: Request) -> Plans:

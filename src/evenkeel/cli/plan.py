@@ -8,10 +8,12 @@ import typer
 
 from evenkeel.cli.client import TokenFileOption, UrlOption, connect
 from evenkeel.cli.output import JsonFlag, friendly_errors, out, print_json
-from evenkeel.cli.show import clean, grid
+from evenkeel.cli.show import ago, clean, grid
 from evenkeel.domain.instants import shown
 
-plan_app = typer.Typer(no_args_is_help=True, help="Which VMs should move; nothing is executed.")
+plan_app = typer.Typer(
+    invoke_without_command=True, help="Which VMs should move; nothing is executed."
+)
 
 Risk = Annotated[
     float | None, typer.Option(min=0, max=0.5, help="Accepted odds of a shortfall per host.")
@@ -23,6 +25,33 @@ Payback = Annotated[float, typer.Option(min=0, help="Hours within which moves ar
 Cooldown = Annotated[float, typer.Option(min=0, help="Seconds that a moved VM stays.")]
 MoveHours = Annotated[float, typer.Option(min=0, help="Host hours that moving 16 GiB costs.")]
 PAYBACK_H, COOLDOWN_S, MOVE_H = 24.0, 3600.0, 0.1
+
+
+@plan_app.callback()
+@friendly_errors
+def advice(
+    ctx: typer.Context,
+    as_json: JsonFlag = False,
+    url: UrlOption = "",
+    token_file: TokenFileOption = "",
+) -> None:
+    """Which VMs should move: the plan that stands. The controller looks every few minutes, and
+    keeps a plan until it is done, cannot be done, or a clearly better one is there. Nothing is
+    executed.
+
+    Example: evenkeel plan
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    with connect(url, token_file) as api:
+        kept = api.get("/v1/plans/advice")
+    _show(kept, as_json)
+    if not as_json:
+        fresh = kept["since_s"] == kept["looked_at_s"]
+        said = "fresh" if fresh else f"kept since {shown(kept['since_s'])} UTC"
+        out.print(f"{said}; looked at {ago(kept['looked_at_s'])}", highlight=False)
+        if kept["trouble"]:
+            out.print(clean(f"the last look failed: {kept['trouble']}"), highlight=False)
 
 
 @plan_app.command()

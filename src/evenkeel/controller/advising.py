@@ -1,4 +1,4 @@
-"""What the fleet's plan would be, looked at every few minutes: advice that is kept and not flapping.
+"""What the fleet's plan would be, looked at every few minutes: advice that does not flap.
 
 Level-triggered: every look lays the fleet out as it is, so that a look that failed costs nothing
 but time. What is decided is `repacking.repack`, which a simulated fleet runs by; what differs is
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
 
+from evenkeel.controller.outlook import LiveFleet
 from evenkeel.controller.plans import Plans, Told, Wanted, settled
 from evenkeel.controller.repacking import Repacking, repack
 from evenkeel.domain.errors import EvenkeelError
@@ -21,8 +22,18 @@ from evenkeel.domain.events import Event
 from evenkeel.placement.best import Proposal
 from evenkeel.placement.bound import bound
 from evenkeel.placement.explain_plan import explain
-from evenkeel.placement.keeping import NamedMove, Patience, Turn, named, rest_of, turn
-from evenkeel.placement.plan import MovePlan
+from evenkeel.placement.keeping import (
+    NamedMove,
+    Patience,
+    Turn,
+    amended,
+    helps_as_much,
+    named,
+    rest_of,
+    still,
+    turn,
+)
+from evenkeel.placement.plan import MovePlan, outlook
 from evenkeel.placement.problem import Limits, Problem
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Store
@@ -38,15 +49,16 @@ class Advising:
     """`every_s` between looks; `limits` of a plan; `patience` with the former one."""
 
     every_s: float = 300.0
-    limits: Limits = Limits(cooldown_s=3600.0)
-    patience: Patience = Patience()
+    limits: Limits = field(default_factory=lambda: Limits(cooldown_s=3600.0))
+    patience: Patience = field(default_factory=Patience)
     drain_slots: int = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Advice:
     """`told`: the plan on the fleet as it was at `looked_at_s`; first given at `since_s`, because
-    of `turn`; `seconds` the last look took."""
+    of `turn`; `seconds` the last look took; `alarm`: odds from which a
+    host counts as at risk; `told_at_s`: the event."""
 
     told: Told
     wanted: Wanted
@@ -55,6 +67,8 @@ class Advice:
     looked_at_s: float
     turn: Turn
     seconds: float
+    alarm: float
+    told_at_s: float = 0.0
 
 
 class AdviceService:
@@ -108,16 +122,28 @@ class AdviceService:
         slot = int(now_s // self.how.every_s)
         proposal = settled(problem, lambda asked: _proposal(asked, repack(asked, slot, how)))
         rest = rest_of(problem, former.moves) if former and former.moves else None
+        kept = proposal.plan if rest is None else still(problem, rest, how.alarm)
         age_s = now_s - former.since_s if former else 0.0
-        why = turn(problem, rest, proposal.plan, age_s, self.how.patience)
-        if why is Turn.KEPT and former is not None and rest is not None:
-            proposal = _proposal(problem, rest)
-            told = Told(fleet, rest, proposal, explain(problem, rest))
-            seconds = time.perf_counter() - started_s
-            return replace(former, told=told, looked_at_s=now_s, seconds=seconds)
+        why = turn(problem, rest, kept, proposal.plan, how.alarm, age_s, self.how.patience)
+        if why is Turn.RELIEF:
+            more = amended(problem, kept, how.alarm)
+            if more is not None and helps_as_much(problem, more, proposal.plan, how.alarm):
+                kept, why = more, Turn.AMENDED
+        if why in (Turn.KEPT, Turn.AMENDED) and former is not None:
+            stands = replace(
+                former,
+                told=_told(fleet, problem, kept, how.alarm),
+                moves=named(problem, kept),
+                turn=former.turn if why is Turn.KEPT else why,
+                looked_at_s=now_s,
+                seconds=time.perf_counter() - started_s,
+            )
+            quiet = now_s - former.told_at_s < self.how.patience.cooldown_s
+            return stands if why is Turn.KEPT or quiet else self._tell(stands)
         plan = proposal.plan
         advice = Advice(
-            told=Told(fleet, plan, proposal, explain(problem, plan)),
+            told=_told(fleet, problem, plan, how.alarm),
+            alarm=how.alarm,
             wanted=wanted,
             moves=named(problem, plan),
             since_s=former.since_s if former and why is Turn.NOTHING else now_s,
@@ -125,12 +151,11 @@ class AdviceService:
             turn=why,
             seconds=time.perf_counter() - started_s,
         )
-        if plan.moves:
-            self._tell(advice)
-        return advice
+        return self._tell(advice) if plan.moves else advice
 
-    def _tell(self, advice: Advice) -> None:
-        """Of a new plan, once. Raises StoreUnavailable: then it is not new yet."""
+    def _tell(self, advice: Advice) -> Advice:
+        """Of a new plan, once; of what is added to it, not at every look. Raises StoreUnavailable:
+        then it is not new yet."""
         plan = advice.told.plan
         event = Event(
             advice.looked_at_s,
@@ -140,6 +165,15 @@ class AdviceService:
         )
         with self._store.write() as session:
             session.chronicle.add_events([event])
+        return replace(advice, told_at_s=advice.looked_at_s)
+
+
+def _told(fleet: LiveFleet, problem: Problem, plan: MovePlan, alarm: float) -> Told:
+    """With hosts at risk from the alarm on, before and after: below it nobody is moved."""
+    loose = replace(problem, chance=replace(problem.chance, epsilon=alarm))
+    before, after = (outlook(loose, host) for host in (problem.fleet.vms.host, plan.host))
+    plan = replace(plan, before=before, after=after)
+    return Told(fleet, plan, _proposal(problem, plan), explain(problem, plan))
 
 
 def _proposal(problem: Problem, plan: MovePlan) -> Proposal:

@@ -104,8 +104,8 @@ class Present:
         self._silent_s = silent_s
         self._closed = closed
 
-    def look(self) -> Seen:
-        """Raises StoreUnavailable.
+    def look(self, *, with_terms: bool = True) -> Seen:
+        """Raises StoreUnavailable. Terms are left out for those who ask often and need none.
 
         A host whose clock is off is as good as silent for whoever decides: its ticks are counted
         to slots in which they were not taken, so what is forecast from them cannot be relied on.
@@ -125,7 +125,7 @@ class Present:
             heard=np.array(heard, dtype=bool),
             closed=np.array([r.host.id in closed for r in records], dtype=bool),
             latest=self.latest(),
-            placed=self._placed(),
+            placed=self._placed() if with_terms else {},
         )
 
     def _reported(self) -> Iterator[HostRecord]:

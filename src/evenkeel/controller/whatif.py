@@ -143,7 +143,7 @@ class WhatIf:
         return Candidate(asked.n_vcpus, demand, weight, traits.sensitivity[0], traits.pressure[0])
 
     def _laid_out(self, now_s: float) -> _Fleet:
-        seen = self._present.look()
+        seen = self._present.look(with_terms=False)
         heard = np.flatnonzero(seen.heard).tolist()
         rows = {h: np.flatnonzero(seen.host == h) for h in heard}
         hosts = tuple(

@@ -16,7 +16,8 @@ def explain(problem: Problem, plan: MovePlan) -> str:
     before, after, hours = plan.before, plan.after, problem.limits.payback_h
     if not plan.moves:
         return f"Nothing is worth moving. {_contention(plan)}"
-    said = [f"{len(plan.moves)} moves"]
+    n_moves = len(plan.moves)
+    said = ["1 move" if n_moves == 1 else f"{n_moves} moves"]
     if after.n_in_use != before.n_in_use:
         said.append(f"hosts in use {before.n_in_use} -> {after.n_in_use}")
     if after.n_at_risk != before.n_at_risk:

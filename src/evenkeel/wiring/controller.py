@@ -14,6 +14,7 @@ from evenkeel.adapters.store.store import SqlStore
 from evenkeel.api.access import READERS, Gate
 from evenkeel.api.app import create_app
 from evenkeel.api.fleet import StoreReader
+from evenkeel.api.routes_plans import AdviceOut, newest_advice
 from evenkeel.api.services import Services
 from evenkeel.config import ClaimsConfig, Config, ControllerConfig, PlansConfig
 from evenkeel.controller.advising import AdviceService, Advising
@@ -45,7 +46,11 @@ from evenkeel.wiring.forecasts import build_forecasts
 
 def dashboard(services: Services) -> Sequence[APIRouter]:
     """The page, over the same reader as the REST API."""
-    return [build_web(services.reader, READERS, services.clock.wall_s)]
+
+    def advice() -> AdviceOut | None:
+        return newest_advice(services)
+
+    return [build_web(services.reader, READERS, services.clock.wall_s, advice)]
 
 
 def build_controller(

@@ -1,5 +1,7 @@
 """Work lost to contention: one formula for plans and for placement, and a slope that follows it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from plans_made import a_problem
@@ -7,6 +9,7 @@ from plans_made import a_problem
 from evenkeel.placement import kernels
 from evenkeel.placement.consolidate import consolidate
 from evenkeel.placement.explain_plan import explain
+from evenkeel.placement.fleet import Chance
 from evenkeel.placement.losses import Losses
 from evenkeel.placement.packing import Packing
 from evenkeel.placement.shortfall import Totals, expected_lost
@@ -42,7 +45,8 @@ def test_the_slope_tells_which_host_would_lose_more_and_about_how_much():
 
 
 def test_a_plan_tells_contention_before_and_after():
-    problem = a_problem([0, 1], [[1.0], [1.0]], [[4.8], [4.8]], deviation=[[0.5], [0.5]])
+    problem = a_problem([0, 1], [[1.0], [1.0]], [[3.2], [3.2]], deviation=[[0.5], [0.5]])
+    problem = replace(problem, chance=Chance(0.1, np.zeros(1)))
     told = explain(problem, consolidate(problem))
     assert "hosts in use 2 -> 1" in told
     assert "0.00 % of a host's work is expected to be lost to contention before, and" in told
