@@ -13,7 +13,15 @@ import typer
 from evenkeel.cli.bench import JsonOut, show
 from evenkeel.cli.lists import lists_of_words
 from evenkeel.cli.output import err, friendly_errors, out
-from evenkeel.cli.simulate_parts import Asked, Told, cloudsim, must_be_writable, replayed, tell
+from evenkeel.cli.simulate_parts import (
+    Asked,
+    Drawn,
+    Told,
+    cloudsim,
+    must_be_writable,
+    replayed,
+    tell,
+)
 from evenkeel.domain.errors import SimulationInvalid
 
 
@@ -44,6 +52,9 @@ OF_REPLAY: Final = frozenset(
         "begin",
         "hours",
         "vms",
+        "share",
+        "demand_from",
+        "demand_format",
         "vm_size",
         "corun",
         "seed",
@@ -99,6 +110,17 @@ def simulate(
         int | None,
         typer.Option(min=1, help="Azure: so many, drawn by tenants' bursts.", rich_help_panel=SIDE),
     ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option(help="Azure: this part of them, drawn as --vms is.", rich_help_panel=SIDE),
+    ] = None,
+    demand_from: Annotated[
+        Path | None,
+        typer.Option(help="Azure: whose demand VMs have; else made up.", rich_help_panel=SIDE),
+    ] = None,
+    demand_format: Annotated[
+        Format, typer.Option(help="What --demand-from holds.", rich_help_panel=SIDE)
+    ] = Format.RECORDING,
     vm_size: Annotated[
         str, typer.Option(help="PlanetLab: VCPUSxMIB of every VM.", rich_help_panel=SIDE)
     ] = "1x1024",
@@ -123,6 +145,9 @@ def simulate(
     cloudsim-planetlab: energy, moves and unserved demand by the rules of CloudSim 3.0.3: 800 hosts
     of two kinds, a day of PlanetLab VMs. Policies: npa (no power management), dvfs (nobody moves),
     thr-mmt, lr-mmt (CloudSim's own) and evenkeel.
+
+    Azure's arrivals tell when VMs came, how large and for how long, and nothing of what they want:
+    that is borrowed of the VMs in --demand-from, which is an assumption and said to be one.
 
     PlanetLab is Parquet with a list of 288 percents a VM and day, or the original: a folder a day
     with a text file of 288 lines a VM.
@@ -152,8 +177,9 @@ def simulate(
     asked = Asked(
         tuple(source), form.value, days, policy, hosts, host_kind, overcommit, begin, hours
     )
+    drawn = Drawn(vms, share, demand_from, demand_format.value)
     with _bar("reading; the first run compiles") as told:
-        outcomes = replayed(asked, vms, vm_size, corun, seed, told)
+        outcomes = replayed(asked, drawn, vm_size, corun, seed, told)
     tell(outcomes, json_out, html)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +16,7 @@ from evenkeel.domain.errors import SimulationInvalid, TraceInvalid
 
 if TYPE_CHECKING:
     from evenkeel.wiring.cloudsim import Outcome
+    from evenkeel.wiring.recordings import Options
     from evenkeel.wiring.replay import Replayed
 
 Told = Callable[[str, int, int], None]
@@ -52,6 +53,16 @@ class Asked:
     overcommit: float
     begin: str | None
     hours: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Of Azure's arrivals: how many or what share, and whose demand they have (None: made up)."""
+
+    n_vms: int | None
+    share: float | None
+    lender: Path | None
+    lender_form: str
 
 
 def must_be_writable(*paths: Path | None) -> None:
@@ -97,18 +108,17 @@ def cloudsim(
 
 
 def replayed(
-    asked: Asked, vms: int | None, vm_size: str, corun: Path | None, seed: int, told: Told
+    asked: Asked, drawn: Drawn, vm_size: str, corun: Path | None, seed: int, told: Told
 ) -> Replayed:
     """Raises SimulationInvalid, TraceInvalid."""
-    from evenkeel.wiring.recordings import Form, Options
+    from evenkeel.wiring.recordings import Form
     from evenkeel.wiring.replay import POLICIES, Question, replay
 
-    vcpus, memory_mib = _size(vm_size)
     question = Question(
         paths=asked.paths,
         form=Form(asked.form),
         policies=tuple(asked.policies.split(",")) if asked.policies else tuple(POLICIES),
-        options=Options(asked.days, vcpus, memory_mib, n_vms=vms, seed=seed),
+        options=_options(asked, drawn, vm_size, seed),
         n_hosts=asked.n_hosts,
         host_kind=asked.host_kind,
         overcommit=asked.overcommit,
@@ -119,6 +129,24 @@ def replayed(
         seed=seed,
     )
     return replay(question, told)
+
+
+def _options(asked: Asked, drawn: Drawn, vm_size: str, seed: int) -> Options:
+    """With the lender's recording read. Raises SimulationInvalid, TraceInvalid."""
+    from evenkeel.wiring.recordings import Form, Options, read_recording
+
+    is_azure = asked.form == Form.AZURE
+    if not is_azure and drawn != Drawn(None, None, None, drawn.lender_form):
+        raise SimulationInvalid(
+            "--vms, --share and --demand-from are of Azure's arrivals",
+            hint="Leave them out, or say --format azure.",
+        )
+    vcpus, memory_mib = _size(vm_size)
+    plain = Options(asked.days, vcpus, memory_mib, seed=seed)
+    lender = None
+    if drawn.lender is not None:
+        lender = read_recording([drawn.lender], Form(drawn.lender_form), plain)
+    return replace(plain, share=drawn.share, n_vms=drawn.n_vms, lender=lender)
 
 
 def _size(text: str) -> tuple[float, float]:
