@@ -24,6 +24,7 @@ Told = Callable[[str, int, int], None]
 
 SHOWN: Final = (
     ("energy_kwh", "energy, kWh"),
+    ("wh_per_core_hour", "Wh a core hour"),
     ("host_hours", "host hours"),
     ("hosts_peak", "hosts, at most"),
     ("migrations", "moves"),
