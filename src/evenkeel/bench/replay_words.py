@@ -33,6 +33,7 @@ class Row:
 
 ROWS: Final = (
     Row("energy_kwh", "Energy", "kWh"),
+    Row("wh_per_core_hour", "Energy of work done", "Wh a core hour"),
     Row("host_hours", "Hosts on", "hours"),
     Row("hosts_peak", "Hosts on at most", whole=True),
     Row("migrations", "Moves of VMs", whole=True),

@@ -179,6 +179,27 @@ def claims(
     show(result, json_out)
 
 
+@bench_app.command("in-place")
+@friendly_errors
+def in_place(
+    seeds: Annotated[int, typer.Option(min=1, help="Fleets of four hosts each.")] = 3,
+    slots: Annotated[int, typer.Option(min=1, help="Slots of five minutes.")] = 24,
+    every_tick: Annotated[
+        bool, typer.Option("--every-tick", help="Also without skipping what is settled.")
+    ] = False,
+    json_out: JsonOut = None,
+) -> None:
+    """What the agent does for, and to, the VMs of made-up hosts that are sold several times over.
+
+    Example: evenkeel bench in-place --seeds 2 --slots 12
+    """
+    from evenkeel.bench.in_place import bench_in_place
+
+    with err.status("starting") as progress:
+        result = bench_in_place(seeds, slots, every_tick, progress.update)
+    show(result, json_out)
+
+
 def show(result: Result, json_out: Path | None) -> None:
     """A table of our metrics beside each baseline's, and the envelope where it was asked for."""
     result.write(json_out)

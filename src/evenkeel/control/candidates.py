@@ -40,6 +40,8 @@ MAX_SHARES: Final = 10_000
 """The upper bound that cgroup v1 and v2 have in common."""
 QUOTA_PERIOD_US: Final = 100_000
 MIN_QUOTA_US: Final = 10_000
+DOUBT: Final = 0.05
+"""Of the cores that change hands: physics is no surer of what is won than that."""
 KIND_COST: Final = {ActionKind.PIN_APART: 0.0, ActionKind.BOOST: 0.02, ActionKind.QUOTA: 0.05}
 """Preference between equals, in cores: what takes nothing from anybody comes first."""
 HELP_WEIGHT: Final = 0.25
@@ -202,7 +204,8 @@ def _worth(
     worth[victim] = np.diff(own + SURPLUS_WEIGHT * (ends - own))[0]
     if aggressor is not None and won[aggressor] < 0 and wanted[aggressor] > fair[aggressor]:
         worth[aggressor] = SURPLUS_WEIGHT * won[aggressor]
-    return float(worth @ np.array([vm.priority for vm in window.vms]))
+    shifted = float(np.abs(won).sum()) / 2
+    return float(worth @ np.array([vm.priority for vm in window.vms])) - DOUBT * shifted
 
 
 def _lost(window: Window, host: Host, row_weights: F64, worlds: Sequence[Tunings]) -> F64:

@@ -11,7 +11,6 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.controller.layout import UNSURE
 from evenkeel.controller.repacking import Past, Repacking, common_correlation, problem_of, repack
 from evenkeel.domain.arrays import F64, Ints
 from evenkeel.domain.ids import NO_TENANT, HostId, TenantId, VmId
@@ -41,6 +40,8 @@ INFLOW: Final = 8
 """VMs that one host takes in a plan."""
 HOW: Final = Repacking(epsilon=0.03, alarm=0.08, is_grainy=True, jump_slots=2)
 """Chosen on one PlanetLab day (20110306): lower odds save little, higher ones cost work."""
+UNSURE: Final = 0.5
+"""Standard deviation of a demand of which nothing is known, in parts of what is assumed."""
 LEAST_WATTS: Final = 1e-9
 
 
@@ -182,7 +183,7 @@ class Evenkeel:
         while there are no others, what is assumed of the fleet."""
         share, spread = np.zeros(N_RESOURCES), np.zeros(N_RESOURCES)
         share[CPU_AXIS] = 0.5 / self.overcommit
-        spread[CPU_AXIS] = UNSURE[CPU_AXIS] * share[CPU_AXIS]
+        spread[CPU_AXIS] = UNSURE * share[CPU_AXIS]
         others = self.window.rows()
         if len(others):
             for axis in range(N_RESOURCES):

@@ -9,18 +9,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from cloudsim_made import made_percent
 from typer.testing import CliRunner, Result
 
+from evenkeel.adapters.traces.recorded import (
+    About,
+    RecordedHost,
+    RecordedRows,
+    RecordedVm,
+    write_recorded,
+)
 from evenkeel.cli.main import app
 from evenkeel.wiring.replay import POLICIES
 
 ALL = ("energy_kwh", "host_hours", "hosts_peak", "migrations", "migrated_gib", "unserved_pct")
 ALL += ("slatah_pct", "contended_vm_hours", "loss_p99_pct", "worst_vm_loss_pct", "refused")
 ALL += ("mitigations", "rolled_back", *(f"unserved_pct.{r}" for r in ("cpu", "memory", "net")))
+T0 = 1_800_000_000
 WORDS = ("simulate", "--scenario", "replay", "--format", "planetlab")
 
 
@@ -77,6 +86,32 @@ def test_several_days_and_a_part_of_them(days: Path, tmp_path: Path) -> None:
     assert (part["n_slots"], part["start_s"]) == (24, both["start_s"] + 6 * 3600)
     assert simulate("--input", days, "--from", "2011-03-03T06:00", *words).exit_code == 0
     assert told(out)["detail"]["start_s"] == part["start_s"]
+
+
+def a_fleet(path: Path) -> Path:
+    """What `evenkeel record` writes: three hosts, four VMs on two of them, for two hours."""
+    hosts = tuple(RecordedHost(f"h{i}", 8, 65_536.0, 1000.0, None, "") for i in range(3))
+    about = About(T0, T0 + 24 * 300, 300, hosts)
+    vms = [RecordedVm(f"uuid{i}", f"vm{i}", 4, 4096.0, "shop", "shop/4x4096MiB") for i in range(4)]
+    slot, vm = (grid.ravel() for grid in np.meshgrid(np.arange(24), np.arange(4), indexing="ij"))
+    demand = np.tile(np.array([3.0, 2000.0, 10.0, 50.0], np.float32), (len(vm), 1))
+    rows = RecordedRows(T0 + slot * 300, vms, vm, ["h1", "h2"], vm // 3, demand)
+    write_recorded(path, about, [rows])
+    return path
+
+
+def test_a_recording_of_a_fleet_is_replayed_on_its_own_hosts(tmp_path: Path) -> None:
+    path, out = a_fleet(tmp_path / "fleet.parquet"), tmp_path / "out.json"
+    words = ("simulate", "--scenario", "replay", "--input", path, "--policy", "stay,balance")
+    result = CliRunner().invoke(app, [*map(str, words), "--json", str(out)])
+    assert result.exit_code == 0, result.output
+    found = told(out)["metrics"]
+    # Three VMs that want 3 cores each on 8 CPUs, one by itself, and a host that is off.
+    assert found["stay.host_hours"] == pytest.approx(2 * 2)
+    assert 0.5 < found["stay.slatah_pct"] / 50 <= 1.01
+    assert found["stay.unserved_pct.cpu"] > 100 * 1 / 12
+    assert found["balance.migrations"] >= 1
+    assert found["balance.unserved_pct.cpu"] < found["stay.unserved_pct.cpu"] / 5
 
 
 def test_same_seed_same_bytes_in_any_process(days: Path, tmp_path: Path) -> None:
