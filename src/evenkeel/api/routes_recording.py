@@ -113,12 +113,17 @@ def hosts(
     history: History,
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT,
+    since_s: Annotated[
+        float, Query(description="Only those heard from since then; UTC epoch seconds.")
+    ] = 0.0,
 ) -> Page[RecordedHostOut]:
+    """A page may hold fewer than `limit`, or none, and yet not be the last."""
     after = str(cursors.decode(cursor, str)[0]) if cursor else ""
     records = history.hosts(after, limit)
     key = (records[-1].host.id,) if records else None
     return Page(
-        items=[_host(record) for record in records], next=cursors.following(key, records, limit)
+        items=[_host(record) for record in records if record.last_seen_s >= since_s],
+        next=cursors.following(key, records, limit),
     )
 
 
