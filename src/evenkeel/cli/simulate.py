@@ -8,14 +8,21 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
-import click
 import typer
 
 from evenkeel.cli.bench import JsonOut, show
 from evenkeel.cli.lists import lists_of_words
 from evenkeel.cli.output import err, friendly_errors, out
-from evenkeel.cli.simulate_parts import Asked, Told, cloudsim, must_be_writable, replayed, tell
-from evenkeel.domain.errors import InvalidRequest
+from evenkeel.cli.simulate_parts import (
+    Asked,
+    Drawn,
+    Told,
+    cloudsim,
+    must_be_writable,
+    replayed,
+    tell,
+)
+from evenkeel.domain.errors import SimulationInvalid
 
 
 class Scenario(StrEnum):
@@ -34,7 +41,7 @@ class Format(StrEnum):
     RECORDING = "recording"
 
 
-ListsOfFiles = lists_of_words("source")
+ListsOfFiles = lists_of_words("--input")
 OF_CLOUDSIM: Final = frozenset({"order", "honour_ram", "plot"})
 OF_REPLAY: Final = frozenset(
     {
@@ -45,6 +52,9 @@ OF_REPLAY: Final = frozenset(
         "begin",
         "hours",
         "vms",
+        "share",
+        "demand_from",
+        "demand_format",
         "vm_size",
         "corun",
         "seed",
@@ -56,6 +66,7 @@ SIDE: Final = "Scenario replay"
 
 @friendly_errors
 def simulate(
+    context: typer.Context,
     scenario: Annotated[Scenario, typer.Option(help="Which world.")],
     source: Annotated[
         list[Path], typer.Option("--input", help="File or folder; replay takes several of them.")
@@ -99,6 +110,17 @@ def simulate(
         int | None,
         typer.Option(min=1, help="Azure: so many, drawn by tenants' bursts.", rich_help_panel=SIDE),
     ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option(help="Azure: this part of them, drawn as --vms is.", rich_help_panel=SIDE),
+    ] = None,
+    demand_from: Annotated[
+        Path | None,
+        typer.Option(help="Azure: whose demand VMs have; else made up.", rich_help_panel=SIDE),
+    ] = None,
+    demand_format: Annotated[
+        Format, typer.Option(help="What --demand-from holds.", rich_help_panel=SIDE)
+    ] = Format.RECORDING,
     vm_size: Annotated[
         str, typer.Option(help="PlanetLab: VCPUSxMIB of every VM.", rich_help_panel=SIDE)
     ] = "1x1024",
@@ -124,6 +146,9 @@ def simulate(
     of two kinds, a day of PlanetLab VMs. Policies: npa (no power management), dvfs (nobody moves),
     thr-mmt, lr-mmt (CloudSim's own) and evenkeel.
 
+    Azure's arrivals tell when VMs came, how large and for how long, and nothing of what they want:
+    that is borrowed of the VMs in --demand-from, which is an assumption and said to be one.
+
     PlanetLab is Parquet with a list of 288 percents a VM and day, or the original: a folder a day
     with a text file of 288 lines a VM.
 
@@ -137,7 +162,7 @@ def simulate(
     --day 20110303 --policy lr-mmt --json lr.json
     """
     is_replay = scenario is Scenario.REPLAY
-    _none_of(OF_CLOUDSIM if is_replay else OF_REPLAY, scenario)
+    _none_of(OF_CLOUDSIM if is_replay else OF_REPLAY, context)
     must_be_writable(json_out, html)
     days = tuple(day or ())
     if not is_replay:
@@ -152,19 +177,19 @@ def simulate(
     asked = Asked(
         tuple(source), form.value, days, policy, hosts, host_kind, overcommit, begin, hours
     )
+    drawn = Drawn(vms, share, demand_from, demand_format.value)
     with _bar("reading; the first run compiles") as told:
-        outcomes = replayed(asked, vms, vm_size, corun, seed, told)
+        outcomes = replayed(asked, drawn, vm_size, corun, seed, told)
     tell(outcomes, json_out, html)
 
 
-def _none_of(names: frozenset[str], scenario: Scenario) -> None:
-    """Raises InvalidRequest for an option of the other scenario."""
-    context = click.get_current_context()
+def _none_of(names: frozenset[str], context: typer.Context) -> None:
+    """Raises SimulationInvalid for an option of the other scenario."""
     for parameter in context.command.params:
         given = context.get_parameter_source(parameter.name or "")
-        if parameter.name in names and given is click.core.ParameterSource.COMMANDLINE:
-            raise InvalidRequest(
-                f"{parameter.opts[0]} means nothing in scenario {scenario.value}",
+        if parameter.name in names and given is not None and given.name == "COMMANDLINE":
+            raise SimulationInvalid(
+                f"{parameter.opts[0]} means nothing in this scenario",
                 hint="Leave it out, or choose the other --scenario.",
             )
 

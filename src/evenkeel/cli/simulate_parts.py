@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from evenkeel.cli.output import out
 from evenkeel.cli.times import instant_s, span_s
-from evenkeel.domain.errors import InvalidRequest, TraceInvalid
+from evenkeel.domain.errors import SimulationInvalid, TraceInvalid
 
 if TYPE_CHECKING:
     from evenkeel.wiring.cloudsim import Outcome
+    from evenkeel.wiring.recordings import Options
     from evenkeel.wiring.replay import Replayed
 
 Told = Callable[[str, int, int], None]
@@ -22,19 +24,19 @@ Told = Callable[[str, int, int], None]
 
 SHOWN: Final = (
     ("energy_kwh", "energy, kWh"),
+    ("wh_per_core_hour", "Wh a core hour"),
     ("host_hours", "host hours"),
     ("hosts_peak", "hosts, at most"),
     ("migrations", "moves"),
-    ("migrated_gib", "moved, GiB"),
-    ("unserved_pct", "unserved, % (the worst resource)"),
-    ("unserved_pct.cpu", "unserved CPU, %"),
-    ("slatah_pct", "hosts short, % of time"),
-    ("contended_vm_hours", "VM hours that lost > 10 %"),
-    ("loss_p99_pct", "loss, 99th percentile, %"),
-    ("worst_vm_loss_pct", "loss of the worst VM, %"),
+    ("migrated_gib", "GiB moved"),
+    ("unserved_pct", "unserved, %"),
+    ("slatah_pct", "hosts short, %"),
+    ("contended_vm_hours", "VM h > 10 % lost"),
+    ("loss_p99_pct", "p99 loss, %"),
+    ("worst_vm_loss_pct", "worst VM lost, %"),
     ("refused", "VMs refused"),
     ("mitigations", "fixes in place"),
-    ("rolled_back", "of them rolled back"),
+    ("rolled_back", "rolled back"),
 )
 """Of the metrics, what the table shows; all are in the files."""
 
@@ -54,13 +56,23 @@ class Asked:
     hours: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Of Azure's arrivals: how many or what share, and whose demand they have (None: made up)."""
+
+    n_vms: int | None
+    share: float | None
+    lender: Path | None
+    lender_form: str
+
+
 def must_be_writable(*paths: Path | None) -> None:
-    """Before hours are spent. Raises InvalidRequest."""
+    """Before hours are spent. Raises SimulationInvalid."""
     for path in paths:
         if path is None:
             continue
         if path.is_dir() or not path.absolute().parent.is_dir():
-            raise InvalidRequest(
+            raise SimulationInvalid(
                 f"{path}: cannot be written", hint="Name a file in a folder that exists."
             )
 
@@ -73,7 +85,7 @@ def cloudsim(
     honour_ram: bool,
     told: Told,
 ) -> Outcome:
-    """Raises InvalidRequest, TraceInvalid."""
+    """Raises SimulationInvalid, TraceInvalid."""
     from evenkeel.wiring.cloudsim import PolicyName, Question, run
 
     if len(sources) != 1 or len(days) > 1:
@@ -83,7 +95,7 @@ def cloudsim(
         )
     names = [name.value for name in PolicyName]
     if policy and policy not in names:
-        raise InvalidRequest(
+        raise SimulationInvalid(
             f"there is no policy {policy!r}", hint=f"--policy is one of {', '.join(names)}."
         )
     question = Question(
@@ -97,18 +109,17 @@ def cloudsim(
 
 
 def replayed(
-    asked: Asked, vms: int | None, vm_size: str, corun: Path | None, seed: int, told: Told
+    asked: Asked, drawn: Drawn, vm_size: str, corun: Path | None, seed: int, told: Told
 ) -> Replayed:
-    """Raises InvalidRequest, TraceInvalid."""
-    from evenkeel.wiring.recordings import Form, Options
+    """Raises SimulationInvalid, TraceInvalid."""
+    from evenkeel.wiring.recordings import Form
     from evenkeel.wiring.replay import POLICIES, Question, replay
 
-    vcpus, memory_mib = _size(vm_size)
     question = Question(
         paths=asked.paths,
         form=Form(asked.form),
         policies=tuple(asked.policies.split(",")) if asked.policies else tuple(POLICIES),
-        options=Options(asked.days, vcpus, memory_mib, n_vms=vms, seed=seed),
+        options=_options(asked, drawn, vm_size, seed),
         n_hosts=asked.n_hosts,
         host_kind=asked.host_kind,
         overcommit=asked.overcommit,
@@ -121,12 +132,30 @@ def replayed(
     return replay(question, told)
 
 
+def _options(asked: Asked, drawn: Drawn, vm_size: str, seed: int) -> Options:
+    """With the lender's recording read. Raises SimulationInvalid, TraceInvalid."""
+    from evenkeel.wiring.recordings import Form, Options, read_recording
+
+    is_azure = asked.form == Form.AZURE
+    if not is_azure and drawn != Drawn(None, None, None, drawn.lender_form):
+        raise SimulationInvalid(
+            "--vms, --share and --demand-from are of Azure's arrivals",
+            hint="Leave them out, or say --format azure.",
+        )
+    vcpus, memory_mib = _size(vm_size)
+    plain = Options(asked.days, vcpus, memory_mib, seed=seed)
+    lender = None
+    if drawn.lender is not None:
+        lender = read_recording([drawn.lender], Form(drawn.lender_form), plain)
+    return replace(plain, share=drawn.share, n_vms=drawn.n_vms, lender=lender)
+
+
 def _size(text: str) -> tuple[float, float]:
     vcpus, _, memory = text.lower().partition("x")
     try:
         return float(vcpus), float(memory)
     except ValueError as error:
-        raise InvalidRequest(
+        raise SimulationInvalid(
             f"VM size {text!r}", hint="--vm-size VCPUSxMIB, such as 1x1024."
         ) from error
 
@@ -141,24 +170,33 @@ def _after(text: str | None) -> float:
 
 def tell(replayed: Replayed, json_out: Path | None, html: Path | None) -> None:
     """A table of all policies, what is assumed, and the files that were asked for."""
-    replayed.result().write(json_out)
-    recording = replayed.recording
+    from evenkeel.bench.replay_report import report, result
+
+    recording, outcomes = replayed.recording, replayed.outcomes
+    seed = replayed.question.seed
+    result(recording, outcomes, sum(replayed.seconds.values()), seed).write(json_out)
     days = recording.n_slots * recording.slot_s / 86_400
-    table = Table(
-        "",
-        *(outcome.policy for outcome in replayed.outcomes),
-        title=f"{recording.source}: {len(recording.vms.ids)} VMs, {replayed.n_hosts} hosts, "
+    out.print(
+        f"{recording.source}: {len(recording.vms.ids):,} VMs, {replayed.n_hosts:,} hosts, "
         f"{days:.3g} days",
+        markup=False,
+        highlight=False,
     )
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
+    for outcome in outcomes:
+        table.add_column(outcome.policy.replace("-", "-\n"), justify="right")
     for name, words in SHOWN:
-        values = [outcome.metrics[name] for outcome in replayed.outcomes]
-        table.add_row(words, *(f"{value:,.4g}" for value in values))
+        table.add_row(words, *(_short(outcome.metrics[name]) for outcome in outcomes))
     out.print(table)
     for note in replayed.notes:
         out.print(f"- {note}", highlight=False, markup=False)
     if json_out:
         out.print(f"written to {json_out}", highlight=False)
     if html:
-        from evenkeel.bench.replay_report import report
+        out.print(f"written to {report(recording, outcomes, html, seed)}", highlight=False)
 
-        out.print(f"written to {report(recording, replayed.outcomes, html)}", highlight=False)
+
+def _short(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

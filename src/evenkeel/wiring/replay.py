@@ -17,9 +17,8 @@ import numpy as np
 
 from evenkeel.adapters.traces.fairco2 import read_fairco2
 from evenkeel.adapters.traces.lab_matrix import read_lab_matrix
-from evenkeel.domain.errors import InvalidRequest
-from evenkeel.domain.recording import NOWHERE, HostShape, Recording
-from evenkeel.envelope import Result
+from evenkeel.domain.errors import SimulationInvalid
+from evenkeel.domain.recording import NOWHERE, HostShape, Recording, VmTable
 from evenkeel.sim.replay.corun import Residual
 from evenkeel.sim.replay.cut import cut
 from evenkeel.sim.replay.opponents import Balance, BestFit, Stay
@@ -28,13 +27,20 @@ from evenkeel.sim.replay.sold import OVERCOMMIT, enough_hosts
 from evenkeel.sim.replay.thr_mmt import ThrMmt
 from evenkeel.sim.replay.world import Hosts
 from evenkeel.wiring.recordings import Form, Options, read_recording
+from evenkeel.wiring.replay_agents import AgentsInPlace
 from evenkeel.wiring.replay_policy import Evenkeel
 
-LAB: Final = Path(__file__).parents[3] / "data" / "corun_lab.csv"
+LAB: Final = (
+    Path(__file__).with_name("corun_lab.csv"),
+    Path(__file__).parents[3] / "data" / "corun_lab.csv",
+)
+"""Pairs that `evenkeel lab matrix` measured: as installed, and in the source tree."""
 LAB_CPUS, LAB_VCPUS = 1, 1
 PAIR_CPUS, PAIR_VCPUS = 96, 48
 """Of Fair-CO2's server, and of each of two workloads on it."""
-DEFAULT_KIND: Final = "16x128"
+USUAL_KIND: Final = HostShape("host", 16, 128 * 1024.0)
+"""Where none is told: it, or as many times of it (2, 4, 8 ..) as the largest VM needs."""
+MOST_TIMES: Final = 16
 
 Report = Callable[[str, int, int], None]
 """(what is done, slots done, of how many)"""
@@ -87,37 +93,14 @@ class Replayed:
         """All that is assumed, each once."""
         return tuple(dict.fromkeys(note for o in self.outcomes for note in o.notes))
 
-    def result(self) -> Result:
-        """In the project's envelope: Evenkeel's row where there is one, the others beside it."""
-        ours = next((o for o in self.outcomes if o.policy == "evenkeel"), self.outcomes[0])
-        recording, question = self.recording, self.question
-        return Result(
-            name="simulate.replay",
-            seconds=sum(self.seconds.values()),
-            seed=question.seed,
-            metrics=ours.metrics,
-            baselines={o.policy: o.metrics for o in self.outcomes if o is not ours},
-            detail={
-                "policy": ours.policy,
-                "source": recording.source,
-                "vms": len(recording.vms.ids),
-                "hosts": self.n_hosts,
-                "start_s": recording.start_s,
-                "slot_s": recording.slot_s,
-                "slots": recording.n_slots,
-                "notes": list(self.notes),
-                "by_slot": {
-                    o.policy: {name: values.tolist() for name, values in o.by_slot.items()}
-                    for o in self.outcomes
-                },
-                "seconds": dict(self.seconds),
-            },
-        )
-
 
 def replay(question: Question, report: Report = lambda what, done, of: None) -> Replayed:
-    """Read, run every policy, measure. Raises InvalidRequest, TraceInvalid."""
+    """Read, run every policy, measure. Raises SimulationInvalid, TraceInvalid."""
     names = known(question.policies)
+    if not 1.0 <= question.overcommit < np.inf:
+        raise SimulationInvalid(
+            f"{question.overcommit:g} vCPUs for each CPU, not 1 or more", hint="--overcommit 4."
+        )
     corun = residual(question.corun)
     recording = read_recording(question.paths, question.form, question.options)
     begin_s = recording.start_s if question.from_s is None else question.from_s
@@ -135,11 +118,11 @@ def replay(question: Question, report: Report = lambda what, done, of: None) -> 
 
 
 def known(policies: Sequence[str]) -> tuple[str, ...]:
-    """Each once. Raises InvalidRequest for a name that is none."""
+    """Each once. Raises SimulationInvalid for a name that is none."""
     names = tuple(dict.fromkeys(name.strip() for name in policies if name.strip()))
     wrong = [name for name in names if name not in POLICIES]
     if wrong or not names:
-        raise InvalidRequest(
+        raise SimulationInvalid(
             f"there is no policy {wrong[0]!r}" if wrong else "no policy is named",
             hint=f"--policy takes some of {', '.join(POLICIES)}, with commas between.",
         )
@@ -157,26 +140,25 @@ def policy_of(name: str, recording: Recording, hosts: Hosts, question: Question)
         return Balance(overcommit=sold)
     if name == "thr-mmt":
         return ThrMmt(name, sold)
-    return Evenkeel(name, overcommit=sold)
+    agents = AgentsInPlace(recording, hosts, seed=question.seed) if name == "evenkeel" else None
+    return Evenkeel(name, agents, sold)
 
 
 def on_hosts(recording: Recording, question: Question) -> Recording:
     """With hosts: those that were recorded, or as many as are asked for, or enough.
 
-    Raises InvalidRequest where no host is large enough for a VM.
+    Raises SimulationInvalid where no host is large enough for a VM.
     """
     asked = question.n_hosts is not None or question.host_kind is not None
     if recording.hosts and not asked:
         return recording
-    if not 1.0 <= question.overcommit < np.inf:
-        raise InvalidRequest(f"{question.overcommit:g} vCPUs for each CPU, not 1 or more")
-    shape = shape_of(question.host_kind or DEFAULT_KIND)
     vms = recording.vms
+    shape = shape_of(question.host_kind) if question.host_kind else usual_shape(vms)
     largest = int(
         np.argmax(np.maximum(vms.vcpus / shape.n_cpus, vms.memory_mib / shape.memory_mib))
     )
     if vms.vcpus[largest] > shape.n_cpus or vms.memory_mib[largest] > shape.memory_mib:
-        raise InvalidRequest(
+        raise SimulationInvalid(
             f"VM {vms.ids[largest]!r} ({vms.vcpus[largest]:g} vCPUs, "
             f"{vms.memory_mib[largest] / 1024:g} GiB) is larger than any host",
             hint=f"Hosts are {shape.n_cpus} CPUs and {shape.memory_mib / 1024:g} GiB each: "
@@ -184,7 +166,7 @@ def on_hosts(recording: Recording, question: Question) -> Recording:
         )
     n = question.n_hosts or enough_hosts(vms, shape, question.overcommit)
     if n < 1:
-        raise InvalidRequest(f"{n} hosts", hint="--hosts is 1 or more.")
+        raise SimulationInvalid(f"{n} hosts", hint="--hosts is 1 or more.")
     why = "as asked" if question.n_hosts else "as many as first-fit of all sizes fills"
     note = (
         f"Hosts are not the source's: {n} of {shape.n_cpus} CPUs and "
@@ -201,8 +183,21 @@ def on_hosts(recording: Recording, question: Question) -> Recording:
     )
 
 
+def usual_shape(vms: VmTable) -> HostShape:
+    """The smallest usual kind that every VM fits on, or the largest."""
+    times = 1
+    while times < MOST_TIMES and (
+        vms.vcpus.max(initial=0.0) > times * USUAL_KIND.n_cpus
+        or vms.memory_mib.max(initial=0.0) > times * USUAL_KIND.memory_mib
+    ):
+        times *= 2
+    return replace(
+        USUAL_KIND, n_cpus=times * USUAL_KIND.n_cpus, memory_mib=times * USUAL_KIND.memory_mib
+    )
+
+
 def shape_of(kind: str) -> HostShape:
-    """`CPUSxGIB` or `CPUSxGIBxMBITxIOPS`. Raises InvalidRequest."""
+    """`CPUSxGIB` or `CPUSxGIBxMBITxIOPS`. Raises SimulationInvalid."""
     parts = kind.lower().split("x")
     try:
         numbers = [float(part) for part in parts]
@@ -210,7 +205,7 @@ def shape_of(kind: str) -> HostShape:
             raise ValueError
         cpus = int(parts[0])
     except ValueError as error:
-        raise InvalidRequest(
+        raise SimulationInvalid(
             f"host kind {kind!r}",
             hint="--host-kind CPUSxGIB, such as 16x64, or CPUSxGIBxMBITxIOPS: 16x64x10000x50000.",
         ) from error
@@ -224,6 +219,7 @@ def residual(path: Path | None) -> Residual:
     """Of a table of measured pairs, the lab's own where none is named. Raises TraceInvalid."""
     if path is not None:
         return Residual.of(read_fairco2([path]), PAIR_CPUS, PAIR_VCPUS)
-    if not LAB.exists():
-        return Residual.none()
-    return Residual.of(read_lab_matrix([LAB]).pairs, LAB_CPUS, LAB_VCPUS)
+    for lab in LAB:
+        if lab.exists():
+            return Residual.of(read_lab_matrix([lab]).pairs, LAB_CPUS, LAB_VCPUS)
+    return Residual.none()

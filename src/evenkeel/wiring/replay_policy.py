@@ -11,8 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.controller.layout import UNSURE
-from evenkeel.controller.repacking import Past, Repacking, problem_of, repack
+from evenkeel.controller.repacking import Past, Repacking, common_correlation, problem_of, repack
 from evenkeel.domain.arrays import F64, Ints
 from evenkeel.domain.ids import NO_TENANT, HostId, TenantId, VmId
 from evenkeel.domain.placement import Newcomer, Placed
@@ -39,6 +38,10 @@ of `MOVE_GIB` costs, half of it whatever the size."""
 MOVE_GIB: Final = 16.0
 INFLOW: Final = 8
 """VMs that one host takes in a plan."""
+HOW: Final = Repacking(epsilon=0.03, alarm=0.08, is_grainy=True, jump_slots=2)
+"""Chosen on one PlanetLab day (20110306): lower odds save little, higher ones cost work."""
+UNSURE: Final = 0.5
+"""Standard deviation of a demand of which nothing is known, in parts of what is assumed."""
 LEAST_WATTS: Final = 1e-9
 
 
@@ -50,8 +53,9 @@ class Evenkeel:
     name: str = "evenkeel"
     in_place: InPlace | None = None
     overcommit: float = OVERCOMMIT
-    how: Repacking = field(default_factory=Repacking)
+    how: Repacking = HOW
     window: Window = field(default_factory=Window)
+    seen_how: Repacking = HOW
 
     def place(self, seen: Seen, vms: Ints) -> Ints:
         self.window.see(seen)
@@ -75,6 +79,8 @@ class Evenkeel:
         there = np.flatnonzero(seen.state.there)
         if not len(there):
             return there, there
+        together = common_correlation(self.window.of(there, CPU_AXIS))
+        self.seen_how = replace(self.how, correlation=max(self.how.correlation, together))
         problem = self._problem(seen, there)
         plan = repack(problem, seen.slot, self.how)
         refusals = check(problem, plan)
@@ -108,7 +114,7 @@ class Evenkeel:
             past,
             idle_watts=np.maximum(hosts.idle_w, LEAST_WATTS),
             watts_per_cpu=(hosts.busy_w - hosts.idle_w) / hosts.n_cpus,
-            how=self.how,
+            how=self.seen_how,
         )
         reserved = np.zeros((hosts.n, N_RESOURCES))
         leaving = np.flatnonzero(state.moving)
@@ -176,10 +182,8 @@ class Evenkeel:
         """(n, R) of VMs never seen: their memory, and of the rest what others of their size want;
         while there are no others, what is assumed of the fleet."""
         share, spread = np.zeros(N_RESOURCES), np.zeros(N_RESOURCES)
-        share[CPU_AXIS], spread[CPU_AXIS] = (
-            1.0 / self.overcommit,
-            UNSURE[CPU_AXIS] / self.overcommit,
-        )
+        share[CPU_AXIS] = 0.5 / self.overcommit
+        spread[CPU_AXIS] = UNSURE * share[CPU_AXIS]
         others = self.window.rows()
         if len(others):
             for axis in range(N_RESOURCES):

@@ -95,11 +95,11 @@ def from_table(table: pa.Table, slot_s: int, step_s: int, rolled_at_s: float) ->
 
 
 def complete(table: pa.Table) -> pa.Table:
-    """All columns, in their order: files from before hosts were kept have none, and get ""."""
-    if "host" not in table.schema.names:
-        nowhere = pa.array([""] * len(table)).dictionary_encode()
-        table = table.append_column("host", nowhere.cast(_LABEL_TYPE))
-    return table.select(SCHEMA.names)
+    """With `host` too: files from before hosts were kept have none, and get ""."""
+    if "host" in table.schema.names:
+        return table
+    nowhere = pa.array([""] * len(table)).dictionary_encode()
+    return table.append_column("host", nowhere).select(SCHEMA.names).cast(SCHEMA)
 
 
 def between(first_s: int, last_s: int) -> Any:

@@ -140,11 +140,11 @@ class _Fleet:
         if bad.any():
             row = first_row + int(np.argmax(bad)) + 1
             raise TraceInvalid(f"{path}: row {row}: a demand below 0 or without end")
-        self._no_row_twice(vm, slot, first_row)
+        order = np.lexsort((slot, vm))
+        self._no_row_twice(vm, slot, order, first_row)
         self._values[vm, :, slot] = demand
         self._host[vm, slot] = _hosts(path, table, self._about)
         self._is_told[vm, slot] = True
-        order = np.lexsort((slot, vm))
         last = order[np.append(np.diff(vm[order]) != 0, True)]
         last = last[slot[last] > self._newest[vm[last]]]
         self._newest[vm[last]] = slot[last]
@@ -155,10 +155,11 @@ class _Fleet:
             codes = _coded(path, table, name, known)
             words[vm[last]] = np.array(list(known), object)[codes[last]]
 
-    def _no_row_twice(self, vm: Ints, slot: Ints, first_row: int) -> None:
-        _, first = np.unique(vm * self._is_told.shape[1] + slot, return_index=True)
+    def _no_row_twice(self, vm: Ints, slot: Ints, order: Ints, first_row: int) -> None:
+        """`order` is by VM and slot."""
         twice = self._is_told[vm, slot]
-        twice[np.setdiff1d(np.arange(len(vm)), first)] = True
+        as_before = (np.diff(vm[order]) == 0) & (np.diff(slot[order]) == 0)
+        twice[order[1:][as_before]] = True
         if twice.any():
             row = int(np.argmax(twice))
             raise TraceInvalid(

@@ -5,7 +5,8 @@ the same time (`overlap`) is taken out of that first, for that part is reckoned 
 hand; the rest is what a partner does that takes the part of a host it took when it was measured.
 One that takes a part of that does that part of it. Where the two shared one core the rest can only
 come of waiting for that core more often than a mere computation does (requests that wake somebody
-up again and again), so there it goes with what is waited for cores on the host at hand.
+up again and again), so there it goes with what is waited for cores on the host at hand, and with
+what of its cores is idle: where none is, what one loses so another one gets.
 Neighbours act by themselves: what a VM keeps is the product of what each leaves it,
 1 - prod(1 - loss).
 """
@@ -33,7 +34,7 @@ IDLE_CORES: Final = 0.02
 class Residual:
     """K kinds of work: `loss` (K, K) of a victim (row) beside a partner (column), beyond what cores
     explain, when the partner takes `part` (K,) of its host's CPUs; `waits`: it goes
-    with the wait for cores."""
+    with the wait for cores, as long as some are idle."""
 
     kinds: tuple[str, ...]
     loss: F64
@@ -100,7 +101,8 @@ class Residual:
             # A partner alone that is busy for a part p of the time makes a victim lose p / 2.
             total = np.maximum(by_host(at, busy, n), TINY)
             waited = by_host(at, overlap * busy, n) / total
-            part = 2.0 * waited[at] * busy / total[at]
+            idle = np.maximum(1.0 - total / n_cpus, 0.0)
+            part = 2.0 * (waited * idle)[at] * busy / total[at]
         doing = np.minimum(part / self.part[kind], 1.0)
         kept = np.log1p(-self.loss[:, kind].T * doing[:, None])
         total = np.column_stack([by_host(at, column, n) for column in kept.T])

@@ -17,6 +17,7 @@ from evenkeel.domain.arrays import F64, Ints
 from evenkeel.sim.replay.world import by_host
 
 STRATA: Final = 24
+TINY: Final = 1e-12
 SAFE: Final = 4.0
 """Standard deviations from the mean at which nobody loses."""
 
@@ -56,6 +57,18 @@ def overlap_loss(at: Ints, cpu: F64, vcpus: F64, n_cpus: F64) -> F64:
     running = np.maximum(others[:, None] + deviation[:, None] * Z, 0.0) + 1.0
     out[who] = np.maximum(1.0 - n_cpus[h][:, None] / running, 0.0).mean(axis=1)
     return out
+
+
+def beyond_pools(at: Ints, cpu: F64, got: F64, overlap: F64, n_hosts: int) -> F64:
+    """(n,) share of what VMs got (n,) by mean demand that overlap takes besides.
+
+    Who lost less to mean demand than overlap says loses the difference, and all of a host together
+    no more than overlap costs it: where its cores are busy all the time that is nothing more.
+    """
+    short = np.maximum(overlap * cpu - (cpu - got), 0.0)
+    total = np.maximum(by_host(at, overlap * cpu - (cpu - got), n_hosts), 0.0)
+    part = np.minimum(total / np.maximum(by_host(at, short, n_hosts), TINY), 1.0)
+    return np.minimum(short * part[at] / np.maximum(got, TINY), 1.0)
 
 
 def overlap_of_few(others: F64, n_cpus: int) -> float:

@@ -18,6 +18,7 @@ from evenkeel.domain.recording import HostShape
 G5_WATTS: Final = np.array([93.7, 97, 101, 105, 110, 116, 121, 125, 129, 133, 135], dtype=float)
 """At 0, 10 .. 100 % of its CPU."""
 G5_CORES: Final = 2
+TENTHS: Final = np.linspace(0.0, 1.0, len(G5_WATTS))
 SHAPE: Final = (G5_WATTS - G5_WATTS[0]) / (G5_WATTS[-1] - G5_WATTS[0])
 
 
@@ -30,4 +31,4 @@ def watts_of(shape: HostShape) -> tuple[float, float]:
 
 def draw(idle_w: F64, busy_w: F64, busy: F64) -> F64:
     """(H,) watts of hosts that are on with a share `busy` (H,) of their CPUs."""
-    return np.asarray(idle_w + (busy_w - idle_w) * np.interp(busy, np.linspace(0, 1, 11), SHAPE))
+    return np.asarray(idle_w + (busy_w - idle_w) * np.interp(busy, TENTHS, SHAPE))

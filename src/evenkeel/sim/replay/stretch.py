@@ -16,7 +16,7 @@ from evenkeel.domain.resources import CPU_AXIS
 from evenkeel.sim.replay import moves
 from evenkeel.sim.replay.corun import Residual
 from evenkeel.sim.replay.meter import Meter
-from evenkeel.sim.replay.overlap import overlap_loss
+from evenkeel.sim.replay.overlap import beyond_pools, overlap_loss
 from evenkeel.sim.replay.policy import InPlace
 from evenkeel.sim.replay.power import draw
 from evenkeel.sim.replay.serve import Served, serve
@@ -49,12 +49,21 @@ class World:
 
     def notes(self) -> tuple[str, ...]:
         """What is assumed."""
+        n, known = len(self.vms.ids), sum(kind in self.corun.kinds for kind in self.vms.kind)
+        beside = (
+            f"How much VMs slow each other beyond cores follows measured pairs of "
+            f"{len(self.corun.kinds)} kinds of work; the kinds of {n - known} of {n} VMs are drawn "
+            "by seed."
+        )
         if self.corun.is_none:
-            return ("no contention beyond cores, memory, disk and uplink: no co-run table",)
-        known = sum(kind in self.corun.kinds for kind in self.vms.kind)
+            beside = "VMs slow each other by what they share alone: there is no table of co-runs."
         return (
-            f"workload kinds of {len(self.vms.ids) - known} of {len(self.vms.ids)} VMs are drawn "
-            f"by seed from the {len(self.corun.kinds)} of the co-run table",
+            "Demand is its mean over a slot; within one each vCPU runs or does not, by itself. "
+            "What a VM did not get it does not ask for again.",
+            f"A move sends memory over {moves.LINK_SHARE:.0%} of the uplink, what is written "
+            f"meanwhile ({moves.DIRTY_MIB_S:g} MiB/s a busy core) again, and costs the VM "
+            f"{moves.CPU_COST:.0%} of its CPU. Hosts without VMs are off.",
+            beside,
         )
 
 
@@ -112,9 +121,9 @@ class Stretch:
             busy_moving[moving] = part
             sending = pace.mbit
         pools = serve(hosts, at, wanted, world.held[vms], arriving, sending)
-        pool_loss = 1.0 - _ratio(pools.got[:, CPU_AXIS], wanted[:, CPU_AXIS])
-        overlap = overlap_loss(at, wanted[:, CPU_AXIS], world.vms.vcpus[vms], hosts.n_cpus)
-        extra = np.clip(1.0 - (1.0 - overlap) / np.maximum(1.0 - pool_loss, TINY), 0.0, 1.0)
+        cpu, pool = wanted[:, CPU_AXIS], pools.got[:, CPU_AXIS]
+        overlap = overlap_loss(at, cpu, world.vms.vcpus[vms], hosts.n_cpus)
+        extra = beyond_pools(at, cpu, pool, overlap, hosts.n)
         served = pools
         if world.in_place is not None:
             served = self._in_place(world.in_place, vms, at, wanted, pools, done, span_s)
@@ -122,7 +131,7 @@ class Stretch:
         kept = got[:, CPU_AXIS]
         beside = world.corun.beside(at, world.kind[vms], kept, hosts.n_cpus, overlap)
         steps = (extra, beside, moves.CPU_COST * busy_moving[vms])
-        lost = [float((wanted[:, CPU_AXIS] - kept).sum())]
+        lost = [float((cpu - kept).sum())]
         for share in steps:
             lost.append(float((kept * share).sum()))
             kept = kept * (1.0 - share)
@@ -162,7 +171,3 @@ class Stretch:
             meter.n_rolled_back += given.n_rolled_back
             meter.by_slot["mitigations"][self.slot] += given.n_actions
         return Served.of(hosts.n, at, wanted, got)
-
-
-def _ratio(got: F64, wanted: F64) -> F64:
-    return np.divide(got, wanted, out=np.ones_like(got), where=wanted > 0)

@@ -13,9 +13,10 @@ import numpy as np
 
 from evenkeel.domain.arrays import F64, Bools, Ints
 from evenkeel.domain.recording import NOWHERE
+from evenkeel.jit import compiled
 from evenkeel.sim.replay.opponents import BestFit, recent_cpu
 from evenkeel.sim.replay.policy import Seen
-from evenkeel.sim.replay.power import draw
+from evenkeel.sim.replay.power import SHAPE, TENTHS
 from evenkeel.sim.replay.world import Hosts, by_host
 
 ROUNDING = 1e-9
@@ -119,16 +120,21 @@ class _Paper:
 
     def cheapest(self, vm: int, able: Bools) -> int:
         """Where the watts grow least; NOWHERE: it fits nowhere."""
-        hosts, then = self.hosts, self.load + self.cpu[vm]
-        fits = able & (then <= self.threshold * hosts.n_cpus + ROUNDING)
-        fits &= self.memory + self.size[vm] <= hosts.memory_mib + ROUNDING
-        fits[self.where[vm]] = False
-        if not fits.any():
-            return NOWHERE
-        now = draw(hosts.idle_w, hosts.busy_w, self.load / hosts.n_cpus)
-        grown = draw(hosts.idle_w, hosts.busy_w, then / hosts.n_cpus)
-        grown -= np.where(self.memory > 0, now, 0.0)
-        return int(np.argmin(np.where(fits, grown, np.inf)))
+        hosts = self.hosts
+        return int(
+            _cheapest(
+                able,
+                self.load,
+                self.memory,
+                self.threshold * hosts.n_cpus + ROUNDING - self.cpu[vm],
+                hosts.memory_mib + ROUNDING - self.size[vm],
+                hosts.n_cpus,
+                hosts.idle_w,
+                hosts.busy_w,
+                float(self.cpu[vm]),
+                int(self.where[vm]),
+            )
+        )
 
     def go(self, vm: int, host: int) -> None:
         """Memory is held on both ends until the move is over."""
@@ -139,3 +145,34 @@ class _Paper:
         self.where[vm] = host
         self.free[vm] = False
         self.moved[vm] = host
+
+
+@compiled
+def _cheapest(
+    able: Bools,
+    load: F64,
+    memory: F64,
+    most_load: F64,
+    most_memory: F64,
+    n_cpus: F64,
+    idle_w: F64,
+    busy_w: F64,
+    cpu: float,
+    home: int,
+) -> int:
+    """All (H,): a host takes the VM of `cpu` cores while it has at most these."""
+    best, least = NOWHERE, np.inf
+    for host in range(len(load)):
+        if not able[host] or host == home:
+            continue
+        if load[host] > most_load[host] or memory[host] > most_memory[host]:
+            continue
+        spread = busy_w[host] - idle_w[host]
+        grown = spread * np.interp((load[host] + cpu) / n_cpus[host], TENTHS, SHAPE)
+        if memory[host] > 0:
+            grown -= spread * np.interp(load[host] / n_cpus[host], TENTHS, SHAPE)
+        else:
+            grown += idle_w[host]
+        if grown < least:
+            best, least = host, grown
+    return best
