@@ -153,6 +153,7 @@ def test_refusals_leave_nothing(days: Path, tmp_path: Path) -> None:
         ((*at, "--from", "+30h"), "nothing is recorded then"),
         ((*at, "--from", "2010-01-01"), "nothing is recorded then"),
         ((*at, "--hours", 0), "nothing is recorded then"),
+        ((*at, "--hours", "nan"), "nothing is recorded then"),
         ((*at, "--corun", wrong), "missing"),
         ((*at, "--order", "name"), "--order means nothing"),
         ((*at, "--html", tmp_path / "no" / "page.html"), "cannot be written"),
