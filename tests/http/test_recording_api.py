@@ -59,13 +59,11 @@ def test_hosts_in_pages_and_vms_that_left(fleet: Api) -> None:
             "net_mbit_s": None,
             "iops": None,
             "fault_domain": "",
+            "last_seen_s": START_S + 60,
         }
     ]
     rest = fleet.get("/v1/recording/hosts", cursor=page["next"])
     assert [item["host"] for item in rest["items"]] == ["h2"]
-    later = fleet.get("/v1/recording/hosts", since_s=START_S + 30, limit=1)
-    assert (later["items"][0]["host"], bool(later["next"])) == ("h1", True)
-    assert fleet.get("/v1/recording/hosts", since_s=START_S + 61)["items"] == []
     asked = {"ids": ["id-gone1", "nobody", "id-web1"]}
     answer = fleet.client.post("/v1/recording/vms", json=asked, headers=bearer(fleet.admin))
     assert [item["vm"] for item in answer.json()["items"]] == ["id-gone1", "id-web1"]

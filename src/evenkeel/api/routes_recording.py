@@ -38,7 +38,7 @@ class SpanOut(Body):
 
 
 class RecordedHostOut(Body):
-    """null: not known."""
+    """Heard from last at `last_seen_s` (UTC). null: not known."""
 
     host: str
     cpus: int
@@ -46,6 +46,7 @@ class RecordedHostOut(Body):
     net_mbit_s: float | None
     iops: float | None
     fault_domain: str
+    last_seen_s: float
 
 
 class VmsIn(Body):
@@ -113,16 +114,12 @@ def hosts(
     history: History,
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT,
-    since_s: Annotated[
-        float, Query(description="Only those heard from since then; UTC epoch seconds.")
-    ] = 0.0,
 ) -> Page[RecordedHostOut]:
-    """A page may hold fewer than `limit`, or none, and yet not be the last."""
     after = str(cursors.decode(cursor, str)[0]) if cursor else ""
     records = history.hosts(after, limit)
     key = (records[-1].host.id,) if records else None
     return Page(
-        items=[_host(record) for record in records if record.last_seen_s >= since_s],
+        items=[_host(record) for record in records],
         next=cursors.following(key, records, limit),
     )
 
@@ -161,6 +158,7 @@ def _host(record: HostRecord) -> RecordedHostOut:
         net_mbit_s=host.net_mbit_s,
         iops=host.iops,
         fault_domain=host.fault_domain,
+        last_seen_s=record.last_seen_s,
     )
 
 

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PIECE_S: Final = 3600
 VMS_AT_ONCE: Final = 500
-CLOCKS_S: Final = 86_400
-"""Slots are by the hosts' clocks, and when a host was heard from is by the controller's."""
 
 
 @friendly_errors
@@ -130,11 +128,10 @@ class Source:
     known: dict[str, RecordedVm] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
 
-    def hosts(self, since_s: int) -> tuple[RecordedHost, ...]:
-        """Those heard from since then."""
+    def hosts(self) -> tuple[RecordedHost, ...]:
         from evenkeel.adapters.traces.recorded import RecordedHost
 
-        items = self.api.everything("/v1/recording/hosts", 0, since_s=since_s)["items"]
+        items = self.api.everything("/v1/recording/hosts", 0)["items"]
         found = [_taken(RecordedHost, {**item, "name": item["host"]}) for item in items]
         shown = [self.veil.host(host) if self.veil else host for host in found]
         return tuple(sorted(shown, key=lambda host: host.name))
@@ -188,7 +185,7 @@ def _recorded(
         start_s=start_s,
         end_s=end_s,
         slot_s=slot_s,
-        hosts=source.hosts(start_s - CLOCKS_S),
+        hosts=source.hosts(),
         anonymous=source.veil is not None,
         evenkeel=__version__,
     )
