@@ -47,7 +47,7 @@ ROWS: Final = (
     Row("unserved_pct.iops", "Disk not given", "%", points=True, help="of what was wanted"),
     Row("lost_pct.pools", "CPU lost: none left", "%", points=True),
     Row("lost_pct.overlap", "CPU lost: busy at one moment", "%", points=True),
-    Row("lost_pct.corun", "CPU lost: shared caches", "%", points=True),
+    Row("lost_pct.corun", "CPU lost: slowed by neighbours", "%", points=True),
     Row("lost_pct.moves", "CPU lost: being moved", "%", points=True),
     Row("slatah_pct", "Time hosts ran short", "%", points=True, help="of the time they were on"),
     Row("contended_vm_hours", "Contention", "VM-hours", help="a VM lost more than a tenth"),
