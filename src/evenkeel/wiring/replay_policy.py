@@ -55,7 +55,6 @@ class Evenkeel:
     overcommit: float = OVERCOMMIT
     how: Repacking = HOW
     window: Window = field(default_factory=Window)
-    seen_how: Repacking = HOW
 
     def place(self, seen: Seen, vms: Ints) -> Ints:
         self.window.see(seen)
@@ -79,8 +78,6 @@ class Evenkeel:
         there = np.flatnonzero(seen.state.there)
         if not len(there):
             return there, there
-        together = common_correlation(self.window.of(there, CPU_AXIS))
-        self.seen_how = replace(self.how, correlation=max(self.how.correlation, together))
         problem = self._problem(seen, there)
         plan = repack(problem, seen.slot, self.how)
         refusals = check(problem, plan)
@@ -114,7 +111,7 @@ class Evenkeel:
             past,
             idle_watts=np.maximum(hosts.idle_w, LEAST_WATTS),
             watts_per_cpu=(hosts.busy_w - hosts.idle_w) / hosts.n_cpus,
-            how=self.seen_how,
+            how=self._how(there),
         )
         reserved = np.zeros((hosts.n, N_RESOURCES))
         leaving = np.flatnonzero(state.moving)
@@ -130,6 +127,11 @@ class Evenkeel:
             since_moved_s=rested,
             reserved=reserved if len(leaving) else None,
         )
+
+    def _how(self, vms: Ints) -> Repacking:
+        """With demand that moves together as it was seen to."""
+        together = common_correlation(self.window.of(vms, CPU_AXIS))
+        return replace(self.how, correlation=max(self.how.correlation, together))
 
     def _memory(self, seen: Seen) -> F64:
         """(V,) the most that each held lately; its size where that is not known."""
