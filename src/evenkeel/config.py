@@ -150,7 +150,7 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(ge=1, le=600, description="Its measured effect is judged after this.")
     ] = 10.0
     cooldown_s: Annotated[
-        float, Meta(ge=0, le=86400, description="A victim is then left alone for this long.")
+        float, Meta(ge=0, le=86400, description="A victim is left alone this long, or longer.")
     ] = 60.0
     min_benefit: Annotated[
         float, Meta(ge=0, le=1, description="Least share of its demand a victim must win back.")

@@ -59,6 +59,7 @@ def test_hosts_in_pages_and_vms_that_left(fleet: Api) -> None:
             "net_mbit_s": None,
             "iops": None,
             "fault_domain": "",
+            "last_seen_s": START_S + 60,
         }
     ]
     rest = fleet.get("/v1/recording/hosts", cursor=page["next"])

@@ -14,7 +14,7 @@ from replay_made import made
 
 from evenkeel.domain.arrays import F64, Ints
 from evenkeel.domain.recording import NOWHERE, Recorded, Recording
-from evenkeel.domain.resources import CPU_AXIS, MEMORY_AXIS
+from evenkeel.domain.resources import CPU_AXIS
 from evenkeel.sim.replay import stretch
 from evenkeel.sim.replay.corun import Residual
 from evenkeel.sim.replay.opponents import Balance, BestFit, Stay
@@ -55,12 +55,22 @@ POLICIES: dict[str, Callable[[Recording, Hosts], Policy]] = {
     "evenkeel-moves": lambda record, hosts: Evenkeel("evenkeel-moves"),
     "evenkeel": lambda record, hosts: Evenkeel("evenkeel", AgentsInPlace(record, hosts)),
 }
+QUICK = [name for name in POLICIES if name != "evenkeel"]
 
 
-@pytest.mark.parametrize("name", POLICIES)
-@settings(max_examples=8, deadline=None)
+@pytest.mark.parametrize("name", QUICK)
+@settings(max_examples=10, deadline=None)
 @given(seed=SEEDS)
 def test_work_adds_up_and_hosts_give_what_they_have(name: str, seed: int) -> None:
+    check_sums(name, seed)
+
+
+def test_agents_keep_to_the_same_laws() -> None:
+    check_sums("evenkeel", 11)
+    check_past("evenkeel", 11, 9)
+
+
+def check_sums(name: str, seed: int) -> None:
     record = made(seed)
     hosts = Hosts.of(record.hosts)
     replay = Replay(record, hosts, POLICIES[name](record, hosts), seed, residual(None))
@@ -72,8 +82,6 @@ def test_work_adds_up_and_hosts_give_what_they_have(name: str, seed: int) -> Non
         called.append(served)
         assert (served.got <= wanted * (1 + 1e-9) + 1e-9).all()
         for axis in range(wanted.shape[1]):
-            if axis == MEMORY_AXIS:
-                continue
             sums = np.bincount(at, served.got[:, axis], of.n)
             assert (sums <= of.capacity[:, axis] * (1 + 1e-9)).all()
         going = replay.state.target[replay.state.target != NOWHERE]
@@ -108,10 +116,14 @@ def test_work_adds_up_and_hosts_give_what_they_have(name: str, seed: int) -> Non
     assert (meter.got <= meter.wanted * (1 + 1e-9) + 1e-9).all()
 
 
-@pytest.mark.parametrize("name", POLICIES)
-@settings(max_examples=6, deadline=None)
+@pytest.mark.parametrize("name", QUICK)
+@settings(max_examples=10, deadline=None)
 @given(seed=SEEDS, from_slot=st.integers(1, 17))
 def test_the_future_changes_nothing_of_the_past(name: str, seed: int, from_slot: int) -> None:
+    check_past(name, seed, from_slot)
+
+
+def check_past(name: str, seed: int, from_slot: int) -> None:
     """VMs that come later and demand from a slot on are others: all until then is the same."""
     record = made(seed)
     values = _values(record)

@@ -38,7 +38,7 @@ class SpanOut(Body):
 
 
 class RecordedHostOut(Body):
-    """null: not known."""
+    """Heard from last at `last_seen_s` (UTC). null: not known."""
 
     host: str
     cpus: int
@@ -46,6 +46,7 @@ class RecordedHostOut(Body):
     net_mbit_s: float | None
     iops: float | None
     fault_domain: str
+    last_seen_s: float
 
 
 class VmsIn(Body):
@@ -118,7 +119,8 @@ def hosts(
     records = history.hosts(after, limit)
     key = (records[-1].host.id,) if records else None
     return Page(
-        items=[_host(record) for record in records], next=cursors.following(key, records, limit)
+        items=[_host(record) for record in records],
+        next=cursors.following(key, records, limit),
     )
 
 
@@ -156,6 +158,7 @@ def _host(record: HostRecord) -> RecordedHostOut:
         net_mbit_s=host.net_mbit_s,
         iops=host.iops,
         fault_domain=host.fault_domain,
+        last_seen_s=record.last_seen_s,
     )
 
 

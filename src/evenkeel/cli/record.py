@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import numpy as np
 import typer
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Written,
     )
 
+T = TypeVar("T")
 PIECE_S: Final = 3600
 VMS_AT_ONCE: Final = 500
 
@@ -131,11 +132,9 @@ class Source:
         from evenkeel.adapters.traces.recorded import RecordedHost
 
         items = self.api.everything("/v1/recording/hosts", 0)["items"]
-        found = [
-            RecordedHost(name=item["host"], **{k: v for k, v in item.items() if k != "host"})
-            for item in items
-        ]
-        return tuple(self.veil.host(host) if self.veil else host for host in found)
+        found = [_taken(RecordedHost, {**item, "name": item["host"]}) for item in items]
+        shown = [self.veil.host(host) if self.veil else host for host in found]
+        return tuple(sorted(shown, key=lambda host: host.name))
 
     def rows(self, start_s: int, end_s: int) -> RecordedRows:
         """Of VMs that the controller knows; others are `gone`."""
@@ -170,7 +169,7 @@ class Source:
         for k in range(0, len(names), VMS_AT_ONCE):
             some = names[k : k + VMS_AT_ONCE]
             for item in self.api.post("/v1/recording/vms", {"ids": some})["items"]:
-                vm = RecordedVm(**item)
+                vm = _taken(RecordedVm, item)
                 self.known[vm.vm] = self.veil.vm(vm) if self.veil else vm
         self.gone.update(name for name in names if name not in self.known)
 
@@ -221,14 +220,26 @@ def _recorded(
     }
 
 
+def _taken(kind: type[T], item: Json) -> T:
+    """What `kind` has of what the controller said, whatever else it said."""
+    try:
+        return kind(**{name: item[name] for name in kind.__annotations__})
+    except KeyError as error:
+        raise _not_understood(str(error)) from error
+
+
 def _unpacked(answer: Json, name: str, form: str) -> np.ndarray[Any, Any]:
     try:
         return np.frombuffer(base64.b64decode(answer[name], validate=True), dtype=form)
     except (KeyError, ValueError, TypeError) as error:
-        raise ControllerUnavailable(
-            f"the controller's answer has no usable {name!r}",
-            hint="Are this Evenkeel and the controller of the same version?",
-        ) from error
+        raise _not_understood(repr(name)) from error
+
+
+def _not_understood(what: str) -> ControllerUnavailable:
+    return ControllerUnavailable(
+        f"the controller's answer has no usable {what}",
+        hint="Are this Evenkeel and the controller of the same version?",
+    )
 
 
 def _require_pyarrow() -> None:

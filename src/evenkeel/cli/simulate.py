@@ -90,7 +90,9 @@ def simulate(
     ] = Format.RECORDING,
     hosts: Annotated[
         int | None,
-        typer.Option(min=1, help="How many; else as recorded, or enough.", rich_help_panel=SIDE),
+        typer.Option(
+            min=1, max=100_000, help="How many; else as recorded, or enough.", rich_help_panel=SIDE
+        ),
     ] = None,
     host_kind: Annotated[
         str | None,
@@ -129,7 +131,7 @@ def simulate(
         typer.Option(help="Pairs as measured (Fair-CO2's table).", rich_help_panel=SIDE),
     ] = None,
     seed: Annotated[
-        int, typer.Option(help="Decides whatever is drawn or made up.", rich_help_panel=SIDE)
+        int, typer.Option(min=0, help="Decides whatever is drawn or made up.", rich_help_panel=SIDE)
     ] = 1,
     json_out: JsonOut = None,
     html: Annotated[

@@ -24,6 +24,7 @@ Told = Callable[[str, int, int], None]
 
 SHOWN: Final = (
     ("energy_kwh", "energy, kWh"),
+    ("wh_per_core_hour", "Wh a core hour"),
     ("host_hours", "host hours"),
     ("hosts_peak", "hosts, at most"),
     ("migrations", "moves"),
@@ -175,11 +176,13 @@ def tell(replayed: Replayed, json_out: Path | None, html: Path | None) -> None:
     seed = replayed.question.seed
     result(recording, outcomes, sum(replayed.seconds.values()), seed).write(json_out)
     days = recording.n_slots * recording.slot_s / 86_400
-    table = Table(
-        title=f"{recording.source}: {len(recording.vms.ids)} VMs, {replayed.n_hosts} hosts, "
+    out.print(
+        f"{recording.source}: {len(recording.vms.ids):,} VMs, {replayed.n_hosts:,} hosts, "
         f"{days:.3g} days",
-        box=SIMPLE_HEAD,
+        markup=False,
+        highlight=False,
     )
+    table = Table(box=SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for outcome in outcomes:
         table.add_column(outcome.policy.replace("-", "-\n"), justify="right")

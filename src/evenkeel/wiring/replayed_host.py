@@ -20,6 +20,8 @@ from evenkeel.control.measure import MAX_GAP_S
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.plan import OPEN_STATES, Mitigation, MitigationState
 from evenkeel.domain.policy import Policy
+from evenkeel.domain.resources import Resource
+from evenkeel.domain.score import PRESENT_S
 from evenkeel.interference.window import Window
 from evenkeel.sim.clock import SimClock
 from evenkeel.sim.fleet import SimFleet
@@ -34,6 +36,9 @@ WINDOW_S: Final = 60.0
 HALF_LIFE_S: Final = 7.5
 SETTLING_S: Final = 45.0
 """After a change of demand or of a knob: what was before weighs under 2 % in the window then."""
+CALMING_S: Final = 20.0
+FAR: Final = 0.75
+"""Where nothing is open and no score can come as near as this to an alarm, this is long enough."""
 LONGEST_S: Final = MAX_GAP_S - TICK_S
 MOST_STEPS: Final = 200
 """Of a long stretch: enough for the cores to go round."""
@@ -78,6 +83,7 @@ class ReplayedHost:
         self._clock = SimClock(now_s, now_s)
         self._fleet = SimFleet(seed, clock=self._clock, step_s=ALL_TURNS_S)
         self._host = self._fleet.add_host(spec)
+        self._policy = policy
         self._every_tick = every_tick
         self._vms: dict[str, VmId] = {}
         self._journal, self._spool = Tally(), MemorySpool()
@@ -164,13 +170,27 @@ class ReplayedHost:
 
     def _stride_s(self, left_s: float) -> float:
         """Until the next tick that may decide anything."""
-        due_s = self.agent.due_s
-        settled = due_s > self.now_s and self.now_s >= self._changed_s + SETTLING_S - 1e-6
-        if self._every_tick or not settled:
+        if self._every_tick or not self._is_settled():
             return TICK_S
-        due_in_s = min(due_s - self.now_s, LONGEST_S) / TICK_S
-        far_s = min(left_s, LONGEST_S, math.ceil(due_in_s - 1e-6) * TICK_S)
+        due_in_s = min(self.agent.due_s - self.now_s, LONGEST_S) / TICK_S
+        far_s = min(left_s, math.ceil(due_in_s - 1e-6) * TICK_S)
         return max(TICK_S, math.floor(far_s / TICK_S + 1e-6) * TICK_S)
+
+    def _is_settled(self) -> bool:
+        """Whether going on as now will not change what the agent makes of it."""
+        since_s = self.now_s - self._changed_s
+        if self.agent.due_s <= self.now_s or since_s < CALMING_S - 1e-6:
+            return False
+        if since_s >= SETTLING_S - 1e-6:
+            return True
+        # Scores are means over rows: this one, once the rows of before no longer count.
+        scores = [
+            pair.score
+            for pair in self.agent.snapshot.scores
+            if pair.resource is Resource.CPU and pair.horizon_s == PRESENT_S
+        ]
+        most = max(scores, default=0.0) / (1.0 - 2.0 ** (-since_s / HALF_LIFE_S))
+        return self.n_open == 0 and most < FAR * self._policy.alarm_score
 
     def _pass(self, seconds: float) -> float:
         if not self._is_watched:

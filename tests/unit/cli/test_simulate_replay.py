@@ -90,7 +90,7 @@ def test_several_days_and_a_part_of_them(days: Path, tmp_path: Path) -> None:
 
 def a_fleet(path: Path) -> Path:
     """What `evenkeel record` writes: three hosts, four VMs on two of them, for two hours."""
-    hosts = tuple(RecordedHost(f"h{i}", 8, 65_536.0, 1000.0, None, "") for i in range(3))
+    hosts = tuple(RecordedHost(f"h{i}", 8, 65_536.0, 1000.0, None, "", T0) for i in range(3))
     about = About(T0, T0 + 24 * 300, 300, hosts)
     vms = [RecordedVm(f"uuid{i}", f"vm{i}", 4, 4096.0, "shop", "shop/4x4096MiB") for i in range(4)]
     slot, vm = (grid.ravel() for grid in np.meshgrid(np.arange(24), np.arange(4), indexing="ij"))
@@ -153,6 +153,7 @@ def test_refusals_leave_nothing(days: Path, tmp_path: Path) -> None:
         ((*at, "--from", "+30h"), "nothing is recorded then"),
         ((*at, "--from", "2010-01-01"), "nothing is recorded then"),
         ((*at, "--hours", 0), "nothing is recorded then"),
+        ((*at, "--hours", "nan"), "nothing is recorded then"),
         ((*at, "--corun", wrong), "missing"),
         ((*at, "--order", "name"), "--order means nothing"),
         ((*at, "--html", tmp_path / "no" / "page.html"), "cannot be written"),

@@ -37,7 +37,9 @@ def told(path: Path) -> dict[str, Any]:
 @pytest.fixture
 def fleet(tmp_path: Path) -> Path:
     """A dozen VMs on two hosts for two hours."""
-    hosts = tuple(RecordedHost(f"h{k}", 8, 65_536.0, 10_000.0, 9000.0, "") for k in range(2))
+    hosts = tuple(
+        RecordedHost(f"h{k}", 8, 65_536.0, 10_000.0, 9000.0, "", float(T0)) for k in range(2)
+    )
     vms = [RecordedVm(f"id{k}", f"web{k}", 2, 2048.0, "shop", "shop/2") for k in range(N_VMS)]
     slot, vm = np.divmod(np.arange(N_SLOTS * N_VMS), N_VMS)
     cpu = np.random.default_rng(1).uniform(0, 2, len(slot))

@@ -196,6 +196,8 @@ def test_power_is_that_of_hosts_that_are_on() -> None:
     idle, busy = 93.7, 93.7 + 8 * 41.3 / 2
     assert both.metrics["energy_kwh"] == pytest.approx(busy / 1000)
     assert both.metrics["host_hours"] == pytest.approx(1.0)
+    done = 8 * (1 - both.metrics["unserved_pct.cpu"] / 100)
+    assert both.metrics["wh_per_core_hour"] == pytest.approx(busy / done)
     assert apart.metrics["hosts_peak"] == 2
     half = idle + (busy - idle) * (116 - 93.7) / 41.3
     assert apart.metrics["energy_kwh"] == pytest.approx(2 * half / 1000)

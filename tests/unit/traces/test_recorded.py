@@ -29,8 +29,8 @@ from evenkeel.domain.recording import NEVER, NOWHERE, Recording
 
 T0, STEP = 1_800_000_000, 300
 HOSTS = (
-    RecordedHost("h1", 8, 65_536.0, 10_000.0, None, "rack-a"),
-    RecordedHost("h2", 16, 131_072.0, None, 900.0, ""),
+    RecordedHost("h1", 8, 65_536.0, 10_000.0, None, "rack-a", T0 + 60.0),
+    RecordedHost("h2", 16, 131_072.0, None, 900.0, "", T0 + 60.0),
 )
 
 
@@ -117,6 +117,16 @@ def test_hosts_sizes_and_words(tmp_path):
     assert (one.net_mbit_s, two.iops) == (10_000, 900)
     assert "Of 2 hosts network or disk was not known" in " ".join(found.notes)
     assert (found.start_s, found.slot_s, found.n_slots) == (T0, STEP, 1)
+
+
+def test_hosts_that_were_gone_by_then_are_no_room_to_simulate_on(tmp_path):
+    old = [dataclasses.replace(host, last_seen_s=T0 - 10 * 86_400.0) for host in HOSTS]
+    empty = RecordedHost("h3", 4, 1024.0, 1.0, 1.0, "", T0 + 1.0)
+    cells = [(0, 0, "h2", of(1))]
+    found = written(tmp_path / "f", 1, rows([a_vm("a")], *cells), hosts=(*old, empty))
+    assert [host.name for host in found.hosts] == ["h2", "h3"]
+    assert found.vms.host.tolist() == [0]
+    assert "Of 1 hosts network" in found.notes[-1]
 
 
 def test_two_vms_of_one_name_are_known_by_their_ids(tmp_path):
@@ -263,3 +273,10 @@ def test_any_other_parquet_file_is_no_recording(tmp_path):
     pq.write_table(pa.table({"vm": ["a"]}), tmp_path / "f")
     with pytest.raises(TraceInvalid, match="no recording of a fleet"):
         read_recorded(tmp_path / "f")
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_room_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr("evenkeel.adapters.traces.fleet.MOST_CELLS", 20 * 40 * 4 - 1)
+    with pytest.raises(TraceInvalid, match="20 VMs over 40 slots") as refused:
+        read_recorded(a_file(tmp_path / "f"))
+    assert "shorter" in refused.value.hint

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from evenkeel.adapters.traces.replayed import REQUEST_KIB
 from evenkeel.domain.errors import TraceInvalid
@@ -190,6 +192,26 @@ class TestBitbrains:
         assert np.isnan(found.demand.at(1)[two]).all()
         assert found.wanted(1)[two].tolist() == [0, 0, 0, 0]
         assert "4 off" in found.notes[-1]
+
+    @settings(max_examples=40, deadline=None)
+    @given(states=st.lists(st.sampled_from("10."), min_size=1, max_size=14))
+    def test_whatever_is_on_off_or_missing(self, tmp_path_factory, states):
+        """1: on, 0: off, a dot: no sample."""
+        states = ["1", *states]
+        folder = tmp_path_factory.mktemp("b")
+        made = {"1": sample, "0": off}
+        lines = [made[state](k) for k, state in enumerate(states) if state in made]
+        write_vm(folder / "1.csv", *lines)
+        found = bitbrains(folder)
+        known = "".join(states).rstrip(".")
+        for slot in range(found.n_slots):
+            is_on = known[slot] == "1"
+            gap = known[slot] == "." and (
+                known[:slot].rstrip(".").endswith("1") and known[slot:].lstrip(".")[0] == "1"
+            )
+            assert len(found.present(slot)) == (is_on or gap)
+            demand = found.demand.at(slot)[found.present(slot), 0]
+            assert np.isnan(demand).tolist() == ([False] if is_on else [True] if gap else [])
 
     def test_a_vm_that_is_never_on_is_no_vm(self, tmp_path):
         write_vm(tmp_path / "1.csv", off(0), off(1))

@@ -82,13 +82,19 @@ def from_table(table: pa.Table, slot_s: int, step_s: int, rolled_at_s: float) ->
         columns = [table.column(column(r, name)).to_numpy() for r in AXIS]
         return np.stack(columns, axis=1).astype(np.float32).reshape(len(table), N_RESOURCES)
 
+    def words(name: str) -> tuple[str, ...]:
+        if not len(table):
+            return ()
+        names, codes = labels(table, name)
+        return tuple(names[code] for code in codes.tolist())
+
     return RollUp(
         slot_s=slot_s,
         step_s=step_s,
         rolled_at_s=rolled_at_s,
-        ids=tuple(table.column("vm").to_pylist()),
-        kinds=tuple(table.column("kind").to_pylist()),
-        hosts=tuple(table.column("host").to_pylist()),
+        ids=words("vm"),
+        kinds=words("kind"),
+        hosts=words("host"),
         n_ticks=table.column("n_ticks").to_numpy().astype(np.intp),
         **{name: matrix(name) for name in MATRICES},
     )

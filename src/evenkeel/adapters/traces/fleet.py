@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from evenkeel.adapters.traces.base import columns_or_fail
-from evenkeel.adapters.traces.gridded import Grid, check_span, recording_of
+from evenkeel.adapters.traces.gridded import (
+    Grid,
+    bridged,
+    check_span,
+    moves_of,
+    recording_of,
+)
 from evenkeel.adapters.traces.recorded import DEMAND, LABELS, META, VERSION
 from evenkeel.domain.arrays import F32, F64, Bools, Ints
 from evenkeel.domain.errors import TraceInvalid
@@ -27,6 +33,8 @@ if TYPE_CHECKING:
 
 HINT: Final = "Is it a file of `evenkeel record`, and was it copied whole?"
 SIZES: Final = ("vcpus", "memory_mib")
+CLOCKS_S: Final = 86_400
+"""Slots are by the hosts' clocks, and when a host was heard from is by the controller's."""
 MOST_CELLS: Final = 4_000_000_000
 """VMs x slots x resources that are held in memory: 16 GB."""
 
@@ -72,7 +80,8 @@ def _about(path: Path, schema: pa.Schema) -> dict[str, Any]:
             hint="Upgrade Evenkeel, or record with this one.",
         )
     try:
-        about["n_assumed"] = sum(None in (h["net_mbit_s"], h["iops"]) for h in about["hosts"])
+        about["told"] = [None not in (h["net_mbit_s"], h["iops"]) for h in about["hosts"]]
+        about["seen_s"] = [float(h["last_seen_s"]) for h in about["hosts"]]
         about["hosts"] = [_shape(path, host) for host in about["hosts"]]
         for name in ("start_s", "end_s", "slot_s"):
             about[name] = int(about[name])
@@ -170,8 +179,10 @@ class _Fleet:
 
     def recording(self) -> Recording:
         about = self._about
-        present, host = _bridged(self._is_told, self._host, len(about["hosts"]))
-        n_moves = int(np.count_nonzero(_moves(present, host)))
+        shapes, n_assumed, place = _in_use(about, self._host)
+        self._host = place[self._host]
+        present, host = bridged(self._is_told, self._host, len(shapes))
+        n_moves = int(np.count_nonzero(moves_of(present, host)))
         return recording_of(
             Grid(
                 ids=_ids(self._words["name"].tolist(), list(self._vms)),
@@ -182,12 +193,12 @@ class _Fleet:
                 tenant=tuple(self._words["tenant"].tolist()),
                 kind=tuple(self._words["kind"].tolist()),
                 host=host,
-                hosts=tuple(about["hosts"]),
+                hosts=shapes,
             ),
             source=f"recording {self._path.name}",
             start_s=float(about["start_s"]),
             slot_s=float(about["slot_s"]),
-            notes=_notes(about, self._is_told, present, n_moves),
+            notes=_notes(n_assumed, self._is_told, present, n_moves),
         )
 
 
@@ -240,30 +251,14 @@ def _hosts(path: Path, table: pa.Table, about: dict[str, Any]) -> Ints:
     return np.array([place[name] for name in known], np.intp)[codes]
 
 
-def _bridged(is_told: Bools, host: Ints, n_hosts: int) -> tuple[Bools, Ints]:
-    """Presence and hosts with gaps filled: stretches between two rows of a VM in which nobody on
-    the host where it was before has a row."""
-    n_slots = is_told.shape[1]
-    slots = np.arange(n_slots)
-    before = np.maximum.accumulate(np.where(is_told, slots, -1), axis=1)
-    after = np.minimum.accumulate(np.where(is_told, slots, n_slots)[:, ::-1], axis=1)[:, ::-1]
-    between = ~is_told & (before >= 0) & (after < n_slots)
-    before, after = np.maximum(before, 0), np.minimum(after, n_slots - 1)
-    was_on = np.take_along_axis(host, before, axis=1)
-    # The last row stands for a host that is not known: silent where nobody has any row.
-    speaks = np.zeros((n_hosts + 1, n_slots), dtype=bool)
-    row, slot = np.nonzero(is_told)
-    speaks[host[row, slot], slot] = True
-    speaks[NOWHERE] = is_told.any(axis=0)
-    heard = np.cumsum(between & speaks[was_on, slots], axis=1)
-    n_heard = np.take_along_axis(heard, after, axis=1) - np.take_along_axis(heard, before, axis=1)
-    is_gap = between & (n_heard == 0)
-    return is_told | is_gap, np.where(is_gap, was_on, host)
-
-
-def _moves(present: Bools, host: Ints) -> Bools:
-    both = present[:, 1:] & present[:, :-1] & (host[:, 1:] != NOWHERE) & (host[:, :-1] != NOWHERE)
-    return np.asarray(both & (host[:, 1:] != host[:, :-1]))
+def _in_use(about: dict[str, Any], host: Ints) -> tuple[tuple[HostShape, ...], int, Ints]:
+    """Hosts with rows, or heard from in that time; of how many something is assumed; and the new
+    position of each old one (NOWHERE, which is -1, stays). The others are gone for long."""
+    is_kept = np.array(about["seen_s"]) >= about["start_s"] - CLOCKS_S
+    is_kept[np.unique(host[host != NOWHERE])] = True
+    kept = np.flatnonzero(is_kept).tolist()
+    place = np.append(np.cumsum(is_kept) - 1, NOWHERE)
+    return tuple(about["hosts"][k] for k in kept), sum(not about["told"][k] for k in kept), place
 
 
 def _ids(names: list[str], vms: list[str]) -> tuple[str, ...]:
@@ -275,7 +270,7 @@ def _ids(names: list[str], vms: list[str]) -> tuple[str, ...]:
     )
 
 
-def _notes(about: dict[str, Any], is_told: Bools, present: Bools, n_moves: int) -> tuple[str, ...]:
+def _notes(n_assumed: int, is_told: Bools, present: Bools, n_moves: int) -> tuple[str, ...]:
     notes = [
         "A VM begins on the host that it was on in its first slot, and has the size that it "
         f"had last. The {n_moves:,} moves that the fleet itself made are not replayed."
@@ -286,10 +281,10 @@ def _notes(about: dict[str, Any], is_told: Bools, present: Bools, n_moves: int) 
             f"{gaps:,} of {int(present.sum()):,} VM-slots are gaps, when a host or the controller "
             "was silent; their demand is not known and counts as 0."
         )
-    if about["n_assumed"]:
+    if n_assumed:
         usual = HostShape("", 1, 1.0)
         notes.append(
-            f"Of {about['n_assumed']:,} hosts network or disk was not known: {usual.net_mbit_s:g} "
+            f"Of {n_assumed:,} hosts network or disk was not known: {usual.net_mbit_s:g} "
             f"Mbit/s and {usual.iops:g} operations a second are assumed."
         )
     return tuple(notes)

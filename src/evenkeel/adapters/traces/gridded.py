@@ -87,6 +87,33 @@ def stays_of(present: Bools) -> tuple[Ints, Ints, Ints]:
     return row, first, np.nonzero(edges == -1)[1]
 
 
+def bridged(is_told: Bools, host: Ints, n_hosts: int) -> tuple[Bools, Ints]:
+    """Presence and hosts with gaps filled: stretches between two rows of a VM in which nobody on
+    the host where it was before has a row."""
+    n_slots = is_told.shape[1]
+    slots = np.arange(n_slots)
+    before = np.maximum.accumulate(np.where(is_told, slots, -1), axis=1)
+    after = np.minimum.accumulate(np.where(is_told, slots, n_slots)[:, ::-1], axis=1)[:, ::-1]
+    between = ~is_told & (before >= 0) & (after < n_slots)
+    before, after = np.maximum(before, 0), np.minimum(after, n_slots - 1)
+    was_on = np.take_along_axis(host, before, axis=1)
+    # The last row stands for a host that is not known: silent where nobody has any row.
+    speaks = np.zeros((n_hosts + 1, n_slots), dtype=bool)
+    row, slot = np.nonzero(is_told)
+    speaks[host[row, slot], slot] = True
+    speaks[NOWHERE] = is_told.any(axis=0)
+    heard = np.cumsum(between & speaks[was_on, slots], axis=1)
+    n_heard = np.take_along_axis(heard, after, axis=1) - np.take_along_axis(heard, before, axis=1)
+    is_gap = between & (n_heard == 0)
+    return is_told | is_gap, np.where(is_gap, was_on, host)
+
+
+def moves_of(present: Bools, host: Ints) -> Bools:
+    """(N, T - 1): on another host in the slot after."""
+    both = present[:, 1:] & present[:, :-1] & (host[:, 1:] != NOWHERE) & (host[:, :-1] != NOWHERE)
+    return np.asarray(both & (host[:, 1:] != host[:, :-1]))
+
+
 def check_span(source: str, span_s: float) -> None:
     """Raises TraceInvalid for more than a year: somewhere in there is a hole of years."""
     if span_s > MAX_DAYS * 86_400:

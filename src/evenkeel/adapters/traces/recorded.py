@@ -34,7 +34,7 @@ LABELS: Final = ("vm", "name", "host", "tenant", "kind")
 
 @dataclass(frozen=True, slots=True)
 class RecordedHost:
-    """None: not known."""
+    """Heard from last at `last_seen_s`, by the controller's clock. None: not known."""
 
     name: str
     cpus: int
@@ -42,6 +42,7 @@ class RecordedHost:
     net_mbit_s: float | None
     iops: float | None
     fault_domain: str
+    last_seen_s: float
 
 
 @dataclass(frozen=True, slots=True)

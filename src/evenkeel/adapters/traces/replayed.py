@@ -11,11 +11,11 @@ import numpy as np
 from evenkeel.adapters.traces.bitbrains import read_bitbrains_fleet
 from evenkeel.adapters.traces.gridded import MAX_DAYS, Grid, recording_of
 from evenkeel.adapters.traces.planetlab import read_planetlab
-from evenkeel.domain.arrays import Bools
+from evenkeel.domain.arrays import F32, Bools
 from evenkeel.domain.errors import TraceInvalid
 from evenkeel.domain.recording import Recording
 from evenkeel.domain.resources import AXIS, CPU_AXIS, IOPS_AXIS, N_RESOURCES
-from evenkeel.domain.trace import Trace
+from evenkeel.domain.trace import Trace, carried_forward
 
 REQUEST_KIB: Final = 16.0
 """Of a disk operation, where a trace tells bytes alone; as the simulated VMs have it."""
@@ -96,17 +96,13 @@ def bitbrains(paths: Sequence[Path], now_s: float) -> Recording:
             "two VMs of one name, or one file twice",
             hint="Files of one name are one VM (a file a month); give each once.",
         )
-    cores = panel.values.astype(np.float64)
-    is_on = cores > 0
-    # Neither on nor off is a gap; before the first sample, after the last, a VM is not there.
-    present = is_on | (np.isnan(cores) & _between(is_on))
     values = np.stack([fleet.demand[resource].panel.values for resource in AXIS], axis=1)
     values[:, IOPS_AXIS] /= REQUEST_KIB
     grid = Grid(
         ids=panel.ids,
         values=values,
-        present=present,
-        vcpus=cores,
+        present=_there(panel.values),
+        vcpus=panel.values.astype(np.float64),
         memory_mib=fleet.memory_mib.panel.values.astype(np.float64),
         tenant=(UNKNOWN_TENANT,) * panel.n_series,
         kind=("",) * panel.n_series,
@@ -120,11 +116,11 @@ def bitbrains(paths: Sequence[Path], now_s: float) -> Recording:
     return recording_of(grid, f"Bitbrains {name}", panel.start_s, panel.step_s, notes)
 
 
-def _between(is_on: Bools) -> Bools:
-    """(N, T) slots with a sample of the VM running somewhere before and somewhere after."""
-    before = np.logical_or.accumulate(is_on, axis=1)
-    after = np.logical_or.accumulate(is_on[:, ::-1], axis=1)[:, ::-1]
-    return np.asarray(before & after)
+def _there(cores: F32) -> Bools:
+    """(N, T): on, or in a gap between two samples that are both on."""
+    state = np.where(np.isnan(cores), np.nan, cores > 0).astype(np.float32)
+    before, after = carried_forward(state), carried_forward(state[:, ::-1])[:, ::-1]
+    return np.asarray((state == 1) | (np.isnan(state) & (before == 1) & (after == 1)))
 
 
 def flaws_note(flaws: Mapping[str, int]) -> tuple[str, ...]:

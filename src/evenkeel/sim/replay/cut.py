@@ -31,7 +31,8 @@ def cut(recording: Recording, from_s: float, hours: float | None) -> Recording:
     first = int((from_s - recording.start_s) // recording.slot_s)
     n_slots = recording.n_slots - first
     if hours is not None:
-        n_slots = min(n_slots, round(hours * 3600.0 / recording.slot_s))
+        asked = hours * 3600.0 / recording.slot_s if hours > 0 else 0.0
+        n_slots = round(min(float(n_slots), asked))
     if first < 0 or n_slots < 1:
         end_s = recording.start_s + recording.n_slots * recording.slot_s
         raise TraceInvalid(

@@ -116,6 +116,7 @@ class Meter:
         cpu = max(float(wanted[CPU_AXIS]), 1e-12)
         return {
             "energy_kwh": self.joules / JOULES_A_KWH,
+            "wh_per_core_hour": self.joules / max(float(got[CPU_AXIS]), 1e-12),
             "host_hours": self.on_s / HOUR_S,
             "hosts_peak": float(self.most_on),
             "migrations": float(self.moves.sum()),

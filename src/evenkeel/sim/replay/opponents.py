@@ -56,9 +56,9 @@ class BestFit(Stay):
 
 @dataclass(slots=True, eq=False)
 class Balance(Stay):
-    """What balancers do: when the most loaded host is `spread` of its CPUs above the mean, VMs go
-    from there to the least loaded one, those first that come nearest to halving the difference;
-    arrivals go to the least loaded host. Load is the mean of the last `n_recent` slots."""
+    """What balancers do: while a host is `spread` of its CPUs above the mean, VMs go from the most
+    to the least loaded one that takes them, those first that come nearest to halving the
+    difference; arrivals go to the least loaded host. Load is the mean of `n_recent` slots."""
 
     name: str = "balance"
     spread: float = 0.1
@@ -79,32 +79,41 @@ class Balance(Stay):
         return int(np.argmin(np.where(fits, self.load + 1e-3 * taken, np.inf)))
 
     def move(self, seen: Seen) -> tuple[Ints, Ints]:
-        state, hosts = seen.state, seen.hosts
-        demand = recent_cpu(seen, self.n_recent)
-        load = self._load(seen)
+        hosts, state = seen.hosts, seen.state
+        demand, load = recent_cpu(seen, self.n_recent), self._load(seen)
         sold = Sold.of(hosts, seen.vms, state, self.overcommit)
-        free = state.there & ~state.moving
-        vms: list[int] = []
-        targets: list[int] = []
-        while len(vms) < self.most_moves and load.max() - load.mean() > self.spread:
-            source, target = int(np.argmax(load)), int(np.argmin(load))
-            wanted = (load[source] - load[target]) * hosts.n_cpus[source] / 2.0
-            able = np.flatnonzero(free & (state.host == source) & (demand > 0))
-            able = able[demand[able] < 2.0 * wanted]
-            able = able[
-                (seen.vms.memory_mib[able] <= sold.memory_mib[target])
-                & (seen.vms.vcpus[able] <= sold.cpus[target])
-            ]
-            if not len(able):
+        free, stuck = state.there & ~state.moving, np.zeros(hosts.n, dtype=bool)
+        moved: dict[int, int] = {}
+        while len(moved) < self.most_moves:
+            source = int(np.argmax(np.where(stuck, -np.inf, load)))
+            if stuck[source] or load[source] - load.mean() <= self.spread:
                 break
-            vm = int(able[np.argmin(np.abs(demand[able] - wanted))])
+            here = np.flatnonzero(free & (state.host == source) & (demand > 0))
+            vm, target = self._choice(seen, here, demand, load, sold, source)
+            if target == NOWHERE:
+                stuck[source] = True
+                continue
             load[source] -= demand[vm] / hosts.n_cpus[source]
             load[target] += demand[vm] / hosts.n_cpus[target]
             sold.put(target, float(seen.vms.vcpus[vm]), float(seen.vms.memory_mib[vm]))
             free[vm] = False
-            vms.append(vm)
-            targets.append(target)
-        return np.array(vms, dtype=np.intp), np.array(targets, dtype=np.intp)
+            moved[vm] = target
+        return np.array(list(moved), dtype=np.intp), np.array(list(moved.values()), dtype=np.intp)
+
+    def _choice(
+        self, seen: Seen, here: Ints, demand: F64, load: F64, sold: Sold, source: int
+    ) -> tuple[int, int]:
+        """The VM that comes nearest to halving the difference to the least loaded host, of those
+        that fit somewhere with less load than they leave behind; and where."""
+        n_cpus = seen.hosts.n_cpus
+        half = (load[source] - load.min()) * n_cpus[source] / 2.0
+        for vm in here[np.argsort(np.abs(demand[here] - half), kind="stable")].tolist():
+            fits = sold.fits(float(seen.vms.vcpus[vm]), float(seen.vms.memory_mib[vm]))
+            fits &= load + demand[vm] / n_cpus < load[source]
+            fits[source] = False
+            if fits.any():
+                return vm, int(np.argmin(np.where(fits, load, np.inf)))
+        return NOWHERE, NOWHERE
 
     def _load(self, seen: Seen) -> F64:
         """(H,) of its CPUs, with those that arrive."""

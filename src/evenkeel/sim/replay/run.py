@@ -114,6 +114,8 @@ class Replay:
     def _pass(self, slot: int) -> None:
         recording, meter = self.recording, self.meter
         wanted = recording.wanted(slot)
+        size = recording.vms.memory_mib
+        wanted[:, MEMORY_AXIS] = np.minimum(wanted[:, MEMORY_AXIS], size)
         self.world.hold(recording.demand.at(slot)[:, MEMORY_AXIS])
         there = np.flatnonzero(self.state.there)
         meter.refused_core_s += float(wanted[self.refused, CPU_AXIS].sum()) * recording.slot_s

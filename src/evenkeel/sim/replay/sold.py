@@ -16,8 +16,8 @@ from evenkeel.sim.replay.policy import Sizes
 from evenkeel.sim.replay.world import Hosts, State, by_host
 
 OVERCOMMIT: Final = 4.0
-"""vCPUs sold for each CPU: what clouds commonly start from (OpenStack's nova: 4 by default since
-its 15.0 release notes ask for less than the former 16)."""
+"""vCPUs sold for each CPU where nobody says otherwise: an assumption, and every report tells it.
+(OpenStack's nova long had 16 by default; who complains of noisy neighbours sells fewer.)"""
 ROUNDING: Final = 1e-9
 
 
