@@ -20,8 +20,6 @@ from evenkeel.control.measure import MAX_GAP_S
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.plan import OPEN_STATES, Mitigation, MitigationState
 from evenkeel.domain.policy import Policy
-from evenkeel.domain.resources import Resource
-from evenkeel.domain.score import PRESENT_S
 from evenkeel.interference.window import Window
 from evenkeel.sim.clock import SimClock
 from evenkeel.sim.fleet import SimFleet
@@ -36,9 +34,6 @@ WINDOW_S: Final = 60.0
 HALF_LIFE_S: Final = 7.5
 SETTLING_S: Final = 45.0
 """After a change of demand or of a knob: what was before weighs under 2 % in the window then."""
-CALMING_S: Final = 20.0
-FAR: Final = 0.75
-"""Where nothing is open and no score can come as near as this to an alarm, this is long enough."""
 LONGEST_S: Final = MAX_GAP_S - TICK_S
 MOST_STEPS: Final = 200
 """Of a long stretch: enough for the cores to go round."""
@@ -83,7 +78,6 @@ class ReplayedHost:
         self._clock = SimClock(now_s, now_s)
         self._fleet = SimFleet(seed, clock=self._clock, step_s=ALL_TURNS_S)
         self._host = self._fleet.add_host(spec)
-        self._policy = policy
         self._every_tick = every_tick
         self._vms: dict[str, VmId] = {}
         self._journal, self._spool = Tally(), MemorySpool()
@@ -132,7 +126,7 @@ class ReplayedHost:
 
     def host(self, specs: Mapping[str, VmSpec]) -> None:
         """From now on these VMs are here, and want what they say."""
-        for name in self._vms.keys() - specs.keys():
+        for name in sorted(self._vms.keys() - specs.keys()):
             self._fleet.forget_vm(self._vms.pop(name))
             self._changed_s = self.now_s
         for name, spec in specs.items():
@@ -179,18 +173,7 @@ class ReplayedHost:
     def _is_settled(self) -> bool:
         """Whether going on as now will not change what the agent makes of it."""
         since_s = self.now_s - self._changed_s
-        if self.agent.due_s <= self.now_s or since_s < CALMING_S - 1e-6:
-            return False
-        if since_s >= SETTLING_S - 1e-6:
-            return True
-        # Scores are means over rows: this one, once the rows of before no longer count.
-        scores = [
-            pair.score
-            for pair in self.agent.snapshot.scores
-            if pair.resource is Resource.CPU and pair.horizon_s == PRESENT_S
-        ]
-        most = max(scores, default=0.0) / (1.0 - 2.0 ** (-since_s / HALF_LIFE_S))
-        return self.n_open == 0 and most < FAR * self._policy.alarm_score
+        return self.agent.due_s > self.now_s and since_s >= SETTLING_S - 1e-6
 
     def _pass(self, seconds: float) -> float:
         if not self._is_watched:
