@@ -5,10 +5,6 @@ the generations of the hosts that it touches within the transaction that writes;
 controller changed meanwhile are read anew, and the swap of the generations at the end says whether
 all of that held. Answers are given when the transaction is durable. What fails is not in memory
 either: the books concerned are closed, and read again when they are needed.
-
-Whoever gets an answer goes on to ask for more, and Python lets one thread run at a time. So where
-a next batch is waiting already, answers are given right before its commit: others work while that
-waits for the disk, and nobody works on what the disk could wait for.
 """
 
 from __future__ import annotations
@@ -43,8 +39,6 @@ from evenkeel.ports_store import Store
 
 MAX_BATCH: Final = 256
 MAX_WAITING: Final = 20_000
-MOST_AHEAD: Final = 32
-"""A batch that answers wait for is at most so large: they are due at once otherwise."""
 TRIES: Final = 3
 STOP_S: Final = 10.0
 _log = structlog.get_logger("evenkeel.claims")
@@ -89,8 +83,6 @@ class Claims:
         self._lock = threading.Lock()
         self._writer: threading.Thread | None = None
         self._is_closed = False
-        self._due: list[tuple[Future[Claim], Claim | Exception]] = []
-        """Answers that are durable and not given yet; the writer's."""
 
     @property
     def chance(self) -> Chance:
@@ -177,21 +169,11 @@ class Claims:
             batch = [one for one in batch if one.answer.set_running_or_notify_cancel()]
             if batch:
                 self._serve(batch)
-            if is_last or not 0 < self._waiting.qsize() <= MOST_AHEAD:
-                self._answer()
             if is_last:
                 return
 
-    def _answer(self) -> None:
-        due, self._due = self._due, []
-        for future, answer in due:
-            if isinstance(answer, Claim):
-                future.set_result(answer)
-            else:
-                future.set_exception(answer)
-
     def _serve(self, batch: Sequence[_Waiting]) -> None:
-        """An answer for every one is due, whatever happens."""
+        """Answer every one, whatever happens."""
         try:
             answers = self._transact([one.operation for one in batch])
         except EvenkeelError as error:
@@ -204,7 +186,11 @@ class Claims:
                 return
             _log.exception("claim_crashed")
             answers = [error]
-        self._due += zip((one.answer for one in batch), answers, strict=True)
+        for one, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, Claim):
+                one.answer.set_result(answer)
+            else:
+                one.answer.set_exception(answer)
 
     def _transact(self, operations: Sequence[Operation]) -> list[Claim | Exception]:
         """Decide and commit. Raises StoreUnavailable, ClaimContended: then nothing was done."""
@@ -214,7 +200,6 @@ class Claims:
                 with self._store.write() as session:
                     answers = batch.decide(session, operations)
                     batch.write(session)
-                    self._answer()
             except LostSwap:
                 batch.give_up()
                 continue
