@@ -9,6 +9,7 @@ up is not timed.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
@@ -20,8 +21,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
-
-import httpx2
 
 from evenkeel.bench import openstack_calls
 from evenkeel.bench.openstack_calls import (
@@ -78,11 +77,11 @@ def on_openstack(n_vms: int, report: OnStep) -> Peer:
         python = installed(report)
         hosts, vms = hosts_of(layout), [vm_of(one) for one in newcomers[:n_vms]]
         try:
-            with running(python, report) as api:
+            with running(python, report) as ask:
                 for host in hosts:
-                    add_host(over(api), host)
+                    add_host(ask, host)
                 report(f"{OVER_HTTP}: {len(vms)} VMs")
-                over_http = timed(over(api), vms)
+                over_http = timed(ask, vms)
         except Refusal as refusal:
             raise PeerUnavailable(f"OpenStack Placement answered {refusal}") from refusal
         report(f"{IN_PROCESS}: {len(vms)} VMs")
@@ -103,14 +102,21 @@ def vm_of(vm: Newcomer) -> Vm:
     return {"name": vm.vm, "tenant": vm.tenant, "vcpus": vm.n_vcpus, "memory_mib": memory_mib}
 
 
-def over(api: httpx2.Client) -> Ask:
-    """Asks a service."""
+@contextmanager
+def over(port: int) -> Iterator[Ask]:
+    """Asks a service on this machine, over one connection that is kept."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def ask(method: str, path: str, body: object) -> tuple[int, bytes]:
-        answer = api.request(method, path, json=body)
-        return answer.status_code, answer.content
+        headers = {**HEADERS, "Content-Type": "application/json"}
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
 
-    return ask
+    try:
+        yield ask
+    finally:
+        connection.close()
 
 
 def inside(python: Path, hosts: Sequence[Host], vms: Sequence[Vm]) -> dict[str, float]:
@@ -161,39 +167,38 @@ def environment() -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def running(python: Path, report: OnStep) -> Iterator[httpx2.Client]:
-    """A client of a fresh service."""
+def running(python: Path, report: OnStep) -> Iterator[Ask]:
+    """Asks a fresh service."""
     report("starting OpenStack Placement")
     with environment() as env:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            at = f"127.0.0.1:{free.getsockname()[1]}"
+            port = free.getsockname()[1]
         log = (Path(env[CONFIG_DIR]) / "log").open("w+")
         process = subprocess.Popen(
-            [python, "-c", _SERVE, at, str(THREADS)],
+            [python, "-c", _SERVE, f"127.0.0.1:{port}", str(THREADS)],
             env=env,
             stdout=log,
             stderr=log,
         )
         try:
-            with httpx2.Client(
-                base_url=f"http://{at}", headers=HEADERS, timeout=60.0, trust_env=False
-            ) as api:
-                _await(api, process, log)
-                yield api
+            _await(port, process, log)
+            with over(port) as ask:
+                yield ask
         finally:
             process.terminate()
             process.wait()
             log.close()
 
 
-def _await(api: httpx2.Client, process: subprocess.Popen[bytes], log: Any) -> None:
+def _await(port: int, process: subprocess.Popen[bytes], log: Any) -> None:
     until_s = time.monotonic() + START_S
     while True:
         try:
-            if api.get("/resource_classes").status_code == 200:
-                return
-        except httpx2.TransportError:
+            with over(port) as ask:
+                if ask("GET", "/resource_classes", None)[0] == 200:
+                    return
+        except (OSError, http.client.HTTPException):
             pass
         if process.poll() is not None or time.monotonic() > until_s:
             log.seek(0)
