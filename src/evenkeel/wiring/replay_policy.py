@@ -11,7 +11,6 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.controller.present import UNSURE
 from evenkeel.controller.repacking import Past, Repacking, common_correlation, problem_of, repack
 from evenkeel.domain.arrays import F64, Ints
 from evenkeel.domain.ids import NO_TENANT, HostId, TenantId, VmId
