@@ -17,6 +17,9 @@ HURT_H: Final = 1.0
 
 
 LEAST_POINTS: Final = 0.001
+LEAST_PCT: Final = 0.1
+"""What differs less is about the same, in points and in percents."""
+ALIKE: Final = ("same", "about the same", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ ROWS: Final = (
     Row("unserved_pct.iops", "Disk not given", "%", points=True, help="of what was wanted"),
     Row("lost_pct.pools", "CPU lost: none left", "%", points=True),
     Row("lost_pct.overlap", "CPU lost: busy at one moment", "%", points=True),
-    Row("lost_pct.corun", "CPU lost: shared caches", "%", points=True),
+    Row("lost_pct.corun", "CPU lost: slowed by neighbours", "%", points=True),
     Row("lost_pct.moves", "CPU lost: being moved", "%", points=True),
     Row("slatah_pct", "Time hosts ran short", "%", points=True, help="of the time they were on"),
     Row("contended_vm_hours", "Contention", "VM-hours", help="a VM lost more than a tenth"),
@@ -113,6 +116,8 @@ def difference(value: float | None, base: float | None, row: Row) -> str:
     if row.whole or not base:
         return f"{sign}{number(abs(change), row.whole)}"
     share = 100 * change / base
+    if abs(share) < LEAST_PCT:
+        return "about the same"
     if abs(share) >= 1000:
         return f"{number(value / base)} times"
     return f"{sign}{number(abs(share))} %"
@@ -132,24 +137,19 @@ def rows_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         if row.key in OPTIONAL and not any(values):
             continue
         cells = [
-            {
-                "value": number(value, row.whole),
-                "change": ""
-                if each is base_of(outcomes)
-                else difference(value, base.get(row.key), row),
-                "way": _way(value, base.get(row.key)),
-            }
+            _cell(value, None if each is base_of(outcomes) else base.get(row.key), row)
             for value, each in zip(values, outcomes, strict=True)
         ]
         rows.append({"label": row.label, "unit": row.unit, "help": row.help, "cells": cells})
     return rows
 
 
-def _way(value: float | None, base: float | None) -> str:
-    """Less is better, whatever is counted here."""
-    if value is None or base is None or abs(value - base) <= 1e-3 * abs(base):
-        return ""
-    return "ok" if value < base else "bad"
+def _cell(value: float | None, base: float | None, row: Row) -> dict[str, str]:
+    """Less is better, whatever is counted here: `way` is ok, bad, or neither."""
+    change, way = difference(value, base, row), ""
+    if change not in ALIKE and value is not None and base is not None:
+        way = "ok" if value < base else "bad"
+    return {"value": number(value, row.whole), "change": change, "way": way}
 
 
 def sentences(outcome: Outcome, base: Outcome, n_vms: int) -> list[str]:
@@ -192,7 +192,7 @@ def _energy(own: dict[str, float], other: dict[str, float], than: str, is_base: 
         share = 100 * (energy - before) / before
         line += (
             f", as much as with {than}"
-            if abs(share) < 0.05
+            if abs(share) < LEAST_PCT
             else f", {number(abs(share))} % {'less' if share < 0 else 'more'} than with {than}"
         )
     if peak is not None:

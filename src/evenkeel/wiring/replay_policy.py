@@ -40,6 +40,9 @@ INFLOW: Final = 8
 """VMs that one host takes in a plan."""
 HOW: Final = Repacking(epsilon=0.03, alarm=0.08, is_grainy=True, jump_slots=2)
 """Chosen on one PlanetLab day (20110306): lower odds save little, higher ones cost work."""
+ANEW_S: Final = 3600.0
+"""Live fleets are laid out anew each minute, on a thread of its own; here that would be most of the
+time spent."""
 UNSURE: Final = 0.5
 """Standard deviation of a demand of which nothing is known, in parts of what is assumed."""
 LEAST_WATTS: Final = 1e-9
@@ -55,6 +58,10 @@ class Evenkeel:
     overcommit: float = OVERCOMMIT
     how: Repacking = HOW
     window: Window = field(default_factory=Window)
+    standing: Allocator | None = None
+    standing_at: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    """(V,) host of each VM in it."""
+    laid_out: int = 0
 
     def place(self, seen: Seen, vms: Ints) -> Ints:
         self.window.see(seen)
@@ -65,13 +72,15 @@ class Evenkeel:
             for vm, m, d in zip(vms.tolist(), mean.tolist(), deviation.tolist(), strict=True)
         ]
         position = {host: h for h, host in enumerate(seen.hosts.ids)}
-        return np.array(
+        out = np.array(
             [
                 position[outcome.chosen.host] if isinstance(outcome, Placed) else NOWHERE
                 for outcome in place_all(allocator, newcomers)
             ],
             dtype=np.intp,
         )
+        self.standing_at[vms] = out
+        return out
 
     def move(self, seen: Seen) -> tuple[Ints, Ints]:
         self.window.see(seen)
@@ -151,19 +160,32 @@ class Evenkeel:
         return np.column_stack(columns)
 
     def _standing(self, seen: Seen) -> Allocator:
-        """Everybody where it is, with what it is expected to want."""
-        hosts = hosts_of(seen.hosts)
-        chance = fleet.Chance(self.how.epsilon, np.full(N_RESOURCES, self.how.correlation))
-        out = Allocator(Slices(Layout.of(hosts), chance), Neighbours(hosts.ids, hosts.fault_domain))
+        """Everybody where it is, with what it is expected to want: anew once an hour, in between
+        kept up with who came, left and moved."""
         state = seen.state
-        there = np.flatnonzero(state.there)
-        mean, deviation = self._wants(seen, there)
-        where = np.where(state.moving, state.target, state.host)[there]
-        rows = zip(there.tolist(), where.tolist(), mean.tolist(), deviation.tolist(), strict=True)
-        for vm, host, m, d in rows:
+        where = np.where(state.moving, state.target, state.host)
+        if self.standing is None or seen.slot - self.laid_out >= ANEW_S / seen.slot_s:
+            self.standing = self._empty(seen)
+            self.standing_at = np.full(len(where), NOWHERE, dtype=np.intp)
+            self.laid_out = seen.slot
+        out, others = self.standing, np.flatnonzero(where != self.standing_at)
+        for vm in others[self.standing_at[others] != NOWHERE].tolist():
+            out.remove(VmId(seen.vms.ids[vm]))
+        comers = others[where[others] != NOWHERE]
+        mean, deviation = self._wants(seen, comers)
+        rows = zip(comers.tolist(), mean.tolist(), deviation.tolist(), strict=True)
+        for vm, m, d in rows:
             resident = self._newcomer(seen, vm, m, d)
-            out.put(resident, Load.of(resident), host, host)
+            out.put(resident, Load.of(resident), int(where[vm]), int(where[vm]))
+        self.standing_at[others] = where[others]
         return out
+
+    def _empty(self, seen: Seen) -> Allocator:
+        """Hosts with nobody on them."""
+        hosts, how = hosts_of(seen.hosts), self._how(np.flatnonzero(seen.state.there))
+        chance = fleet.Chance(how.epsilon, np.full(N_RESOURCES, how.correlation))
+        slices = Slices(Layout.of(hosts), chance)
+        return Allocator(slices, Neighbours(hosts.ids, hosts.fault_domain))
 
     def _wants(self, seen: Seen, vms: Ints) -> tuple[F64, F64]:
         """(n, R) of VMs that are there; who was not seen yet wants what is expected of one."""

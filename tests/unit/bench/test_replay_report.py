@@ -78,6 +78,7 @@ def test_hours(value, told):
     [
         ("energy_kwh", 75.0, 100.0, "−25.0 %"),
         ("energy_kwh", 100.0, 100.0, "same"),
+        ("energy_kwh", 100.05, 100.0, "about the same"),
         ("energy_kwh", 5.0, 0.0, "+5.00"),
         ("contended_vm_hours", 209.0, 1.0, "209 times"),
         ("migrations", 1234.0, 0.0, "+1,234"),
@@ -112,6 +113,9 @@ def test_the_table_has_every_metric_that_is_something():
     assert [cell["change"] for cell in rows["Energy"]] == ["", "−25.0 %", "same"]
     assert [cell["way"] for cell in rows["Energy"]] == ["", "ok", ""]
     assert rows["Moves of VMs"][1]["way"] == "bad"
+    like = an_outcome("like", FLEET, energy_kwh=100.04)
+    cell = rows_of([STAY, like])[0]["cells"][1]
+    assert cell == {"value": "100", "change": "about the same", "way": ""}
     assert [cell["value"] for cell in rows["something_else"]] == ["not known", "not known", "3.00"]
     assert "Memory not given" not in rows, "nothing under any policy"
     assert "Fixes on hosts" in rows

@@ -273,3 +273,10 @@ def test_any_other_parquet_file_is_no_recording(tmp_path):
     pq.write_table(pa.table({"vm": ["a"]}), tmp_path / "f")
     with pytest.raises(TraceInvalid, match="no recording of a fleet"):
         read_recorded(tmp_path / "f")
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_room_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr("evenkeel.adapters.traces.fleet.MOST_CELLS", 20 * 40 * 4 - 1)
+    with pytest.raises(TraceInvalid, match="20 VMs over 40 slots") as refused:
+        read_recorded(a_file(tmp_path / "f"))
+    assert "shorter" in refused.value.hint
