@@ -158,15 +158,21 @@ class Stretch:
         done: int,
         span_s: float,
     ) -> Served:
-        """Hosts that are short, or where something is open, by their own agents."""
+        """Hosts that are short, or where something is open, by their own agents.
+
+        Where nothing was done and nothing is open the pools' physics stands, as for all other
+        policies: an agent's host shares single cores, and says a little else of the same.
+        """
         hosts, meter = self.world.hosts, self.meter
         got, start_s = pools.got.copy(), self.start_s + done * self.slot_s / STRETCHES
         for host in range(hosts.n):
-            if not (pools.short[host] or agents.is_open(host)):
+            was_open = agents.is_open(host)
+            if not (pools.short[host] or was_open):
                 continue
             here = np.flatnonzero(at == host)
             given = agents.slot(host, vms[here], wanted[here], start_s, span_s)
-            got[here] = np.minimum(given.got, wanted[here])
+            if was_open or given.n_actions:
+                got[here] = np.minimum(given.got, wanted[here])
             meter.n_actions += given.n_actions
             meter.n_rolled_back += given.n_rolled_back
             meter.by_slot["mitigations"][self.slot] += given.n_actions
