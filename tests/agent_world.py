@@ -18,6 +18,7 @@ from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.vm import CpuTuning
+from evenkeel.interference.window import Window
 from evenkeel.sim.faults import FaultKind, Faults
 from evenkeel.sim.fleet import SimFleet
 from evenkeel.sim.hypervisor import SimHypervisor
@@ -43,7 +44,7 @@ def an_agent(fleet: SimFleet, host: HostId, spool: MemorySpool, epoch: str, **pa
         spool=spool,
         clock=fleet.clock,
         epoch=epoch,
-        window_s=60.0,
+        window=Window.empty(60.0, TICK_S),
         **made,
     )
 

@@ -88,8 +88,10 @@ class Controller:
 
 
 @contextmanager
-def running(state_dir: Path, database_url: str, **settings: str) -> Iterator[Controller]:
-    controller = Controller(state_dir, database_url, **settings)
+def running(
+    state_dir: Path, database_url: str, forecast: dict[str, str] | None = None, **settings: str
+) -> Iterator[Controller]:
+    controller = Controller(state_dir, database_url, forecast, **settings)
     try:
         yield controller
     finally:

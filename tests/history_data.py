@@ -29,6 +29,7 @@ def a_rollup(
     rolled_at_s: float | None = None,
     step_s: int = STEP_S,
     kind: str = "shop/1x128MiB",
+    host: str = "h1",
 ) -> RollUp:
     """CPU demand by VM; the other resources are multiples of it."""
     demand = {"vm1": 1.0, "vm2": 2.0} if demand is None else demand
@@ -47,6 +48,7 @@ def a_rollup(
         loss=np.zeros((n, 4), np.float32),
         censored=np.full((n, 4), censored, np.float32),
         capacity=np.tile(np.array([4, 4096, np.nan, np.nan], np.float32), (n, 1)),
+        hosts=(host,) * n,
     )
 
 
@@ -83,6 +85,10 @@ class MemoryHistory:
         self._step_s = step_s
         self._slots: dict[int, RollUp] = {}
         self.broken: Exception | None = None
+
+    @property
+    def step_s(self) -> int:
+        return self._step_s
 
     def append(self, rollup: RollUp) -> None:
         if self.broken:
@@ -125,6 +131,9 @@ class MemoryHistory:
             kinds=tuple(ids.values()),
             censored=censored,
         )
+
+    def rollups(self, start_s: int, end_s: int) -> list[RollUp]:
+        return [self._slots[slot_s] for slot_s in self.slots(start_s, end_s)]
 
     def tidy(self, before_s: int, keep_from_s: int) -> int:
         old = [s for s in self._slots if s // DAY_S * DAY_S + DAY_S <= keep_from_s]

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from evenkeel.domain.ids import HostId, VmId
+from evenkeel.placement.company import Company
 from evenkeel.placement.fleet import Chance, Fleet, Hosts, Move, Vms
 from evenkeel.placement.plan import MovePlan, outlook
-from evenkeel.placement.problem import Apart, Costs, Limits, Problem
+from evenkeel.placement.problem import Costs, Limits, Problem
 
 
 def a_fleet(host, mean, capacity, deviation=None, domain=None):
@@ -78,12 +79,13 @@ def at_random(rng, n_hosts, n_vms, *, rules=True):
     if not rules:
         return problem
     n_members = int(rng.integers(0, n_vms + 1))
-    problem = with_vms(problem, exempt=rng.random(n_vms) < 0.1)
+    problem = with_vms(problem, exempt=rng.random(n_vms) < 0.1, tenant=rng.integers(0, 3, n_vms))
     problem = with_hosts(
         problem, is_open=rng.random(n_hosts) < 0.9, fault_domain=rng.integers(0, 3, n_hosts)
     )
     return replace(
         problem,
+        costs=replace(costs, lost=float(rng.choice([0.0, 1.0, 100.0]))),
         limits=Limits(
             moves=int(rng.integers(1, 30)),
             inflow=int(rng.integers(1, 8)),
@@ -93,10 +95,30 @@ def at_random(rng, n_hosts, n_vms, *, rules=True):
         ),
         reserved=rng.uniform(0, 1.0, (n_hosts, 2)) * (rng.random((n_hosts, 2)) < 0.3),
         since_moved_s=rng.choice([60.0, np.inf], n_vms, p=[0.1, 0.9]),
-        apart=Apart(
-            rng.integers(0, n_vms, n_members),
-            rng.integers(0, 4, n_members),
-            np.array([True, False, False, False]),
-        ),
+        company=company_at_random(rng, n_hosts, n_vms, n_members),
         keep_on=rng.random(n_hosts) < 0.05,
+        drain=rng.random(n_hosts) < 0.1 if rng.random() < 0.5 else None,
+    )
+
+
+def company_at_random(rng, n_hosts, n_vms, n_members):
+    """Groups that keep apart, and now and then every other kind of rule."""
+    group = rng.integers(0, 4, n_members)
+    member = rng.integers(0, max(n_vms, 1), n_members)
+    apart = Company.apart_by(member, group, np.array([True, False, False, False]))
+    if rng.random() < 0.3 or not n_vms:
+        return apart
+    n_rules = int(rng.integers(0, 8))
+    some = rng.integers(0, n_vms, n_rules)
+    listed = {
+        int(vm): rng.random(n_hosts) < 0.5 for vm in rng.integers(0, n_vms, rng.integers(0, 3))
+    }
+    return replace(
+        apart,
+        vm=np.concatenate([apart.vm[: n_members // 2], some]),
+        of=np.concatenate([apart.of[: n_members // 2], rng.integers(0, 5, n_rules)]),
+        apart=np.concatenate([apart.apart[: n_members // 2], rng.random(n_rules) < 0.3]),
+        by_domain=np.concatenate([apart.by_domain[: n_members // 2], rng.random(n_rules) < 0.4]),
+        alone=rng.random(n_vms) < 0.1 if rng.random() < 0.4 else None,
+        barred=listed,
     )

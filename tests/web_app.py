@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from fleet_fake import ADMIN, INFRA, SHOP, FleetFake
 
 from evenkeel.api.reader import FleetReader, Principal
+from evenkeel.api.routes_plans import AdviceOut
 from evenkeel.domain.errors import Unauthenticated
 from evenkeel.web import build_web
 
@@ -27,9 +28,13 @@ def authenticate(request: Request) -> Principal:
     return TOKENS[token]
 
 
-def build_app(reader: FleetReader, clock: Callable[[], float] = time.time) -> FastAPI:
+def build_app(
+    reader: FleetReader,
+    clock: Callable[[], float] = time.time,
+    advice: Callable[[], AdviceOut | None] = lambda: None,
+) -> FastAPI:
     app = FastAPI()
-    app.include_router(build_web(reader, authenticate, clock))
+    app.include_router(build_web(reader, authenticate, clock, advice))
 
     @app.post("/login")
     async def login(request: Request) -> Response:
@@ -50,8 +55,12 @@ def build_app(reader: FleetReader, clock: Callable[[], float] = time.time) -> Fa
     return app
 
 
-def client_for(fleet: FleetFake, token: str = "admin-token") -> TestClient:
-    app: FastAPI = build_app(fleet, lambda: NOW_S)
+def client_for(
+    fleet: FleetFake,
+    token: str = "admin-token",
+    advice: Callable[[], AdviceOut | None] = lambda: None,
+) -> TestClient:
+    app: FastAPI = build_app(fleet, lambda: NOW_S, advice)
     cookies = {"session": token} if token else {}
     return TestClient(app, cookies=cookies, follow_redirects=False)
 

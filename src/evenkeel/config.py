@@ -150,7 +150,7 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(ge=1, le=600, description="Its measured effect is judged after this.")
     ] = 10.0
     cooldown_s: Annotated[
-        float, Meta(ge=0, le=86400, description="A victim is then left alone for this long.")
+        float, Meta(ge=0, le=86400, description="A victim is left alone this long, or longer.")
     ] = 60.0
     min_benefit: Annotated[
         float, Meta(ge=0, le=1, description="Least share of its demand a victim must win back.")
@@ -319,6 +319,24 @@ class ClaimsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
 
 
+class PlansConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[plans]`: which VMs should move, as advice that is kept; nothing is executed."""
+
+    every_s: Annotated[
+        Seconds, Meta(description="Look at the fleet so often (s); see `evenkeel plan`.")
+    ] = 300.0
+    enabled: Annotated[bool, Meta(description="Look at all.")] = True
+    stands_s: Annotated[
+        Seconds, Meta(description="So long a plan stands before another one that saves more.")
+    ] = 1800.0
+    more: Annotated[
+        float, Meta(ge=0, le=100, description="What that one has to save on top, as a share.")
+    ] = 0.25
+    payback_h: Annotated[
+        float, Meta(ge=0, le=8784, description="Hours within which moves have to pay.")
+    ] = 24.0
+
+
 class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[client]`: where the CLI finds the controller. EVENKEEL_URL and EVENKEEL_TOKEN win."""
 
@@ -334,6 +352,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: PolicyConfig = msgspec.field(default_factory=PolicyConfig)
     forecast: ForecastConfig = msgspec.field(default_factory=ForecastConfig)
     claims: ClaimsConfig = msgspec.field(default_factory=ClaimsConfig)
+    plans: PlansConfig = msgspec.field(default_factory=PlansConfig)
     client: ClientConfig = msgspec.field(default_factory=ClientConfig)
 
 

@@ -1,4 +1,4 @@
-"""Claims and lots in the controller's database, as a Protocol; adapters/store has it.
+"""Claims, lots and VMs' terms in the controller's database, as Protocols; adapters/store has it.
 
 Every method raises StoreUnavailable when the database does not serve, and nothing else.
 """
@@ -10,6 +10,7 @@ from typing import Protocol
 
 from evenkeel.domain.claim import Claim, ClaimId
 from evenkeel.domain.ids import HostId, TenantId, VmId
+from evenkeel.domain.placement import Terms
 from evenkeel.domain.shard import Lot, LotId
 
 
@@ -62,4 +63,23 @@ class ClaimStore(Protocol):
 
     def forget(self, before_s: int, limit: int) -> int:
         """At most `limit` lots and claims that ended before then; how many went. Retry: yes."""
+        ...
+
+
+class TermsStore(Protocol):
+    """On what VMs were placed, under the id or name by which they were. Plain terms are none."""
+
+    def put(self, terms: Mapping[VmId, Terms], at_s: float) -> None:
+        """What was known of these VMs is replaced. Retry: yes."""
+        ...
+
+    def of(self, vms: Iterable[VmId]) -> dict[VmId, Terms]: ...
+
+    def all(self, after: str = "", limit: int = 1000) -> dict[VmId, Terms]:
+        """By VM, those beyond `after`."""
+        ...
+
+    def forget(self, before_s: float, limit: int) -> int:
+        """At most `limit` that were put before then, of VMs that are not in the fleet and have no
+        claim that ends after then; how many went. Retry: yes."""
         ...

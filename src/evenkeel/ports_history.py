@@ -35,6 +35,11 @@ class History(PanelSource, Protocol):
     Damage never raises: what cannot be read is left out and told by `problems`.
     """
 
+    @property
+    def step_s(self) -> int:
+        """Seconds a slot."""
+        ...
+
     def append(self, rollup: RollUp) -> None:
         """Keep a slot; a slot known already is merged with it. Retry: yes.
 
@@ -44,6 +49,13 @@ class History(PanelSource, Protocol):
 
     def slots(self, start_s: int, end_s: int) -> Mapping[int, float]:
         """The slots of [start_s, end_s) that are kept: slot_s -> rolled_at_s."""
+        ...
+
+    def rollups(self, start_s: int, end_s: int) -> Sequence[RollUp]:
+        """All that is kept of [start_s, end_s), slot by slot, oldest first. Retry: yes.
+
+        Whoever asks keeps the range short: all of it is in memory. Raises HistoryUnavailable.
+        """
         ...
 
     def tidy(self, before_s: int, keep_from_s: int) -> int:

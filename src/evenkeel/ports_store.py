@@ -17,7 +17,7 @@ from evenkeel.domain.plan import Mitigation
 from evenkeel.domain.reliability import BinSums
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.score import PRESENT_S, Deviation, PairScore
-from evenkeel.ports_claims import ClaimStore
+from evenkeel.ports_claims import ClaimStore, TermsStore
 from evenkeel.records import (
     BatchSource,
     Claim,
@@ -275,6 +275,9 @@ class Session(Protocol):
 
     @property
     def claims(self) -> ClaimStore: ...
+
+    @property
+    def terms(self) -> TermsStore: ...
 
     def savepoint(self) -> AbstractContextManager[object]:
         """An exception undoes what was done inside, and only that."""

@@ -109,3 +109,33 @@ class HistoryContract:
             assert row.tolist() == [1.0] * 3 + [7.0] + [1.0] * 10
             history.tidy(until_s, T0 - DAY_S)
         assert "late" in history.panel(Resource.CPU, *span(14)).ids
+
+    def test_whole_slots_come_back_as_they_were(self, history: History) -> None:
+        made = [
+            a_rollup(slot, {"b": 1.0 + slot, "a": 0.1}, host=f"h{slot % 3}", censored=0.25)
+            for slot in (0, 1, 2, 13, 14)
+        ]
+        for rollup in made:
+            history.append(rollup)
+        for until_s in (T0, T0 + 3600, T0 + DAY_S, T0 + 2 * DAY_S):
+            history.tidy(until_s, T0 - DAY_S)
+            found = history.rollups(T0 + STEP_S, T0 + 14 * STEP_S)
+            assert [each.slot_s for each in found] == [T0 + k * STEP_S for k in (1, 2, 13)]
+            for each, expected in zip(found, made[1:4], strict=True):
+                rows = [each.ids.index(vm) for vm in expected.ids]
+                assert [each.hosts[k] for k in rows] == list(expected.hosts)
+                assert [each.kinds[k] for k in rows] == list(expected.kinds)
+                assert each.rolled_at_s == expected.rolled_at_s
+                for name in ("n_ticks", "demand", "peak", "loss", "censored", "capacity"):
+                    np.testing.assert_array_equal(
+                        getattr(each, name)[rows], getattr(expected, name)
+                    )
+        assert history.rollups(T0 + DAY_S, T0 + 2 * DAY_S) == []
+
+    def test_of_a_slot_that_is_rolled_up_again_a_vm_is_where_most_ticks_say(
+        self, history: History
+    ) -> None:
+        history.append(a_rollup(0, {"a": 1.0, "b": 1.0}, n_ticks=60, host="h1"))
+        history.append(a_rollup(0, {"b": 2.0, "c": 2.0}, n_ticks=10, host="h2"))
+        (found,) = history.rollups(*span(1))
+        assert dict(zip(found.ids, found.hosts, strict=True)) == {"a": "h1", "b": "h1", "c": "h2"}

@@ -10,13 +10,16 @@ from tests.contract.chronicle_contract import ChronicleContract
 from tests.contract.claims_contract import ClaimsContract
 from tests.contract.inventory_contract import InventoryContract
 from tests.contract.store_history_contract import StoreHistoryContract
+from tests.contract.terms_contract import TermsContract
 from tests.stored import host_record
 
 from evenkeel.domain.events import Event
 from evenkeel.ports_store import Store
 
 
-class StoreContract(InventoryContract, StoreHistoryContract, ChronicleContract, ClaimsContract):
+class StoreContract(
+    InventoryContract, StoreHistoryContract, ChronicleContract, ClaimsContract, TermsContract
+):
     def test_what_raises_is_undone_and_the_savepoint_undoes_its_part_alone(
         self, store: Store
     ) -> None:

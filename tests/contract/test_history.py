@@ -81,6 +81,36 @@ class TestParquetHistory(HistoryContract):
         assert column.compression == "ZSTD"
         assert "BYTE_STREAM_SPLIT" in column.encodings
 
+    def test_files_from_before_hosts_were_kept(
+        self, history: ParquetHistory, tmp_path: Path
+    ) -> None:
+        for slot in range(3):
+            history.append(a_rollup(slot, host="h1"))
+        old = tmp_path / "date=2027-01-15" / "slot-000500.parquet"
+        table = pq.read_table(old, partitioning=None).drop_columns(["host"])
+        pq.write_table(table, old)
+        for _ in range(2):
+            assert not history.problems()
+            found = history.rollups(*span(3))
+            assert [each.hosts for each in found] == [("h1",) * 2, ("",) * 2, ("h1",) * 2]
+            assert history.panel(Resource.CPU, *span(3)).values.sum() == 9
+            history.tidy(T0 + 3600, T0)
+        assert [p.name for p in old.parent.iterdir()] == ["hour-00.parquet"]
+        history.append(a_rollup(1, n_ticks=61, host="h2"))
+        assert history.rollups(*span(3))[1].hosts == ("h2",) * 2
+
+    def test_damage_is_left_out_of_whole_slots(
+        self, history: ParquetHistory, tmp_path: Path
+    ) -> None:
+        for slot in range(3):
+            history.append(a_rollup(slot, {f"vm{k}": float(k) for k in range(500)}))
+        damaged = tmp_path / "date=2027-01-15" / "slot-000500.parquet"
+        content = bytearray(damaged.read_bytes())
+        content[10:600] = bytes(590)
+        damaged.write_bytes(content)
+        assert [each.slot_s for each in history.rollups(*span(3))] == [T0, T0 + 2 * STEP_S]
+        assert [p.name for p in damaged.parent.glob("*.damaged")] == [damaged.name + ".damaged"]
+
     @pytest.mark.parametrize("size", [0, 3, 0.5, 0.99])
     def test_a_torn_file_is_left_out_and_told(
         self, history: ParquetHistory, tmp_path: Path, size: float

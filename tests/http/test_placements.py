@@ -163,7 +163,7 @@ def test_silent_hosts_take_nobody(fleet: Api) -> None:
             422,
             "affinity_contradicts",
         ),
-        ({"vms": [small()], "start_s": 10, "end_s": 5}, 422, "placement_invalid"),
+        ({"vms": [small()], "start_s": 10, "end_s": 5}, 422, "claim_invalid"),
     ],
 )
 def test_what_cannot_be_asked_is_told(fleet: Api, body: Any, status: int, code: str) -> None:
@@ -213,3 +213,24 @@ def test_nothing_comes_to_a_host_in_maintenance(fleet: Api) -> None:
     assert kinds.count("maintenance_began") == kinds.count("maintenance_ended") == 1
     answer = fleet.client.put("/v1/maintenance/nowhere", json={}, headers=admin)
     assert fleet.refused(answer) == (404, "not_found")
+
+
+def test_labels_are_shown_with_the_vm_and_are_its_tenants_own(fleet: Api) -> None:
+    web = {"labels": ["web", "blue"], "rules": [{"relation": "apart", "label": "web"}]}
+    assert ask(fleet, small("web2", tenant="default", only=["h1"], **web))["n_placed"] == 1
+    report(fleet, "h1", "web1", "web2", seq=2)
+    [mine] = [vm for vm in fleet.get("/v1/vms")["items"] if vm["name"] == "web2"]
+    assert mine["labels"] == ["blue", "web"]
+    assert mine["rules"] == ["on a host without label 'web' of default", "on one of h1"]
+    told = fleet.get("/v1/vms", token=fleet.token("tenant", "default"))["items"]
+    assert [vm["rules"] for vm in told if vm["name"] == "web2"] == [mine["rules"][:1]]
+    assert fleet.get("/v1/vms/web1")["labels"] == []
+
+
+def test_a_place_on_other_terms_forgets_the_former_ones(fleet: Api) -> None:
+    first = ask(fleet, small("web2", labels=["web"]))["outcomes"][0]
+    fleet.client.delete(f"/v1/claims/{first['claim']}", headers=bearer(fleet.admin))
+    fleet.clock.now_s += 5
+    assert ask(fleet, small("web2"))["n_placed"] == 1
+    with fleet.services.store.read() as session:
+        assert session.terms.all() == {}

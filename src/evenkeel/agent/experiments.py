@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Final
 
 from evenkeel.control.check_probe import ProbeRecord
-from evenkeel.control.mitigate import View
 from evenkeel.control.probe import Probing, decide
+from evenkeel.control.view import View
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.plan import Apply, Mitigation, Plan, Step, is_probe

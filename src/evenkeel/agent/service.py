@@ -19,9 +19,11 @@ from evenkeel.agent.experiments import Experiments
 from evenkeel.agent.foresight import Foresight
 from evenkeel.agent.watching import MOST_STANDING, Observed, Watch
 from evenkeel.control.check import check
+from evenkeel.control.due import due_s
 from evenkeel.control.knobs import fit
 from evenkeel.control.measure import SILENCE, Baselines, derive
-from evenkeel.control.mitigate import Patience, View, decide
+from evenkeel.control.mitigate import decide
+from evenkeel.control.view import Patience, View
 from evenkeel.domain.errors import EvenkeelError, HypervisorError, JournalUnavailable
 from evenkeel.domain.events import Event, Severity
 from evenkeel.domain.evidence import VictimEvidence
@@ -67,7 +69,7 @@ class Agent:
         policies: PolicyMemory,
         clock: Clock,
         epoch: str,
-        window_s: float,
+        window: Window,
         contending: Contending,
         foresight: Foresight,
         profiles: GuestProfiles | None = None,
@@ -81,7 +83,6 @@ class Agent:
         self._clock = clock
         self._epoch = epoch
         self._contending = contending
-        self._window_s = window_s
         self._foresight = foresight
         self._profiles = profiles
         self._on_batch = on_batch
@@ -89,7 +90,7 @@ class Agent:
         self._seq = 0
         self._before: HostCounters | None = None
         self._baselines = Baselines()
-        self._window = Window.empty(window_s)
+        self._window = window
         self._contention: ContentionMap | None = None
         self._patience = Patience()
         self._watch = Watch()
@@ -103,6 +104,8 @@ class Agent:
         self._policy = policies.load() or Policy()
         self.snapshot = Snapshot(mode=self._policy.mode)
         """The latest state, replaced whole every tick, so that readers need no lock."""
+        self.due_s = 0.0
+        """When the next decision is due while nothing changes (wall time), see `control.due`."""
         self._say("agent_started", f"agent {__version__} started")
 
     # --- what other threads call ----------------------------------------------------------------
@@ -148,6 +151,7 @@ class Agent:
             self._recover()
         counters = self._observe()
         tick, ahead, plan = None, None, Plan()
+        self.due_s = self._clock.wall_s()
         scores: tuple[PairScore, ...] = ()
         observed = Observed()
         evidence: tuple[VictimEvidence, ...] = ()
@@ -242,7 +246,7 @@ class Agent:
         drift_s = (now.wall_s - before.wall_s) - (now.monotonic_s - before.monotonic_s)
         if abs(drift_s) > CLOCK_JUMP_S:
             # Rows dated by the old clock would lie about their age.
-            self._window = Window.empty(self._window_s)
+            self._window = self._window.cleared()
             self._watch.forget()
             self._say("clock_jumped", f"the wall clock jumped {drift_s:+.1f} s", Severity.WARNING)
         old = {c.vm.id: c for c in before.vms}
@@ -265,8 +269,10 @@ class Agent:
         try:
             open_now = self._journal.open_mitigations()
             view = View(now_s, tick, self._window, contention, open_now, self._policy)
-            plan, self._patience = decide(view, self._patience, f"{self._epoch}-{self._seq + 1}")
-            plan, told = self._experiments.plan(view, plan, f"{self._epoch}-{self._seq + 1}")
+            nonce, before = f"{self._epoch}-{self._seq + 1}", self._patience
+            plan, self._patience = decide(view, before, nonce)
+            plan, told = self._experiments.plan(view, plan, nonce)
+            self.due_s = due_s(view, plan, before, self._patience)
             self._events.extend(told)
             probes = self._experiments.record()
             refused = check(plan, tick, open_now, self._policy, now_s, probes)

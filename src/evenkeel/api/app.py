@@ -25,6 +25,7 @@ from evenkeel.api import (
     routes_maintenance,
     routes_placement,
     routes_plans,
+    routes_recording,
     routes_session,
     routes_whatif,
 )
@@ -36,9 +37,10 @@ from evenkeel.controller.retention import prune_claims, prune_history
 from evenkeel.domain.errors import EvenkeelError, InvalidRequest
 
 PRUNE_EVERY_S: Final = 60.0
+ADVICE_FIRST_S: Final = 60.0
 FORECAST_EVERY_S: Final = 2.0
 """How often it is looked whether a slot is complete."""
-FORECAST_NICE: Final = 5
+BACKGROUND_NICE: Final = 5
 STOP_S: Final = 10.0
 _log = structlog.get_logger("evenkeel.controller")
 
@@ -78,6 +80,7 @@ def create_app(services: Services, pages: Sequence[APIRouter] = ()) -> FastAPI:
         routes_plans,
         routes_maintenance,
         routes_claims,
+        routes_recording,
         routes_health,
     ):
         app.include_router(module.router)
@@ -97,11 +100,12 @@ async def _no_nul(request: Request) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     pruning = asyncio.create_task(_prune_for_ever(services))
-    stop_forecasts = _start_forecasts(services)
+    stop_forecasts, stop_advice = _start_forecasts(services), _start_advice(services)
     try:
         yield
     finally:
         await anyio.to_thread.run_sync(services.claims.close)
+        await anyio.to_thread.run_sync(stop_advice)
         await anyio.to_thread.run_sync(stop_forecasts)
         pruning.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -131,28 +135,61 @@ async def _prune_for_ever(services: Services) -> None:
 
 
 def _start_forecasts(services: Services) -> Callable[[], None]:
-    """A thread of its own, of lower priority; answers what ends it."""
-    forecasts, stop = services.forecasts, threading.Event()
+    """On a thread of its own; answers what ends it."""
+    forecasts = services.forecasts
     if forecasts is None:
-        return stop.set
+        return lambda: None
 
     def work() -> None:
+        if forecasts.run():
+            _log.info("forecast_made", seconds=round(forecasts.figures.seconds, 3))
+
+    end_thread = _again_and_again("forecasts", work, FORECAST_EVERY_S)
+
+    def end() -> None:
+        end_thread()
+        forecasts.close()
+
+    return end
+
+
+def _start_advice(services: Services) -> Callable[[], None]:
+    """Likewise; the first look is when agents had time to report."""
+    advice = services.advice
+    if advice is None:
+        return lambda: None
+
+    def work() -> None:
+        made = advice.look()
+        if made is not None:
+            _log.info("advice_looked", turn=made.turn.value, seconds=round(made.seconds, 3))
+
+    every_s = advice.how.every_s
+    return _again_and_again("advice", work, every_s, min(ADVICE_FIRST_S, every_s))
+
+
+def _again_and_again(
+    name: str, work: Callable[[], None], every_s: float, first_s: float = 0.0
+) -> Callable[[], None]:
+    """A thread of lower priority that works now and then; answers what ends it."""
+    stop = threading.Event()
+
+    def run() -> None:
         with contextlib.suppress(OSError, AttributeError):
             # On Linux a thread has a priority of its own: batches go first.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), FORECAST_NICE)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND_NICE)
+        stop.wait(first_s)
         while not stop.is_set():
             try:
-                if forecasts.run():
-                    _log.info("forecast_made", seconds=round(forecasts.figures.seconds, 3))
+                work()
             except Exception:
-                _log.exception("forecast_crashed")
-            stop.wait(FORECAST_EVERY_S)
+                _log.exception(f"{name}_crashed")
+            stop.wait(every_s)
 
     def end() -> None:
         stop.set()
         thread.join(STOP_S)
-        forecasts.close()
 
-    thread = threading.Thread(target=work, name="forecasts", daemon=True)
+    thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     return end

@@ -21,6 +21,7 @@ from evenkeel.api.schemas import (
 )
 from evenkeel.api.visibility import Viewer
 from evenkeel.domain.ids import HostId, VmId
+from evenkeel.domain.placement import Terms
 from evenkeel.domain.plan import Advice, Mitigation
 from evenkeel.domain.resources import AXIS, CPU_AXIS, SPECS
 from evenkeel.domain.score import PairDeviation
@@ -76,7 +77,11 @@ def _total(matrix: Matrix) -> float | None:
 
 
 def vm_out(
-    record: VmRecord, host: HostRecord | None, worst: PairRecord | None, viewer: Viewer
+    record: VmRecord,
+    host: HostRecord | None,
+    worst: PairRecord | None,
+    terms: Terms,
+    viewer: Viewer,
 ) -> VmOut:
     vm, tick = record.vm, host.tick if host else None
     row = next((k for k, one in enumerate(tick.vms) if one.id == vm.id), None) if tick else None
@@ -90,6 +95,8 @@ def vm_out(
         memory_mib=vm.memory_mib,
         exempt=vm.exempt,
         priority=vm.priority,
+        labels=sorted(terms.labels),
+        rules=terms.said(viewer.tenant),
         cpus=sorted(vm.tuning.cpuset),
         readings=_readings(tick, row) if tick is not None and row is not None else [],
         inside_loss=_inside(tick, row),

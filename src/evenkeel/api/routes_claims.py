@@ -29,12 +29,11 @@ from evenkeel.api.schemas_claims import (
     claim_out,
 )
 from evenkeel.api.services import Services, services_of
-from evenkeel.controller.books import capacity_of
 from evenkeel.domain.claim import Claim, ClaimId, ClaimMerge
 from evenkeel.domain.errors import InvalidRequest, NotFound, StoreUnavailable
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.shard import ShardName
-from evenkeel.placement.calendar import Book
+from evenkeel.placement.calendar import Book, capacity_shards
 from evenkeel.placement.profile import Profile
 
 router = APIRouter(prefix="/v1", tags=["claims"], responses=ERROR_RESPONSES)
@@ -185,5 +184,5 @@ def calendar(
         if record is None:
             raise NotFound(f"there is no host {host!r}", hint="`evenkeel hosts` lists them.")
         lots = session.claims.lots_of([record.host.id], since)[record.host.id]
-    book = Book(capacity_of(record.host), Profile.of(lots))
+    book = Book(capacity_shards(record.host.capacity), Profile.of(lots))
     return calendar_out(host, book, lots, services.claims.chance, since, until, now_s)

@@ -20,7 +20,7 @@ from evenkeel.api.schemas_placement import (
     RuleIn,
 )
 from evenkeel.api.services import Services, services_of, vm_like
-from evenkeel.controller.layout import UNSURE
+from evenkeel.controller.present import UNSURE
 from evenkeel.domain.errors import NotFound
 from evenkeel.domain.ids import NO_TENANT, HostId, TenantId, VmId
 from evenkeel.domain.placement import (
@@ -56,11 +56,6 @@ def place(
         raise NotFound("this controller places nothing")
     start_s = int(services.clock.wall_s()) if asked.start_s is None else asked.start_s
     end_s = start_s + DAY_S if asked.end_s is None else asked.end_s
-    if end_s <= start_s:
-        raise PlacementInvalid(
-            f"the placement ends at {end_s}, not after its start at {start_s}",
-            hint="Leave end_s out for a day.",
-        )
     outcomes = services.placements.place(
         [_newcomer(services, who, one) for one in asked.vms],
         Interval(start_s, end_s),

@@ -102,6 +102,8 @@ class VmOut(Body):
     memory_mib: float
     exempt: bool
     priority: float
+    labels: list[str] = Field(default=[], description="Those it was placed with.")
+    rules: list[str] = Field(default=[], description="What must hold where it stands, in words.")
     cpus: list[int] = Field(description="Host CPUs it may run on.")
     readings: list[Reading]
     inside_loss: float | None = Field(

@@ -8,6 +8,7 @@ from fastapi import Request
 
 from evenkeel.api.access import Gate
 from evenkeel.api.reader import FleetReader, Principal
+from evenkeel.controller.advising import AdviceService
 from evenkeel.controller.claims import Claims
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.ingest import Ingest
@@ -16,6 +17,7 @@ from evenkeel.controller.models import ModelService
 from evenkeel.controller.modes import ModeService
 from evenkeel.controller.placing import PlacementService
 from evenkeel.controller.plans import Plans
+from evenkeel.controller.recording import Recorder
 from evenkeel.controller.standing import StandingFleet
 from evenkeel.controller.tokens import TokenService
 from evenkeel.controller.whatif import WhatIf
@@ -47,7 +49,9 @@ class Services:
     placements: PlacementService | None = None
     standing: StandingFleet | None = None
     plans: Plans | None = None
+    advice: AdviceService | None = None
     maintenance: MaintenanceService | None = None
+    recorder: Recorder | None = None
 
 
 def vm_like(services: Services, who: Principal, like: str) -> Vm:

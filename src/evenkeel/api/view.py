@@ -11,6 +11,7 @@ from evenkeel.api.reader import MAX_LIMIT
 from evenkeel.api.schemas import MapCell, MitigationOut, PairDeviationOut, PairOut, VmOut
 from evenkeel.api.visibility import Viewer
 from evenkeel.domain.ids import VmId
+from evenkeel.domain.placement import terms_of
 from evenkeel.domain.plan import Mitigation
 from evenkeel.ports_store import Session
 from evenkeel.records import HostRecord, PairRecord, PairsPassed, VmRecord
@@ -33,11 +34,14 @@ def vms_out(view: View, records: Sequence[VmRecord]) -> list[VmOut]:
     for pair in inventory.pairs(victims=[r.vm.id for r in records], limit=10 * MAX_LIMIT):
         worst.setdefault(pair.score.victim, pair)
     view.viewer.look_up(pair.score.aggressor for pair in worst.values())
+    names = [VmId(name) for r in records for name in (r.vm.id, r.vm.name)]
+    placed = view.session.terms.of(names)
     return [
         render.vm_out(
             record,
             hosts.get(record.home) if record.home else None,
             worst.get(record.vm.id),
+            terms_of(record.vm, placed),
             view.viewer,
         )
         for record in records

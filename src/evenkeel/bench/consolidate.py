@@ -36,8 +36,13 @@ def bench_consolidate(n_hosts: int, n_vms: int, seed: int, report: OnStep) -> Re
     problem = make_problem(n_hosts, n_vms, np.random.default_rng(seed))
     report("planning")
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
+    blind = replace(problem, costs=replace(problem.costs, lost=0.0))
     plan = consolidate(problem)
     plan_s, plan_cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
+    report("the same, with contention left aside")
+    unaware_s = time.process_time()
+    unaware = consolidate(blind)
+    unaware_s = time.process_time() - unaware_s
     report("checking")
     start_s = time.perf_counter()
     refusals = check(problem, plan)
@@ -62,9 +67,17 @@ def bench_consolidate(n_hosts: int, n_vms: int, seed: int, report: OnStep) -> Re
         "at_risk_after": plan.after.n_at_risk,
         "worst_odds_after": plan.after.worst_odds,
         "relief_ms": _relief_ms(problem),
+        "lost_before_pct": 100.0 * plan.before.lost,
+        "lost_after_pct": 100.0 * plan.after.lost,
     }
     metrics |= _judged(problem, plan.host, floor)
-    baselines = {}
+    baselines = {
+        "contention left aside": {
+            "plan_cpu_s": unaware_s,
+            "lost_after_pct": 100.0 * unaware.after.lost,
+        }
+        | _judged(problem, unaware.host, floor)
+    }
     for name, way in (("first-fit decreasing, all anew", packed_anew), ("emptiest first", drained)):
         report(name)
         start_s = time.perf_counter()

@@ -15,9 +15,10 @@ import numpy as np
 from evenkeel.domain.arrays import F64, Ints
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.resources import CPU_AXIS, MEMORY_AXIS, N_RESOURCES
+from evenkeel.placement.company import Company
 from evenkeel.placement.fleet import Chance, Fleet, Hosts, Vms
 from evenkeel.placement.packing import Packing
-from evenkeel.placement.problem import Apart, Costs, Limits, Problem, over_slots
+from evenkeel.placement.problem import Costs, Limits, Problem, over_slots
 
 HOST_KINDS: Final = ((48, 384, 1.0), (64, 512, 1.2), (96, 1024, 1.6))
 """Cores, GiB, cost in use."""
@@ -32,6 +33,8 @@ CORRELATION: Final = (0.05, 0.0, 0.05, 0.05)
 LOAD: Final = 0.55
 """Of the fleet's memory that VMs take at first."""
 MOVE_COST: Final = 0.02
+LOST_COST: Final = 100.0
+"""Of an hour's work of a host that is lost to contention."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,9 +82,11 @@ def make_problem(n_hosts: int, n_vms: int, rng: np.random.Generator) -> Problem:
     problem = replace(
         problem,
         chance=Chance(EPSILON, np.tile(np.array(CORRELATION), SLOTS)),
-        costs=Costs(cost, MOVE_COST + MOVE_COST * memory / 16384.0),
+        costs=Costs(cost, MOVE_COST + MOVE_COST * memory / 16384.0, lost=LOST_COST),
         limits=Limits(payback_h=24.0 * 7, at_once=4),
-        apart=Apart(members, np.arange(len(members)) // 3, np.zeros(len(members) // 3, dtype=bool)),
+        company=Company.apart_by(
+            members, np.arange(len(members)) // 3, np.zeros(len(members) // 3, dtype=bool)
+        ),
     )
     return _arrived(problem, rng)
 

@@ -16,8 +16,8 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from evenkeel.adapters.traces import azure
 from evenkeel.domain.arrays import F64, Ints
-from evenkeel.domain.errors import TraceInvalid
 from evenkeel.domain.ids import HostId
 from evenkeel.domain.resources import N_RESOURCES
 from evenkeel.envelope import Result
@@ -27,7 +27,6 @@ from evenkeel.placement.kernels import DEVIATION, GRAIN, LEFTOVER, MEAN, N_SUMS,
 from evenkeel.placement.rules import Neighbours
 from evenkeel.placement.slices import Layout, Load, Slices
 
-COLUMNS: Final = ("split", "ts", "batch", "vcpus", "mem_gib", "life_lo_s", "life_hi_s")
 SHORTEST_S: Final = 150.0
 SOLD, MEMORY, DEMAND = 0, 1, 2
 """Axes here: vCPUs and GiB as sold, which must fit, and cores as demanded, which may contend."""
@@ -69,35 +68,20 @@ class Policy(Protocol):
 
 
 def read_arrivals(path: Path, limit: int, rng: np.random.Generator) -> Arrivals:
-    """Raises TraceInvalid."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path, columns=list(COLUMNS), filters=[("split", "=", "dev")])
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise TraceInvalid(
-            f"{path} cannot be read: {error}", hint=f"Parquet with {', '.join(COLUMNS)}."
-        ) from error
-    table = table.slice(0, limit or None)
-    if not table.num_rows:
-        raise TraceInvalid(f"{path} holds no arrival of split `dev`")
-    of = {name: np.asarray(table[name]) for name in COLUMNS if name != "split"}
-    start_s = of["ts"].astype(np.float64)
-    life_s = np.maximum((of["life_lo_s"] + of["life_hi_s"]) / 2.0, SHORTEST_S)
-    vcpus = of["vcpus"].astype(np.float64)
-    _, burst = np.unique(of["batch"], return_inverse=True)
-    use = rng.gamma(1.2, MEAN_USE / 1.2, burst.max() + 1).clip(0.01, 1.0)[burst]
-    varies = rng.uniform(0.2, 1.2, burst.max() + 1)[burst]
+    """The first `limit` arrivals (0: all), with demand made up. Raises TraceInvalid."""
+    all_of = azure.read_arrivals(path)
+    seen = all_of.only(np.arange(len(all_of)) < (limit or len(all_of)))
+    n_bursts, burst = int(seen.burst.max()) + 1, seen.burst
+    use = rng.gamma(1.2, MEAN_USE / 1.2, n_bursts).clip(0.01, 1.0)[burst]
+    varies = rng.uniform(0.2, 1.2, n_bursts)[burst]
     # Kinds rather than persons: that is how demand is forecast, and what is kept by kind.
     use, varies = np.ceil(use * 20) / 20, np.ceil(varies * 3) / 3
-    order = np.argsort(start_s, kind="stable")
     return Arrivals(
-        start_s[order],
-        (start_s + life_s)[order],
-        np.column_stack([vcpus, of["mem_gib"].astype(np.float64)])[order],
-        (use * vcpus)[order],
-        (use * varies * vcpus)[order],
+        seen.start_s,
+        seen.start_s + np.maximum(seen.life_s, SHORTEST_S),
+        np.column_stack([seen.vcpus, seen.memory_gib]),
+        use * seen.vcpus,
+        use * varies * seen.vcpus,
     )
 
 

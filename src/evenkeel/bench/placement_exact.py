@@ -15,11 +15,10 @@ from typing import Final
 import numpy as np
 
 from evenkeel.bench.contention import MadeFleet, make_fleet
-from evenkeel.controller.layout import moments
 from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.placement import Newcomer, Placed
-from evenkeel.domain.quantiles import QUANTILES
+from evenkeel.domain.quantiles import QUANTILES, moments
 from evenkeel.interference.candidate import Candidate, Standing, candidate, standing
 from evenkeel.interference.fleet_rows import FLEET_ROWS, fleet_rows
 from evenkeel.placement.allocate import Allocator, Taste
@@ -92,7 +91,7 @@ def newcomer_of(fleet: MadeFleet, host: int, place: int, name: str) -> Newcomer:
     """One like this VM of the fleet."""
     _, vms = fleet.hosts[host]
     n_vcpus = vms[place].n_vcpus
-    mean, deviation = moments(fleet.quantiles[host, place].astype(np.float64))
+    mean, deviation = moments(fleet.quantiles[host, place])
     mean[0] = min(mean[0], n_vcpus)
     return Newcomer(
         VmId(name),

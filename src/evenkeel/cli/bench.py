@@ -134,6 +134,25 @@ def attribution(
 
 @bench_app.command()
 @friendly_errors
+def advice(
+    hosts: Annotated[int, typer.Option(min=2, help="How many hosts.")] = 1000,
+    vms: Annotated[int, typer.Option(min=1, help="VMs on all of them together.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Decides the fleet that is made up.")] = 1,
+    json_out: JsonOut = None,
+) -> None:
+    """What it costs the controller to look at a fleet's plan every few minutes.
+
+    Example: evenkeel bench advice --hosts 1000 --vms 20000
+    """
+    from evenkeel.bench.advice import bench_advice
+
+    with err.status("starting") as progress:
+        result = bench_advice(hosts, vms, seed, progress.update)
+    show(result, json_out)
+
+
+@bench_app.command()
+@friendly_errors
 def consolidate(
     hosts: Annotated[int, typer.Option(min=2, help="How many hosts.")] = 113,
     vms: Annotated[int, typer.Option(min=1, help="VMs on all of them together.")] = 15_769,
@@ -176,6 +195,27 @@ def claims(
 
     with err.status("starting") as progress:
         result = bench_claims(minutes, clients, kills, controllers, database, seed, progress.update)
+    show(result, json_out)
+
+
+@bench_app.command("in-place")
+@friendly_errors
+def in_place(
+    seeds: Annotated[int, typer.Option(min=1, help="Fleets of four hosts each.")] = 3,
+    slots: Annotated[int, typer.Option(min=1, help="Slots of five minutes.")] = 24,
+    every_tick: Annotated[
+        bool, typer.Option("--every-tick", help="Also without skipping what is settled.")
+    ] = False,
+    json_out: JsonOut = None,
+) -> None:
+    """What the agent does for, and to, the VMs of made-up hosts that are sold several times over.
+
+    Example: evenkeel bench in-place --seeds 2 --slots 12
+    """
+    from evenkeel.bench.in_place import bench_in_place
+
+    with err.status("starting") as progress:
+        result = bench_in_place(seeds, slots, every_tick, progress.update)
     show(result, json_out)
 
 

@@ -9,19 +9,29 @@ from typing import Annotated, Any
 import typer
 
 from evenkeel.cli import claim_parts
-from evenkeel.cli.claim_words import ClaimArgument, Cpu, Iops, Memory, Net, answer, shards, size
+from evenkeel.cli.claim_words import (
+    ClaimArgument,
+    Cpu,
+    Iops,
+    Memory,
+    Net,
+    Span,
+    Start,
+    Until,
+    answer,
+    shards,
+    size,
+)
 from evenkeel.cli.client import Json, TokenFileOption, UrlOption, connect, segment
 from evenkeel.cli.output import JsonFlag, friendly_errors, out, print_json
 from evenkeel.cli.show import clean, grid
-from evenkeel.cli.times import instant_s, span_s
+from evenkeel.cli.times import instant_s, interval_s
 from evenkeel.domain.instants import shown
 from evenkeel.domain.shard import PerformanceClass
 
 claim_app = typer.Typer(no_args_is_help=True, help="Reserve shards of hosts, and give them back.")
 claim_parts.register(claim_app)
 
-Start = Annotated[str, typer.Option(help="From when: now, +1h, 2026-12-01T08:00 (UTC), epoch.")]
-Until = Annotated[str | None, typer.Option(help="Until when, likewise; or say --for.")]
 Limit = Annotated[int, typer.Option(min=0, help="At most so many; 0: all.")]
 
 
@@ -40,7 +50,7 @@ def create(
         bool, typer.Option(help="Count by the forecast of the VM, not in full (shared only).")
     ] = False,
     start: Start = "now",
-    span: Annotated[str, typer.Option("--for", help="How long: 90m, 8h, 2d.")] = "1h",
+    span: Span = "1h",
     until: Until = None,
     vm: Annotated[str, typer.Option(help="For which VM (id).")] = "",
     owner: Annotated[str, typer.Option(help="For which tenant.")] = "default",
@@ -55,15 +65,14 @@ def create(
 
     Example: [bold]evenkeel claim create kvm3 --cpu 2 --memory 4096 --for 8h --owner shop[/]
     """
-    now_s = time.time()
-    start_s = instant_s(start, now_s)
+    start_s, end_s = interval_s(start, span, until, time.time())
     wanted = shards({"cpu": cpu, "memory": memory, "net": net, "iops": iops})
     body: Json = {
         "key": key or str(uuid.uuid4()),
         "owner": owner,
         "vm": vm,
         "start_s": start_s,
-        "end_s": start_s + span_s(span) if until is None else instant_s(until, now_s),
+        "end_s": end_s,
         "asks": [
             {
                 "host": host,

@@ -18,6 +18,9 @@ Cpu = Annotated[float | None, typer.Option(help="Cores, in steps of 0.05.")]
 Memory = Annotated[float | None, typer.Option(help="MiB, in steps of 64.")]
 Net = Annotated[float | None, typer.Option(help="Mbit/s.")]
 Iops = Annotated[float | None, typer.Option(help="Requests/s, in steps of 10.")]
+Start = Annotated[str, typer.Option(help="From when: now, +1h, 2026-12-01T08:00 (UTC), epoch.")]
+Until = Annotated[str | None, typer.Option(help="Until when, likewise; or say --for.")]
+Span = Annotated[str, typer.Option("--for", help="How long: 90m, 8h, 2d.")]
 ClaimArgument = Annotated[str, typer.Argument(help="The claim's id.")]
 
 

@@ -25,8 +25,9 @@ from evenkeel.cli.interference import interference_app
 from evenkeel.cli.lab import lab_app
 from evenkeel.cli.lab_matrix import matrix
 from evenkeel.cli.plan import plan_app
+from evenkeel.cli.record import record
 from evenkeel.cli.scenario import scenario_app
-from evenkeel.cli.simulate import simulate
+from evenkeel.cli.simulate import ListsOfFiles, simulate
 from evenkeel.cli.token import token_app
 from evenkeel.cli.train import train
 
@@ -57,7 +58,8 @@ app.command()(demo)
 app.command()(config)
 app.command(cls=ListsOfWords)(backtest)
 app.command()(train)
-app.command()(simulate)
+app.command(cls=ListsOfFiles)(simulate)
+app.command()(record)
 app.add_typer(interference_app, name="interference")
 app.add_typer(token_app, name="token")
 app.add_typer(plan_app, name="plan", rich_help_panel="See the fleet")

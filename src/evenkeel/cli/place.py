@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from evenkeel.cli.claim_words import Span, Start, Until
 from evenkeel.cli.client import Json, TokenFileOption, UrlOption, connect
 from evenkeel.cli.output import JsonFlag, friendly_errors, out, print_json
 from evenkeel.cli.show import clean, grid
+from evenkeel.cli.times import interval_s
 from evenkeel.domain.errors import InvalidRequest
 
 REFUSED_EXIT = 5
+DAY = "1d"
 
 
 def register(app: typer.Typer) -> None:
@@ -41,7 +45,9 @@ def place(
     alone: Annotated[bool, typer.Option("--alone", help="No other tenant on its host.")] = False,
     only: Annotated[list[str] | None, typer.Option(help="One of these hosts; repeat.")] = None,
     never: Annotated[list[str] | None, typer.Option(help="None of these hosts; repeat.")] = None,
-    hours: Annotated[float, typer.Option(min=0.1, help="Reserve it for so long.")] = 24.0,
+    start: Start = "now",
+    span: Span = DAY,
+    until: Until = None,
     all_or_nothing: Annotated[
         bool, typer.Option("--all-or-nothing", help="Of a file: every VM, or none.")
     ] = False,
@@ -79,10 +85,9 @@ def place(
     how = {"all_or_nothing": all_or_nothing, "dry_run": dry_run, "precise": precise}
     body: Json = {"vms": vms, **how}
     with connect(url, token_file) as api:
-        if hours != 24.0:
-            now_s = api.server_time_s()
-            if now_s is not None:
-                body |= {"start_s": int(now_s), "end_s": int(now_s + hours * 3600)}
+        if (start, span, until) != ("now", DAY, None):  # else by the controller's own clock
+            now_s = api.server_time_s() or time.time()
+            body["start_s"], body["end_s"] = interval_s(start, span, until, now_s)
         answer = api.post("/v1/placements", body)
     if as_json:
         print_json(answer)

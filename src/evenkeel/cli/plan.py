@@ -8,9 +8,12 @@ import typer
 
 from evenkeel.cli.client import TokenFileOption, UrlOption, connect
 from evenkeel.cli.output import JsonFlag, friendly_errors, out, print_json
-from evenkeel.cli.show import clean, grid
+from evenkeel.cli.show import ago, clean, grid
+from evenkeel.domain.instants import shown
 
-plan_app = typer.Typer(no_args_is_help=True, help="Which VMs should move; nothing is executed.")
+plan_app = typer.Typer(
+    invoke_without_command=True, help="Which VMs should move; nothing is executed."
+)
 
 Risk = Annotated[
     float | None, typer.Option(min=0, max=0.5, help="Accepted odds of a shortfall per host.")
@@ -22,6 +25,33 @@ Payback = Annotated[float, typer.Option(min=0, help="Hours within which moves ar
 Cooldown = Annotated[float, typer.Option(min=0, help="Seconds that a moved VM stays.")]
 MoveHours = Annotated[float, typer.Option(min=0, help="Host hours that moving 16 GiB costs.")]
 PAYBACK_H, COOLDOWN_S, MOVE_H = 24.0, 3600.0, 0.1
+
+
+@plan_app.callback()
+@friendly_errors
+def advice(
+    ctx: typer.Context,
+    as_json: JsonFlag = False,
+    url: UrlOption = "",
+    token_file: TokenFileOption = "",
+) -> None:
+    """Which VMs should move: the plan that stands. The controller looks every few minutes, and
+    keeps a plan until it is done, cannot be done, or a clearly better one is there. Nothing is
+    executed.
+
+    Example: evenkeel plan
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    with connect(url, token_file) as api:
+        kept = api.get("/v1/plans/advice")
+    _show(kept, as_json)
+    if not as_json:
+        fresh = kept["since_s"] == kept["looked_at_s"]
+        said = "fresh" if fresh else f"kept since {shown(kept['since_s'])} UTC"
+        out.print(f"{said}; looked at {ago(kept['looked_at_s'])}", highlight=False)
+        if kept["trouble"]:
+            out.print(clean(f"the last look failed: {kept['trouble']}"), highlight=False)
 
 
 @plan_app.command()
@@ -79,17 +109,19 @@ def _show(plan: dict[str, Any], as_json: bool) -> None:
         return
     before, after = plan["before"], plan["after"]
     if plan["moves"]:
-        table = grid("wave", "VM", "from", "to", right=("wave",))
+        has_lots = any(move["lots"] for move in plan["moves"])
+        names = ("wave", "VM", "from", "to", *(["takes along"] if has_lots else []))
+        table = grid(*names, right=("wave",))
         for move in plan["moves"]:
             table.add_row(
                 str(move["wave"] + 1),
                 clean(move["name"]),
                 clean(move["source"]),
                 clean(move["target"]),
+                *([_taken(move["lots"])] if has_lots else []),
             )
         out.print(table)
-    else:
-        out.print("nothing is worth moving", highlight=False)
+    out.print(clean(plan["why"]), highlight=False)
     out.print(
         f"hosts in use: {before['n_in_use']} -> {after['n_in_use']} (no packing has fewer than "
         f"{plan['floor_hosts']}); at risk: {before['n_at_risk']} -> {after['n_at_risk']}",
@@ -99,6 +131,12 @@ def _show(plan: dict[str, Any], as_json: bool) -> None:
         shown = ", ".join(clean(host).plain for host in hosts[:5])
         more = f" and {len(hosts) - 5} more" if len(hosts) > 5 else ""
         out.print(f"left as it is: {shown}{more}: {reason}", highlight=False)
+
+
+def _taken(lots: list[dict[str, Any]]) -> str:
+    """What is promised to a VM, and moves with it."""
+    said = [f"{lot['n_shards']} {lot['resource']}" for lot in lots]
+    return f"{', '.join(said)} until {shown(max(lot['end_s'] for lot in lots))}" if lots else ""
 
 
 def _by_reason(left: list[dict[str, str]]) -> dict[str, list[str]]:

@@ -147,12 +147,15 @@ def host_table(hosts: list[Json]) -> Table:
 
 def vm_table(vms: list[Json]) -> Table:
     right = ("worst", "CPU want", "got", "loss")
-    table = grid("VM", "host", "state", *right, "hurt by", "heard", right=right)
+    labelled = any(vm.get("labels") for vm in vms)
+    names = ("VM", "labels", "host") if labelled else ("VM", "host")
+    table = grid(*names, "state", *right, "hurt by", "heard", right=right)
     for vm in vms:
         cpu: Json = next((r for r in vm["readings"] if r["resource"] == "cpu"), {})
         known = time.time() - vm["last_seen_s"] < UNKNOWN_AFTER_S
         table.add_row(
             clean(vm["name"]),
+            *([clean(", ".join(vm.get("labels", [])))] if labelled else []),
             clean(vm["host"]),
             vm["state"] if known else Text("unknown", style="bold red"),
             score(vm["worst_score"]) if known else "?",

@@ -27,6 +27,12 @@ def span_s(text: str) -> int:
     return math.ceil(float(match[1]) * _SECONDS[match[2] or "s"])
 
 
+def interval_s(start: str, span: str, until: str | None, now_s: float) -> tuple[int, int]:
+    """Start and end: `until` if it is told, else `span` after the start. Raises TimeInvalid."""
+    start_s = instant_s(start, now_s)
+    return start_s, start_s + span_s(span) if until is None else instant_s(until, now_s)
+
+
 def instant_s(text: str, now_s: float) -> int:
     """Whole UTC epoch seconds. Without an offset a date is in UTC. Raises TimeInvalid."""
     text = text.strip()

@@ -7,7 +7,7 @@ that VM's tuning replaced: the victim's benefit less the harm to everybody else.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,7 +15,6 @@ import numpy as np
 
 from evenkeel.domain.arrays import F64
 from evenkeel.domain.host import Capability, Host
-from evenkeel.domain.ids import VmId
 from evenkeel.domain.plan import (
     ActionKind,
     Instruction,
@@ -26,7 +25,14 @@ from evenkeel.domain.plan import (
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.resources import SPECS, Resource
 from evenkeel.domain.vm import CpuTuning, Vm
-from evenkeel.interference.loads import DEFAULT_SHARES, cpu_demand, cpu_loss_with
+from evenkeel.interference.cores import Atoms
+from evenkeel.interference.loads import (
+    DEFAULT_SHARES,
+    Tunings,
+    cpu_demand,
+    cpu_lost,
+    cpu_spread,
+)
 from evenkeel.interference.window import Window
 
 BOOSTS: Final = (2, 4, 8)
@@ -34,12 +40,14 @@ MAX_SHARES: Final = 10_000
 """The upper bound that cgroup v1 and v2 have in common."""
 QUOTA_PERIOD_US: Final = 100_000
 MIN_QUOTA_US: Final = 10_000
+DOUBT: Final = 0.05
+"""Of the cores that change hands: physics is no surer of what is won than that."""
 KIND_COST: Final = {ActionKind.PIN_APART: 0.0, ActionKind.BOOST: 0.02, ActionKind.QUOTA: 0.05}
 """Preference between equals, in cores: what takes nothing from anybody comes first."""
 HELP_WEIGHT: Final = 0.25
 """What others win counts too, but is not what it is done for."""
 SURPLUS_WEIGHT: Final = 0.25
-"""Harm to an aggressor above its fair share counts this much: it was not its own to lose."""
+"""What a VM has above its fair share counts this much: it is not its own to win or to lose."""
 
 NEEDS: Final = {
     ActionKind.PIN_APART: Capability.PIN,
@@ -71,9 +79,11 @@ def propose(window: Window, host: Host, victim: int, aggressor: int | None) -> I
     """All candidates for a (victim, aggressor) pair of columns; None stands for the host itself."""
     sick = window.vms[victim]
     rowdy = None if aggressor is None else window.vms[aggressor]
-    targets = [(sick, rowdy)] + ([(rowdy, sick)] if rowdy is not None else [])
-    for target, other in reversed(targets):
-        for pins in _pin_sets(window, host, target, other):
+    loads = _loads(window, host)
+    pair = [(victim, rowdy)] if aggressor is None else [(aggressor, sick), (victim, rowdy)]
+    for column, other in pair:
+        target = window.vms[column]
+        for pins in _pin_sets(host, target, other, loads.without(column)):
             tuning = replace(target.tuning, vcpu_pins=pins)
             yield Candidate(ActionKind.PIN_APART, target, SetVcpuPins(target.id, pins), tuning)
     if sick.tuning.shares is not None:
@@ -87,12 +97,11 @@ def propose(window: Window, host: Host, victim: int, aggressor: int | None) -> I
 
 
 def _pin_sets(
-    window: Window, host: Host, target: Vm, other: Vm | None
+    host: Host, target: Vm, other: Vm | None, load: dict[int, float]
 ) -> Iterator[tuple[tuple[int, ...], ...]]:
     """Core sets for `target`: the quietest ones, kept off the other's cores where possible."""
     everywhere = set(host.cpus)
     occupied = set(other.tuning.cpuset) & everywhere if other else set()
-    load = _load_without(window, host, target)
     current = (set(target.tuning.cpuset) & everywhere) or everywhere
     for avoid in (occupied, set()):
         free = sorted(everywhere - avoid, key=lambda cpu: (load[cpu], cpu))
@@ -103,14 +112,26 @@ def _pin_sets(
             break
 
 
-def _load_without(window: Window, host: Host, target: Vm) -> dict[int, float]:
-    """Mean load per host CPU that everybody but `target` causes."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loads:
+    """Mean cores (N,) wanted by VMs, and the share (N, A) of each that lies on each atom."""
+
+    atoms: Atoms
+    mean: F64
+    share: F64
+
+    def without(self, column: int) -> dict[int, float]:
+        """Mean load per host CPU that everybody but one VM causes."""
+        others = self.mean.copy()
+        others[column] = 0.0
+        per_atom = (others @ self.share) / self.atoms.sizes
+        return {cpu: float(per_atom[a]) for a, cpus in enumerate(self.atoms.cpus) for cpu in cpus}
+
+
+def _loads(window: Window, host: Host) -> _Loads:
     weights = window.weights(half_life_s=15.0)
-    loss, demand = cpu_loss_with(window, host, weights, {})
-    mean = weights @ demand
-    mean[window.index_of(target.id)] = 0.0
-    per_atom = (mean @ loss.share) / loss.atoms.sizes
-    return {cpu: float(per_atom[a]) for a, cpus in enumerate(loss.atoms.cpus) for cpu in cpus}
+    atoms, share = cpu_spread(window, host, weights)
+    return _Loads(atoms, weights @ cpu_demand(window), share)
 
 
 def _quotas(window: Window, host: Host, rowdy: Vm) -> Iterator[Candidate]:
@@ -136,60 +157,90 @@ def judge(
     policy: Policy,
     row_weights: F64,
     pair: tuple[int, int | None],
-    candidate: Candidate,
-) -> Outcome:
-    """Predict a candidate's effect for a (victim, aggressor) pair of columns.
+    candidates: Sequence[Candidate],
+) -> list[Outcome]:
+    """Predict each candidate's effect for a (victim, aggressor) pair of columns.
 
     Its worth is counted in cores won back less cores taken from others, each weighted by the
     VM's priority; `objection` is empty when it may be done.
     """
     wanted = np.asarray(row_weights @ cpu_demand(window), dtype=np.float64)
-    before = mean_lost(window, host, row_weights, {})
-    after = mean_lost(window, host, row_weights, {candidate.target.id: candidate.tuning})
-    priority = np.array([vm.priority for vm in window.vms])
-    won = (before - after) * priority
-    care = np.where(won < 0, _care(window, host, wanted, pair[1]), HELP_WEIGHT)
-    care[pair[0]] = 1.0
-    return Outcome(
-        candidate=candidate,
-        before=_share(before, wanted),
-        after=_share(after, wanted),
-        net=float((won * care).sum()) - KIND_COST[candidate.kind],
-        objection=_objection(window, policy, pair, candidate, before, after, wanted),
+    worlds: list[Tunings] = [{}, *({c.target.id: c.tuning} for c in candidates)]
+    lost = _lost(window, host, row_weights, worlds)
+    every = np.asarray(row_weights @ lost, dtype=np.float64)
+    before, *afters = _material(lost, row_weights)
+    fair = fair_share(window, host)
+    outcomes = []
+    for candidate, after, shares in zip(candidates, afters, _share(every[1:], wanted), strict=True):
+        objection = _objection(policy, pair, candidate, before - after, wanted) or _hurts(
+            window, policy, pair, every[0], shares, wanted
+        )
+        worth = _worth(window, fair, wanted, pair, wanted - before, wanted - after)
+        outcomes.append(
+            Outcome(
+                candidate=candidate,
+                before=_share(before, wanted),
+                after=_share(after, wanted),
+                net=worth - KIND_COST[candidate.kind],
+                objection=objection,
+            )
+        )
+    return outcomes
+
+
+def _worth(
+    window: Window, fair: F64, wanted: F64, pair: tuple[int, int | None], before: F64, after: F64
+) -> float:
+    """What it is worth, in cores, that VMs (N,) get `after` instead of `before`.
+
+    A victim's gain counts in full up to its fair share, an aggressor's loss less where it wants
+    more than that: shifting cores among those who have more than theirs helps nobody.
+    """
+    victim, aggressor = pair
+    won = after - before
+    worth = won * np.where(won < 0, 1.0, HELP_WEIGHT)
+    ends = np.array([before[victim], after[victim]])
+    own = np.minimum(ends, fair[victim])
+    worth[victim] = np.diff(own + SURPLUS_WEIGHT * (ends - own))[0]
+    if aggressor is not None and won[aggressor] < 0 and wanted[aggressor] > fair[aggressor]:
+        worth[aggressor] = SURPLUS_WEIGHT * won[aggressor]
+    shifted = float(np.abs(won).sum()) / 2
+    return float(worth @ np.array([vm.priority for vm in window.vms])) - DOUBT * shifted
+
+
+def _lost(window: Window, host: Host, row_weights: F64, worlds: Sequence[Tunings]) -> F64:
+    """(W, T, N) cores lost to others under each world's tunings, own quotas included."""
+    lost, demand = cpu_lost(window, host, row_weights, worlds)
+    quota = np.array(
+        [[world.get(vm.id, vm.tuning).quota_cores for vm in window.vms] for world in worlds]
     )
+    return np.asarray(lost + np.maximum(demand - quota[:, None], 0.0))
 
 
-def mean_lost(window: Window, host: Host, row_weights: F64, changed: dict[VmId, CpuTuning]) -> F64:
-    """(N,) mean cores lost to others under changed tunings, own quotas included.
+def mean_lost(window: Window, host: Host, row_weights: F64, worlds: Sequence[Tunings]) -> F64:
+    """(W, N) mean cores lost to others under each world's tunings, own quotas included.
 
     As in the scores, a loss below one shard is not material and counts as none.
     """
-    loss, demand = cpu_loss_with(window, host, row_weights, changed)
-    quota = np.array([changed.get(vm.id, vm.tuning).quota_cores for vm in window.vms])
-    lost = loss.lost + np.maximum(demand - quota, 0.0)
-    material = lost * (lost >= SPECS[Resource.CPU].shard)
-    return np.asarray(row_weights @ material, dtype=np.float64)
+    return _material(_lost(window, host, row_weights, worlds), row_weights)
+
+
+def _material(lost: F64, row_weights: F64) -> F64:
+    """(W, N) mean over rows of what is lost (W, T, N) in those in which it is a shard or more."""
+    return np.asarray(row_weights @ (lost * (lost >= SPECS[Resource.CPU].shard)), dtype=np.float64)
 
 
 def loss_with(
-    window: Window, host: Host, row_weights: F64, victim: int, changed: dict[VmId, CpuTuning]
-) -> tuple[float, float]:
-    """What the victim would lose if these VMs had these tunings: (share of demand, cores)."""
-    lost = mean_lost(window, host, row_weights, changed)
-    wanted = np.asarray(row_weights @ cpu_demand(window), dtype=np.float64)
-    return float(_share(lost, wanted)[victim]), float(lost[victim])
+    window: Window, host: Host, row_weights: F64, victim: int, worlds: Sequence[Tunings]
+) -> list[tuple[float, float]]:
+    """What the victim would lose under each world's tunings: (share of demand, cores)."""
+    lost = mean_lost(window, host, row_weights, worlds)[:, victim]
+    wanted = float(row_weights @ cpu_demand(window)[:, victim])
+    return [(float(cores / wanted) if wanted > 0 else 0.0, float(cores)) for cores in lost]
 
 
 def _share(lost: F64, wanted: F64) -> F64:
     return np.divide(lost, wanted, out=np.zeros_like(lost), where=wanted > 0)
-
-
-def _care(window: Window, host: Host, wanted: F64, aggressor: int | None) -> F64:
-    """(N,) how much a VM's harm counts: an aggressor's above its fair share counts less."""
-    care = np.ones(len(window.vms))
-    if aggressor is not None and wanted[aggressor] > fair_share(window, host)[aggressor]:
-        care[aggressor] = SURPLUS_WEIGHT
-    return care
 
 
 def fair_share(window: Window, host: Host) -> F64:
@@ -199,26 +250,35 @@ def fair_share(window: Window, host: Host) -> F64:
 
 
 def _objection(
+    policy: Policy, pair: tuple[int, int | None], candidate: Candidate, won: F64, wanted: F64
+) -> str:
+    """Why a candidate that wins (N,) cores may not be done, or an empty string."""
+    if candidate.target.exempt:
+        return f"{candidate.target.name} is exempt"
+    gain_cores = float(won[pair[0]])
+    if gain_cores < policy.min_benefit * wanted[pair[0]]:
+        return f"would cut the loss by {gain_cores / max(wanted[pair[0]], 1e-9):.0%} only"
+    if gain_cores < policy.min_gain_cores:
+        return f"would win back {gain_cores:.2f} cores only"
+    return ""
+
+
+def _hurts(
     window: Window,
     policy: Policy,
     pair: tuple[int, int | None],
-    candidate: Candidate,
     before: F64,
-    after: F64,
+    shares: F64,
     wanted: F64,
 ) -> str:
-    """Why a candidate may not be done, or an empty string."""
-    victim, _ = pair
-    if candidate.target.exempt:
-        return f"{candidate.target.name} is exempt"
-    gain_cores = float(before[victim] - after[victim])
-    if gain_cores < policy.min_benefit * wanted[victim]:
-        return f"would cut the loss by {gain_cores / max(wanted[victim], 1e-9):.0%} only"
-    if gain_cores < policy.min_gain_cores:
-        return f"would win back {gain_cores:.2f} cores only"
-    share = _share(after, wanted)
-    for i, vm in enumerate(window.vms):
-        worse = float(after[i] - before[i])
-        if i not in pair and worse >= policy.min_gain_cores and 100 * share[i] > policy.alarm_score:
-            return f"would hurt {vm.name}: it would lose {share[i]:.0%}"
+    """Whom else it would hurt, or an empty string.
+
+    `before` (N,) cores lost without it, `shares` (N,) of demand lost with it. Small VMs are hurt by
+    the loss of one shard.
+    """
+    rise = shares * wanted - before
+    hurt = (rise >= SPECS[Resource.CPU].shard) & (100 * shares > policy.alarm_score)
+    hurt[[column for column in pair if column is not None]] = False
+    for i in np.flatnonzero(hurt):
+        return f"would hurt {window.vms[i].name}: it would lose {shares[i]:.0%}"
     return ""

@@ -8,6 +8,15 @@ from evenkeel.domain.plan import Instruction, SetCpuQuota, SetCpuShares, SetVcpu
 from evenkeel.domain.vm import CpuTuning
 
 
+def turned(instruction: Instruction, tuning: CpuTuning) -> CpuTuning:
+    """A tuning after the instruction."""
+    if isinstance(instruction, SetVcpuPins):
+        return replace(tuning, vcpu_pins=instruction.vcpu_pins)
+    if isinstance(instruction, SetCpuShares):
+        return replace(tuning, shares=instruction.shares)
+    return replace(tuning, period_us=instruction.period_us, quota_us=instruction.quota_us)
+
+
 def inverse(instruction: Instruction, prior: CpuTuning) -> Instruction:
     """The instruction that puts back what `instruction` changed."""
     if isinstance(instruction, SetVcpuPins):

@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 
 from evenkeel.control.inside import Inside, inside_loss
-from evenkeel.domain.arrays import F64
+from evenkeel.domain.arrays import F64, Bools
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import (
     CPU_AXIS,
@@ -48,6 +48,7 @@ QUIET_RISE: Final = 1.002
 # Columns of the cumulative counters, all of which only grow.
 _RUN, _DELAY, _THROTTLED, _FAULTS, _REQS, _DISK_NS, _BYTES, _PACKETS, _DROPS = range(9)
 _OPTIONAL: Final = (_DELAY, _THROTTLED, _FAULTS)
+_NEEDED: Final = [k for k in range(9) if k not in _OPTIONAL]
 _DEVICES: Final = (_FAULTS, _REQS, _DISK_NS)
 
 
@@ -139,12 +140,13 @@ def _rates(pairs: Pairs, dt_s: float) -> tuple[F64, list[set[Flaw]]]:
     cur = np.array([_row(c) for _, c in pairs], dtype=np.float64).reshape(len(pairs), 9)
     old = np.array([_row(p or c) for p, c in pairs], dtype=np.float64).reshape(len(pairs), 9)
     rate = (cur - old) / dt_s
+    lies = _lies(rate, cur, np.array([c.vm.n_vcpus for _, c in pairs], dtype=np.float64))
     for i, (previous, counters) in enumerate(pairs):
         if previous is None:
             flaws[i].add(Flaw.NEW)
         elif previous.incarnation != counters.incarnation:
             flaws[i].add(Flaw.RESET)
-        elif (flaw := _lie(rate[i], cur[i], counters.vm.n_vcpus)) is not None:
+        elif (flaw := lies.get(i)) is not None:
             flaws[i].add(flaw)
     bad = [i for i, f in enumerate(flaws) if f]
     rate[bad] = np.nan
@@ -166,15 +168,17 @@ def _device_rates(
     return {counters.vm.id: rate[i, columns] for i, (_, counters) in enumerate(pairs)}
 
 
-def _lie(rate: F64, cur: F64, n_vcpus: int) -> Flaw | None:
-    """Why a VM's counters cannot be believed, or None when they can."""
-    if np.isinf(rate).any() or np.isnan(np.delete(rate, _OPTIONAL)).any() or (cur < 0).any():
-        return Flaw.IMPLAUSIBLE
-    if (rate < 0).any():
-        return Flaw.RESET
+def _lies(rate: F64, cur: F64, n_vcpus: F64) -> dict[int, Flaw]:
+    """Rows of VMs whose counters cannot be believed, and why."""
+    nonsense: Bools = np.asarray(np.isinf(rate).any(axis=1) | (cur < 0).any(axis=1))
+    nonsense |= np.isnan(rate[:, _NEEDED]).any(axis=1)
     limit = n_vcpus * TOLERANCE
-    too_much = rate[_RUN] * NS > limit or np.nan_to_num(rate[_DELAY]) * NS > limit
-    return Flaw.IMPLAUSIBLE if too_much else None
+    too_much = (rate[:, _RUN] * NS > limit) | (rate[:, _DELAY] * NS > limit)
+    is_back: Bools = np.asarray((rate < 0).any(axis=1))
+    return {
+        i: Flaw.RESET if is_back[i] and not nonsense[i] else Flaw.IMPLAUSIBLE
+        for i in np.flatnonzero(nonsense | is_back | too_much).tolist()
+    }
 
 
 def _cpu(

@@ -2,25 +2,23 @@
 
 Pure: everything comes in as arguments, the plan and the new state go out. Patience is explicit:
 a pair must stay above its threshold for `hold_ticks`, a victim is left alone for `cooldown_s` after
-its mitigation ended, and a mitigation ends when, without it, the victim would be well.
+its mitigation ended (longer where that had come to nothing), and a mitigation ends when, without
+it, the victim would be well. Every step is judged as if those before it were done.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import replace
 
-import numpy as np
-
-from evenkeel.control.candidates import NEEDS, Outcome, judge, loss_with, propose
+from evenkeel.control.candidates import NEEDS, Outcome, judge, propose
+from evenkeel.control.knobs import turned
+from evenkeel.control.upkeep import upkeep
+from evenkeel.control.view import JUDGE_HALF_LIFE_S, UNTRUSTED, PairKey, Patience, View
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import HOST_ITSELF, MitigationId, VmId
 from evenkeel.domain.plan import (
-    ActionKind,
     Advice,
     Apply,
-    Confirm,
-    Extend,
     Mitigation,
     MitigationState,
     Plan,
@@ -28,88 +26,50 @@ from evenkeel.domain.plan import (
     Step,
     Undo,
 )
-from evenkeel.domain.policy import Policy
-from evenkeel.domain.resources import CPU_AXIS, SPECS, Resource
-from evenkeel.domain.sample import Flaw, HostTick
+from evenkeel.domain.resources import SPECS, Resource
 from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import Vm
-from evenkeel.interference.contention import ContentionMap
 from evenkeel.interference.loads import cpu_demand
-from evenkeel.interference.window import Window
-
-JUDGE_HALF_LIFE_S: Final = 7.5
-MIN_VERIFY_ROWS: Final = 2
-HYSTERESIS: Final = 0.5
-"""A mitigation is kept while it wins back at least this part of what would start it."""
-WORTH_KEEPING: Final = 0.5
-"""A mitigation is confirmed when it brought at least this part of what was predicted."""
-CLOCK_SLACK_S: Final = 5.0
-UNTRUSTED: Final = frozenset({Flaw.NEW, Flaw.RESET, Flaw.IMPLAUSIBLE, Flaw.NO_DELAY})
-
-PairKey = tuple[VmId, VmId]
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """What the decision remembers: ticks above threshold, ticks of calm, and who is left alone."""
-
-    above: dict[PairKey, int] = field(default_factory=dict)
-    calm: dict[MitigationId, int] = field(default_factory=dict)
-    cooldown_until_s: dict[VmId, float] = field(default_factory=dict)
-
-    def leaving_alone(self, victim: VmId, until_s: float) -> Patience:
-        """The same, with a victim for which nothing is started before `until_s`."""
-        return replace(self, cooldown_until_s={**self.cooldown_until_s, victim: until_s})
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """All that a decision sees. `open_now` are the journal's open mitigations."""
-
-    now_s: float
-    tick: HostTick
-    window: Window
-    contention: ContentionMap
-    open_now: tuple[Mitigation, ...]
-    policy: Policy
 
 
 def decide(view: View, patience: Patience, nonce: str) -> tuple[Plan, Patience]:
     """The plan for now. `nonce` makes the ids of new mitigations unique."""
-    upkeep, calm = _upkeep(view, patience)
-    cooldown = {vm: t for vm, t in patience.cooldown_until_s.items() if t > view.now_s}
-    for step in upkeep:
-        if isinstance(step, Undo):
-            undone = next(m for m in view.open_now if m.id == step.mitigation_id)
-            cooldown[undone.victim] = view.now_s + view.policy.cooldown_s
-    above = _above(view, patience)
-    steps: list[Step] = list(upkeep)
+    kept = upkeep(view, patience.cooling(view.now_s))
+    patience, tuned = kept.patience, dict(kept.tuned)
+    pairs = _pairs(view)
+    above = _above(view, pairs, patience)
+    steps: list[Step] = list(kept.steps)
     advice: list[Advice] = []
-    n_open = len(view.open_now) - sum(isinstance(s, Undo) for s in upkeep)
+    n_open = len(view.open_now) - sum(isinstance(s, Undo) for s in kept.steps)
     busy = {vm for m in view.open_now for vm in (m.victim, m.target)}
-    for pair in _alarms(view, above):
+    for pair in _alarms(view, pairs, above):
         if pair.victim in busy or view.policy.mode is Mode.OBSERVE:
             continue
-        given = _advise(view, pair, busy, f"{nonce}-{len(advice)}")
+        given = _advise(view.after(tuned), pair, busy, f"{nonce}-{len(advice)}")
         advice.append(given)
         busy.add(pair.victim)
-        if given.best is None or not _may_act(view, given.best, cooldown):
+        if given.best is None or not _may_act(view, given.best, patience.cooldown_until_s):
             continue
         if n_open >= view.policy.max_open_per_host:
             continue
         n_open += 1
         busy.add(given.best.target)
+        tuned[given.best.target] = turned(given.best.instruction, given.best.prior)
         steps.append(Apply(replace(given.best, state=MitigationState.INTENDED)))
-    return Plan(tuple(steps), tuple(advice)), Patience(above, calm, cooldown)
+    return Plan(tuple(steps), tuple(advice)), replace(patience, above=above)
 
 
-def _above(view: View, patience: Patience) -> dict[PairKey, int]:
+def _pairs(view: View) -> list[PairScore]:
+    """Pairs that are not calm, worst first: only CPU can be acted on."""
+    pairs = view.contention.pairs(min(view.policy.release_score, view.policy.alarm_score))
+    return [pair for pair in pairs if pair.resource is Resource.CPU]
+
+
+def _above(view: View, pairs: list[PairScore], patience: Patience) -> dict[PairKey, int]:
     """Consecutive ticks above threshold, with hysteresis: only below `release_score` forgets."""
     above: dict[PairKey, int] = {}
-    for pair in view.contention.pairs(min(view.policy.release_score, view.policy.alarm_score)):
+    for pair in pairs:
         key = (pair.victim, pair.aggressor)
-        if pair.resource is not Resource.CPU:
-            continue
         if pair.score >= view.policy.alarm_for(*key):
             above[key] = patience.above.get(key, 0) + 1
         elif key in patience.above:
@@ -117,13 +77,12 @@ def _above(view: View, patience: Patience) -> dict[PairKey, int]:
     return above
 
 
-def _alarms(view: View, above: dict[PairKey, int]) -> list[PairScore]:
+def _alarms(view: View, pairs: list[PairScore], above: dict[PairKey, int]) -> list[PairScore]:
     """Pairs that have been above their threshold long enough, worst first."""
     return [
         pair
-        for pair in view.contention.pairs(view.policy.release_score)
-        if pair.resource is Resource.CPU
-        and pair.score >= view.policy.alarm_for(pair.victim, pair.aggressor)
+        for pair in pairs
+        if pair.score >= view.policy.alarm_for(pair.victim, pair.aggressor)
         and above.get((pair.victim, pair.aggressor), 0) >= view.policy.hold_ticks
     ]
 
@@ -151,9 +110,9 @@ def _advise(view: View, pair: PairScore, busy: set[VmId], nonce: str) -> Advice:
     weights = window.weights(JUDGE_HALF_LIFE_S)
     outcomes: list[Outcome] = []
     rejected: list[Rejection] = []
-    for candidate in dict.fromkeys(propose(window, host, victim, aggressor)):
-        outcome = judge(window, host, policy, weights, (victim, aggressor), candidate)
-        objection = outcome.objection
+    candidates = list(dict.fromkeys(propose(window, host, victim, aggressor)))
+    for outcome in judge(window, host, policy, weights, (victim, aggressor), candidates):
+        candidate, objection = outcome.candidate, outcome.objection
         if NEEDS[candidate.kind] not in host.capabilities:
             objection = f"this host cannot {candidate.kind.value.replace('_', ' ')}"
         elif candidate.kind not in policy.allowed:
@@ -236,89 +195,3 @@ def _mitigation(
 
 def _name(vms: tuple[Vm, ...], vm_id: VmId) -> str:
     return next((vm.name for vm in vms if vm.id == vm_id), "the host itself")
-
-
-def _upkeep(view: View, patience: Patience) -> tuple[list[Step], dict[MitigationId, int]]:
-    """What to do with mitigations that are open: undo, confirm, extend, or leave."""
-    steps: list[Step] = []
-    calm: dict[MitigationId, int] = {}
-    for mitigation in view.open_now:
-        if mitigation.kind is ActionKind.PROBE:
-            continue  # an experiment ends by its own rules (control/probe.py)
-        reason = _must_end(view, mitigation)
-        if reason:
-            steps.append(Undo(mitigation.id, MitigationState.ROLLED_BACK, reason))
-            continue
-        needed = _needed(view, mitigation)
-        calm[mitigation.id] = 0 if needed else patience.calm.get(mitigation.id, 0) + 1
-        expiring = view.now_s >= mitigation.expires_at_s
-        if calm[mitigation.id] >= view.policy.hold_ticks or (expiring and not needed):
-            steps.append(Undo(mitigation.id, MitigationState.ROLLED_BACK, "no longer needed"))
-            del calm[mitigation.id]
-            continue
-        verdict = _verdict(view, mitigation) if needed else None
-        if isinstance(verdict, Undo):
-            steps.append(verdict)
-            continue
-        if verdict is not None:
-            steps.append(verdict)
-        if expiring:
-            steps.append(Extend(mitigation.id, view.now_s + view.policy.ttl_s))
-    return steps, calm
-
-
-def _must_end(view: View, mitigation: Mitigation) -> str:
-    """Why a mitigation must end whatever it brings, or an empty string."""
-    for vm_id in (mitigation.target, mitigation.victim):
-        row = view.tick.index_of(vm_id)
-        if row is None:
-            return "a VM it concerns left the host"
-        if view.policy.mode_for(view.tick.vms[row].tenant) is not Mode.ACT:
-            return "the mode is no longer act"
-        if vm_id == mitigation.target and view.tick.vms[row].exempt:
-            return "the VM became exempt"
-    if mitigation.aggressor != HOST_ITSELF and view.tick.index_of(mitigation.aggressor) is None:
-        return "the aggressor left the host"
-    if mitigation.created_at_s > view.now_s + CLOCK_SLACK_S:
-        return "the clock went back: its expiry cannot be trusted"
-    return ""
-
-
-def _needed(view: View, mitigation: Mitigation) -> bool:
-    """Whether undoing this now would hurt the victim, beyond the hysteresis.
-
-    What it loses either way, to the host or to others, is no reason to keep it.
-    """
-    victim = view.window.index_of(mitigation.victim)
-    if victim is None:
-        return False
-    weights = view.window.weights(JUDGE_HALF_LIFE_S)
-    seen = view.window, view.tick.host, weights, victim
-    share, cores = loss_with(*seen, {mitigation.target: mitigation.prior})
-    share_now, cores_now = loss_with(*seen, {})
-    worth_it = cores - cores_now >= HYSTERESIS * view.policy.min_gain_cores
-    return worth_it and 100 * (share - share_now) >= view.policy.release_score
-
-
-def _verdict(view: View, mitigation: Mitigation) -> Confirm | Undo | None:
-    """Judge a mitigation once enough was measured after it; None while there is not."""
-    since_s = mitigation.state_at_s
-    if (
-        mitigation.state is not MitigationState.ACTIVE
-        or view.now_s - since_s < view.policy.verify_after_s
-    ):
-        return None
-    victim = view.window.index_of(mitigation.victim)
-    if victim is None:
-        return None
-    begun_s = view.window.at_s - view.window.interval_s
-    loss = view.window.loss[begun_s >= since_s, victim, CPU_AXIS]
-    loss = loss[~np.isnan(loss)]
-    if len(loss) < MIN_VERIFY_ROWS:
-        return None
-    measured = round(float(loss.mean()), 4)
-    promised = mitigation.loss_before - mitigation.predicted_loss
-    if mitigation.loss_before - measured >= WORTH_KEEPING * promised:
-        return Confirm(mitigation.id, measured)
-    reason = f"it brought the loss to {measured:.0%}, not to {mitigation.predicted_loss:.0%}"
-    return Undo(mitigation.id, MitigationState.INEFFECTIVE, reason, measured)

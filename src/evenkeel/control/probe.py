@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from evenkeel.control.mitigate import View
 from evenkeel.control.probe_judge import judge
 from evenkeel.control.suspects import Drop, doubtful, objection, throttle
+from evenkeel.control.view import View
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import MitigationId, VmId
 from evenkeel.domain.plan import (

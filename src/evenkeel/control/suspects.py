@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 
 from evenkeel.control.candidates import loss_with
-from evenkeel.control.mitigate import JUDGE_HALF_LIFE_S, UNTRUSTED, View
 from evenkeel.control.throttle import throttles
+from evenkeel.control.view import JUDGE_HALF_LIFE_S, UNTRUSTED, View
 from evenkeel.domain.host import Mode
 from evenkeel.domain.ids import HOST_ITSELF, MitigationId, VmId
 from evenkeel.domain.plan import (
@@ -22,7 +22,7 @@ from evenkeel.domain.plan import (
 from evenkeel.domain.resources import CPU_AXIS, Resource
 from evenkeel.domain.score import PairScore
 from evenkeel.domain.vm import CpuTuning, Vm, VmState
-from evenkeel.interference.loads import cpu_demand
+from evenkeel.interference.loads import Tunings, cpu_demand
 
 MIN_PROBABILITY: Final = 0.1
 MIN_LOSS: Final = 0.05
@@ -101,11 +101,12 @@ def throttle(view: View, victim: VmId, suspect: VmId, nonce: str) -> tuple[Mitig
     assert column is not None, "it was looked for"
     vm = view.tick.vms[row]
     weights = window.weights(JUDGE_HALF_LIFE_S)
-    before, _ = loss_with(window, host, weights, column, {})
     use = float(view.tick.usage[row, CPU_AXIS])
     wanted = float(weights @ cpu_demand(window)[:, column])
-    for instruction, tuning in throttles(vm, use, view.policy.probe_depth, host.capabilities):
-        after, _ = loss_with(window, host, weights, column, {suspect: tuning})
+    ways = list(throttles(vm, use, view.policy.probe_depth, host.capabilities))
+    worlds: list[Tunings] = [{}, *({suspect: tuning} for _, tuning in ways)]
+    (before, _), *afters = loss_with(window, host, weights, column, worlds)
+    for (instruction, tuning), (after, _) in zip(ways, afters, strict=True):
         least = max(before - after, 0.0)
         freed = max(use - tuning.quota_cores, 0.0) or view.policy.probe_depth * use / 2
         most = min(freed / max(wanted, 1e-9), before)

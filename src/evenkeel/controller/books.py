@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from evenkeel.domain.arrays import Ints
-from evenkeel.domain.host import Host
 from evenkeel.domain.ids import HostId
-from evenkeel.domain.resources import Resource
 from evenkeel.placement.calendar import Calendar, capacity_shards
 from evenkeel.placement.fleet import Chance
 from evenkeel.ports import Clock
@@ -53,9 +50,9 @@ class Books:
         for host, record in session.inventory.hosts_by_id(due).items():
             self._looked_at_s[host] = now_s
             if host in self.calendar:
-                self.calendar.resize(host, capacity_of(record.host))
+                self.calendar.resize(host, capacity_shards(record.host.capacity))
             else:
-                self.calendar.open(host, capacity_of(record.host))
+                self.calendar.open(host, capacity_shards(record.host.capacity))
 
     def _open(
         self, session: Session, hosts: Collection[HostId], generations: dict[HostId, int]
@@ -95,15 +92,3 @@ class Books:
             if len(ids) < PAGE:
                 return len(self._looked_at_s)
             after = ids[-1]
-
-
-def capacity_of(host: Host) -> Ints:
-    """(R,) whole shards of what VMs may use of a host."""
-    return capacity_shards(
-        {
-            Resource.CPU: float(len(host.cpus)),
-            Resource.MEMORY: host.memory_mib,
-            Resource.NET: host.net_mbit_s,
-            Resource.IOPS: host.iops,
-        }
-    )

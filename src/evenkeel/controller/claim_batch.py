@@ -23,6 +23,7 @@ from evenkeel.domain.claim import (
 from evenkeel.domain.claim_checks import check_interval
 from evenkeel.domain.errors import NotFound
 from evenkeel.domain.ids import HostId, VmId
+from evenkeel.domain.placement import Terms
 from evenkeel.domain.resources import SPECS, axis_of
 from evenkeel.domain.shard import Lot, LotId
 from evenkeel.placement import claiming, parting
@@ -74,6 +75,7 @@ class Batch:
         self._now_s = now_s
         self._max_span_s = max_span_s
         self._written: dict[ClaimId, _Written] = {}
+        self._terms: dict[VmId, Terms] = {}
         self._touched: dict[HostId, int] = {}
         self._generations: dict[HostId, int] = {}
 
@@ -124,6 +126,8 @@ class Batch:
             asks = self._filled(request.vm, request.asks)
             filled = replace(request, asks=asks, said=request.digest())
         self._take(request.asks, claiming.granted(filled, self._now_s))
+        if request.terms is not None:
+            self._terms[request.vm] = request.terms
         return self._known(request.claim)
 
     def _split(self, split: ClaimSplit) -> Claim:
@@ -172,6 +176,8 @@ class Batch:
         if not session.claims.advance(self._touched):
             raise LostSwap
         session.claims.add([written.as_stored() for written in touched if written.is_new])
+        if self._terms:
+            session.terms.put(self._terms, self._now_s)
         old = [written for written in touched if not written.is_new]
         if old:
             gone = {lot_id for written in old for lot_id in written.gone}

@@ -94,7 +94,7 @@ class ForecastService:
         self._store = store
         self._clock = clock
         self._settings = settings
-        self._history = history
+        self.history = history
         self._rollups = rollups
         self._calendar = settings.calendar()
         self._targets = _targets(settings)
@@ -163,7 +163,7 @@ class ForecastService:
 
     def trouble(self) -> list[str]:
         """What is wrong now, one line each."""
-        damaged = self._history.problems() if self._history else {}
+        damaged = self.history.problems() if self.history else {}
         files = [f"history file {name}: {reason}" for name, reason in sorted(damaged.items())]
         return [f"forecasts: {text}" for text in [*self._trouble.values(), *files[:3]]]
 
@@ -197,7 +197,7 @@ class ForecastService:
                 self._told = dict(self._latest)
             if self.watch is not None:
                 self._try("training", self.watch.tend)
-            if self._history is not None and self._tidied_s + TIDY_EVERY_S <= self._clock.wall_s():
+            if self.history is not None and self._tidied_s + TIDY_EVERY_S <= self._clock.wall_s():
                 self._tidied_s = self._clock.wall_s()
                 self._try("tidy", lambda: self._tidy(end_s))
             return bool(due)
@@ -261,9 +261,9 @@ class ForecastService:
         return line
 
     def _tidy(self, end_s: int) -> None:
-        assert self._history is not None
+        assert self.history is not None
         keep_from_s = int(self._clock.wall_s() - self._settings.retention_days * DAY_S)
-        self._history.tidy(int(end_s - TIDY_AFTER_S), keep_from_s)
+        self.history.tidy(int(end_s - TIDY_AFTER_S), keep_from_s)
 
     def _try(self, what: str, do: Callable[[], T]) -> T | None:
         """None when it failed; the first failure in a row is an event, the rest are counted."""

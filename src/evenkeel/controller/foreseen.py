@@ -12,13 +12,12 @@ from evenkeel.controller.near import Latest
 from evenkeel.domain.arrays import F32
 from evenkeel.domain.claim import Ask
 from evenkeel.domain.ids import VmId
-from evenkeel.domain.quantiles import QUANTILES
+from evenkeel.domain.quantiles import moments
 from evenkeel.domain.resources import SPECS, Resource
 from evenkeel.domain.shard import MILLI, Demand
 
-_AT: Final = (np.arange(200) + 0.5) / 200
-_TAIL: Final = 2.3263
-"""A normal's 99 % quantile in deviations; demand with a longer tail gets a larger deviation."""
+_REACH: Final = 2.3263
+"""Deviations above the mean (a normal's 99 % quantile) by which the larger demand is told."""
 
 
 class Foreseen:
@@ -44,12 +43,8 @@ class Foreseen:
 def _steps(ask: Ask, origin_s: int, ends_s: list[int], quantiles: F32) -> tuple[Demand, ...]:
     """One a stretch between horizons, the larger of its two ends; beyond the last one, in full."""
     most = ask.n_shards * SPECS[ask.resource].shard
-    samples = np.stack([np.interp(_AT, QUANTILES, row) for row in quantiles])
-    samples = np.minimum(np.nan_to_num(samples, nan=most), most)
-    mean = samples.mean(axis=1)
-    top = np.minimum(np.nan_to_num(quantiles[:, -1].astype(np.float64), nan=most), most)
-    deviation = np.maximum(samples.std(axis=1), (top - mean) / _TAIL)
-    reach = mean + _TAIL * deviation
+    mean, deviation = moments(np.nan_to_num(quantiles, nan=most), most)
+    reach = mean + _REACH * deviation
     steps, from_s = [], origin_s
     for k, end_s in enumerate(ends_s):
         at = k - 1 if k and reach[k - 1] > reach[k] else k

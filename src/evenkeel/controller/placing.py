@@ -73,7 +73,8 @@ class Pending:
     placed: Placed
     future: Future[Claim]
     interval: Interval
-    n_tried: int = 1
+    refused: frozenset[HostId] = frozenset()
+    """Hosts that were tried, and had no room for its claim."""
 
 
 class PlacementService:
@@ -127,21 +128,28 @@ class PlacementService:
             return self._tried(newcomers, interval, all_or_nothing, precise)
         return self._claimed(newcomers, interval, all_or_nothing, precise)
 
-    def begin(self, vm: Newcomer, interval: Interval, precise: bool = False) -> Pending | Refused:
+    def begin(
+        self,
+        vm: Newcomer,
+        interval: Interval,
+        precise: bool = False,
+        refused: frozenset[HostId] = frozenset(),
+    ) -> Pending | Refused:
         """Decide about one VM and hand its claim in; `finish` waits. Raises PlacementInvalid."""
         load = Load.of(vm)
         with self._lock:
             allocator = self._fleet()
             if vm.vm in allocator.seats:
                 allocator = self._must_be_new([vm])
-            placed = self._decided(allocator, vm, load, precise, interval)
+            wanted = replace(vm, never=vm.never | refused) if refused else vm
+            placed = self._decided(allocator, wanted, load, precise, interval)
             if isinstance(placed, Refused):
                 return placed
             host = allocator.put_at(vm, load, placed.chosen, float(interval.end_s))
             allocator.pending.add(vm.vm)
             capacity = allocator.slices.layout.hosts.capacity[host]
         request = request_of(vm, placed.chosen.host, capacity, interval)
-        return Pending(vm, placed, self._desk.submit(request), interval)
+        return Pending(vm, placed, self._desk.submit(request), interval, refused)
 
     def finish(self, pending: Pending) -> Outcome:
         """Wait for the claim; where it is refused for lack of room, try the next best host."""
@@ -155,7 +163,7 @@ class PlacementService:
                     allocator.remove(pending.vm.vm)
                 if not isinstance(error, ClaimRefused):
                     raise
-                if not isinstance(error, CapacityShort) or pending.n_tried >= MOST_TRIES:
+                if not isinstance(error, CapacityShort) or len(pending.refused) + 1 >= MOST_TRIES:
                     return Refused(pending.vm.vm, error.code, error.message, error.hint)
                 again = self._again(pending)
                 if isinstance(again, Refused):
@@ -190,12 +198,8 @@ class PlacementService:
         return allocator
 
     def _again(self, pending: Pending) -> Pending | Refused:
-        refused = pending.placed.chosen.host
-        vm = replace(pending.vm, never=pending.vm.never | {refused})
-        found = self.begin(vm, pending.interval)
-        if isinstance(found, Pending):
-            found.n_tried = pending.n_tried + 1
-        return found
+        refused = pending.refused | {pending.placed.chosen.host}
+        return self.begin(pending.vm, pending.interval, refused=refused)
 
     def _decided(
         self,

@@ -7,28 +7,25 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from evenkeel.controller.layout import Reserved
-from evenkeel.controller.present import claims_ahead
+from evenkeel.controller.present import Present
 from evenkeel.controller.whatif import Asked, WhatIf
 from evenkeel.domain.claim import Claim
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.placement import Newcomer
 from evenkeel.domain.resources import AXIS, CPU_AXIS, MEMORY_AXIS, N_RESOURCES, SPECS, axis_of
 from evenkeel.domain.shard import MILLI, Lot, LotState, PerformanceClass
-from evenkeel.ports import Clock
-from evenkeel.ports_store import Store
 
 
 class ReservedNow:
     """Every claim with lots that hold now, a newcomer for each host it is on."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
-        self._clock = clock
+    def __init__(self, present: Present) -> None:
+        self._present = present
 
     def __call__(self) -> Iterator[Reserved]:
         """Raises StoreUnavailable."""
-        now_s = self._clock.wall_s()
-        for claim in claims_ahead(self._store, now_s):
+        now_s = self._present.clock.wall_s()
+        for claim in self._present.claims():
             yield from of_claim(claim, now_s)
 
 

@@ -24,12 +24,13 @@ def prune_history(store: Store, clock: Clock, history_hours: float) -> int:
 
 
 def prune_claims(store: Store, clock: Clock, days: float) -> int:
-    """Forget lots and claims that ended so long ago; how many. StoreUnavailable. Retry: yes."""
+    """Forget lots and claims that ended so long ago, and the terms of VMs that are gone since; how
+    many. Raises StoreUnavailable. Retry: yes."""
     before_s = int(clock.wall_s() - days * 86_400)
     total = 0
     while True:
         with store.write() as session:
-            n = session.claims.forget(before_s, CHUNK)
+            n = session.claims.forget(before_s, CHUNK) + session.terms.forget(before_s, CHUNK)
         total += n
-        if n < CHUNK:
+        if not n:
             return total

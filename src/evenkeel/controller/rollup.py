@@ -83,7 +83,9 @@ class RollUps:
     def _roll_up(self, slot_s: int) -> RollUp:
         rolled_at_s = self._clock.wall_s() - COMMIT_LAG_S
         found = rosters(self._store, slot_s, slot_s + self._step_s)
-        total = _joined([_summed(roster) for roster in found])
+        # A VM that moved in the slot counts for the host that had it last.
+        parts = sorted(((float(r.at_s[-1]), r.id, _summed(r)) for r in found), key=lambda p: p[:2])
+        total = _joined([part for _, _, part in parts])
         with self._store.read() as session:
             vms = _vms(session, total.vms)
             hosts = _hosts(session, set(total.hosts.values()))
@@ -100,6 +102,7 @@ class RollUps:
             loss=_ratio(total.loss, total.n_loss),
             censored=_ratio(total.n_held, total.n_known),
             capacity=_capacities(total, known, hosts),
+            hosts=tuple(total.hosts[vm] for vm in total.vms),
         )
 
 

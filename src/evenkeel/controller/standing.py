@@ -11,22 +11,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-import numpy as np
 import structlog
 
-from evenkeel.controller.layout import Reserved, lay_out, moments, put_in_cell
-from evenkeel.controller.near import Latest
-from evenkeel.controller.present import forecast_ahead, reported
+from evenkeel.controller.layout import Reserved, lay_out, put_in_cell
+from evenkeel.controller.present import Present, forecast_ahead
 from evenkeel.domain.arrays import F64
 from evenkeel.domain.errors import EvenkeelError
-from evenkeel.domain.ids import HostId, VmId
-from evenkeel.domain.resources import Resource
+from evenkeel.domain.ids import VmId
+from evenkeel.domain.quantiles import moments
 from evenkeel.domain.vm import Vm
 from evenkeel.placement.allocate import Allocator, Seat, Taste
 from evenkeel.placement.fleet import Chance
 from evenkeel.placement.slices import ALL_SLICES
-from evenkeel.ports import Clock
-from evenkeel.ports_store import Store
 
 ANEW_S: Final = 60.0
 RETRY_S: Final = 5.0
@@ -40,30 +36,22 @@ class StandingFleet:
 
     Parameters
     ----------
-    latest : the newest forecasts by resource
+    present : what is told of the fleet
+    chance : the accepted risk
     reserved : VMs with a claim, whether they run or not
-    closed : hosts in maintenance
-    silent_s : hosts not heard from for so long take nobody
     """
 
     def __init__(
         self,
-        store: Store,
-        clock: Clock,
-        latest: Callable[[], Mapping[Resource, Latest]],
+        present: Present,
         chance: Chance,
-        silent_s: float,
         reserved: Callable[[], Iterable[Reserved]] = tuple,
-        closed: Callable[[], frozenset[HostId]] = frozenset,
         taste: Taste | None = None,
     ) -> None:
-        self._store = store
-        self._clock = clock
-        self._latest = latest
+        self._present = present
+        self._clock = present.clock
         self._chance = chance
-        self._silent_s = silent_s
         self._reserved = reserved
-        self._closed = closed
         self._taste = taste or Taste()
         self._allocator: Allocator | None = None
         self._made_at_s = self._again_at_s = 0.0
@@ -91,7 +79,7 @@ class StandingFleet:
 
     def expected(self, vm: Vm) -> tuple[F64, F64]:
         """Mean and deviation (R,) of a VM's demand, NaN where it is not forecast."""
-        mean, deviation = moments(forecast_ahead(self._latest(), [vm]).astype(np.float64))
+        mean, deviation = moments(forecast_ahead(self._present.latest(), [vm]))
         return mean[0], deviation[0]
 
     def forget(self) -> None:
@@ -117,22 +105,11 @@ class StandingFleet:
 
     def _made(self, before: Mapping[VmId, Reserved]) -> Allocator:
         """`before`: what is known of VMs that the former layout had."""
-        records = list(reported(self._store))
-        since_s, closed = self._clock.wall_s() - self._silent_s, self._closed()
-        is_open = [r.last_seen_s >= since_s and r.host.id not in closed for r in records]
         reserved = {}
         for one in self._reserved():
             vm = one.vm.vm
             reserved[vm] = _remembered(one, before[vm]) if vm in before else one
-        # Labels and rules of those who run without a claim of this place.
-        return lay_out(
-            records,
-            np.array(is_open, dtype=bool),
-            reserved,
-            self._latest(),
-            self._chance,
-            self._taste,
-        )
+        return lay_out(self._present.look(), reserved, self._chance, self._taste)
 
 
 class _Making:
@@ -173,7 +150,5 @@ def _cell(of: Allocator, seat: Seat) -> int:
 
 
 def _remembered(claimed: Reserved, before: Reserved) -> Reserved:
-    """Claims know neither labels nor rules nor the cell."""
-    cell = before.cell if before.host == claimed.host else ALL_SLICES
-    vm = replace(claimed.vm, labels=before.vm.labels, rules=before.vm.rules, alone=before.vm.alone)
-    return Reserved(vm, claimed.host, cell)
+    """Claims do not know the cell."""
+    return replace(claimed, cell=before.cell if before.host == claimed.host else ALL_SLICES)

@@ -7,15 +7,14 @@ newest tick and the latest forecasts, and serves whoever asks within the next se
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 
-from evenkeel.controller.near import Latest
-from evenkeel.controller.present import forecast_ahead, reported, running
+from evenkeel.controller.present import Present, forecast_ahead
 from evenkeel.domain.arrays import F32, F64, Ints
 from evenkeel.domain.errors import InvalidRequest
 from evenkeel.domain.host import Host
@@ -29,10 +28,6 @@ from evenkeel.interference.fleet_rows import FLEET_ROWS, fleet_rows
 from evenkeel.interference.hazards import Traits
 from evenkeel.interference.kinds import Priors, expected
 from evenkeel.interference.loads import cpu_weight, fluid_weight
-from evenkeel.ports import Clock
-from evenkeel.ports_store import Store
-from evenkeel.records import HostRecord
-from evenkeel.wire import body_to_tick
 
 REFRESH_S: Final = 5.0
 _AWAY: Final = np.array([NormalDist().inv_cdf(q) for q in QUANTILES])
@@ -78,24 +73,17 @@ class WhatIf:
 
     Parameters
     ----------
-    latest : the newest forecasts by resource
+    present : what is told of the fleet; hosts not heard from are left out
     priors : what is believed of the traits of kinds
-    silent_s : hosts not heard from for so long are left out
     """
 
     def __init__(
         self,
-        store: Store,
-        clock: Clock,
-        latest: Callable[[], Mapping[Resource, Latest]],
+        present: Present,
         priors: Callable[[], Priors],
-        silent_s: float,
     ) -> None:
-        self._store = store
-        self._clock = clock
-        self._latest = latest
+        self._present = present
         self._priors = priors
-        self._silent_s = silent_s
         self._lock = threading.Lock()
         self._fleet: _Fleet | None = None
 
@@ -106,7 +94,7 @@ class WhatIf:
         ):
             raise InvalidRequest("a VM has some memory, and wants nothing below 0")
         with self._lock:
-            now_s = self._clock.monotonic_s()
+            now_s = self._present.clock.monotonic_s()
             if self._fleet is None or now_s - self._fleet.made_at_s >= REFRESH_S:
                 self._fleet = self._laid_out(now_s)
             fleet = self._fleet
@@ -155,38 +143,30 @@ class WhatIf:
         return Candidate(asked.n_vcpus, demand, weight, traits.sensitivity[0], traits.pressure[0])
 
     def _laid_out(self, now_s: float) -> _Fleet:
-        records = list(self._heard())
-        hosts = tuple((record.host, running(record.tick.vms)) for record in records if record.tick)
+        seen = self._present.look(with_terms=False)
+        heard = np.flatnonzero(seen.heard).tolist()
+        rows = {h: np.flatnonzero(seen.host == h) for h in heard}
+        hosts = tuple(
+            (seen.records[h].host, tuple(seen.vms[i] for i in rows[h].tolist())) for h in heard
+        )
         if not hosts:
             return _Fleet(now_s, (), None)
         shape = FleetShape.of(hosts)
         n = shape.n_places
         quantiles: F32 = np.zeros((shape.n_hosts, n, N_RESOURCES, N_QUANTILES), np.float32)
-        background: F32 = np.zeros((shape.n_hosts, N_RESOURCES), np.float32)
+        ahead = forecast_ahead(seen.latest, seen.vms)
+        ahead = np.where(np.isnan(ahead), seen.wants.astype(np.float32)[..., None], ahead)
+        for place, h in enumerate(heard):
+            quantiles[place, : len(rows[h])] = ahead[rows[h]]
+        background = seen.background[heard].astype(np.float32)
         everybody = [vm for _, vms in hosts for vm in vms]
-        forecast, row = self._forecast(everybody), 0
-        for h, (record, (_, vms)) in enumerate(zip(records, hosts, strict=True)):
-            assert record.tick is not None
-            tick = body_to_tick(record.host, record.tick)
-            place = {vm.id: i for i, vm in enumerate(tick.vms)}
-            now = tick.demand[[place[vm.id] for vm in vms]] if vms else np.empty((0, N_RESOURCES))
-            ahead = forecast[row : row + len(vms)]
-            stays = np.nan_to_num(now).astype(np.float32)[..., None]
-            quantiles[h, : len(vms)] = np.where(np.isnan(ahead), stays, ahead)
-            background[h] = np.nan_to_num(tick.background)
-            row += len(vms)
         n_vms = np.array([len(vms) for _, vms in hosts], dtype=np.intp)
         traits = _padded(expected(everybody, self._priors()).traits(), n_vms, n)
         return _Fleet(now_s, hosts, standing(shape, fleet_rows(quantiles, background), traits))
 
-    def _heard(self) -> Iterable[HostRecord]:
-        """Hosts with a tick that were heard from lately, by id."""
-        since_s = self._clock.wall_s() - self._silent_s
-        return (record for record in reported(self._store) if record.last_seen_s >= since_s)
-
     def _forecast(self, vms: Sequence[Vm]) -> F32:
         """(N, R, Q) demand an hour ahead, NaN where it is not forecast."""
-        return forecast_ahead(self._latest(), vms)
+        return forecast_ahead(self._present.latest(), vms)
 
 
 def _padded(traits: Traits, n_vms: Ints, n: int) -> Traits:

@@ -16,6 +16,7 @@ from typing import NewType
 from evenkeel.domain.errors import EvenkeelError
 from evenkeel.domain.ids import HostId, TenantId, VmId
 from evenkeel.domain.instants import shown
+from evenkeel.domain.placement import Terms
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.shard import Demand, Lot, PerformanceClass
 
@@ -44,7 +45,8 @@ def _numbers(demand: Demand) -> tuple[int, int, int, int]:
 class ClaimRequest:
     """All `asks` for [start_s, end_s), whole UTC epoch seconds, or nothing. `vm` is whose
     entitlement it is to be; empty: nobody's yet. `key` is unique per owner. `said` is the digest
-    of the request as it was made, where something was filled in since."""
+    of the request as it was made, where something was filled in since. `terms` of its VM, to be
+    kept with what is taken; None: nothing is told of them."""
 
     key: str
     owner: TenantId
@@ -53,6 +55,7 @@ class ClaimRequest:
     end_s: int
     asks: tuple[Ask, ...]
     said: str = ""
+    terms: Terms | None = None
 
     def digest(self) -> str:
         """Tells another request under the same key from the same one asked again."""

@@ -150,6 +150,14 @@ class InvalidRequest(EvenkeelError):
     http_status = 422
 
 
+class SimulationInvalid(InvalidRequest):
+    """A simulation was asked for that cannot be."""
+
+    code = "simulation_invalid"
+    exit_code = 2
+    default_hint = "`evenkeel simulate --help` says what can be asked for."
+
+
 class StoreUnavailable(EvenkeelError):
     code = "store_unavailable"
     http_status = 503

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from evenkeel.domain.ids import HostId
+from evenkeel.domain.resources import Resource
 
 
 class Capability(StrEnum):
@@ -52,3 +53,14 @@ class Host:
     hypervisor: str = ""
     cells: tuple[NumaCell, ...] = ()
     fault_domain: str = ""
+
+    @property
+    def capacity(self) -> dict[Resource, float | None]:
+        """Of each resource, in its unit; None: nobody knows. No host has no CPUs, no network and no
+        disk: nothing told of these is unknown, and not nothing."""
+        return {
+            Resource.CPU: float(len(self.cpus)) or None,
+            Resource.MEMORY: self.memory_mib,
+            Resource.NET: self.net_mbit_s or None,
+            Resource.IOPS: self.iops or None,
+        }

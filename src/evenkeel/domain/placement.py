@@ -6,8 +6,8 @@ Asked of the controller (`POST /v1/placements`), decided by `placement.allocate`
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -15,6 +15,7 @@ from evenkeel.domain.errors import EvenkeelError
 from evenkeel.domain.ids import NO_TENANT, HostId, TenantId, VmId
 from evenkeel.domain.resources import AXIS, CPU_AXIS, N_RESOURCES
 from evenkeel.domain.shard import PerformanceClass
+from evenkeel.domain.vm import Vm
 
 MOST_VCPUS: Final = 4096
 
@@ -78,11 +79,54 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """On what a VM was placed: they hold as long as it is there, whoever asks for a host.
+
+    `alone`: no VM of another tenant may be on its host. `only` (where not empty) and `never`:
+    hosts.
+    """
+
+    tenant: TenantId = NO_TENANT
+    labels: frozenset[str] = frozenset()
+    rules: tuple[Rule, ...] = ()
+    alone: bool = False
+    only: frozenset[HostId] = frozenset()
+    never: frozenset[HostId] = frozenset()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to remember."""
+        return not (self.labels or self.rules or self.alone or self.only or self.never)
+
+    def groups(self) -> tuple[Group, ...]:
+        """All that a VM on these terms belongs to."""
+        return (Group(self.tenant), *(Group(self.tenant, label) for label in sorted(self.labels)))
+
+    def said(self, to: TenantId | None = None) -> list[str]:
+        """What is to hold, in words; a tenant is told neither of others nor of hosts."""
+        out = [str(rule) for rule in self.rules if to in (None, rule.group.tenant)]
+        if to is not None:
+            return out
+        out += ["on a host without VMs of other tenants"] if self.alone else []
+        out += [f"on one of {', '.join(sorted(self.only))}"] if self.only else []
+        return out + ([f"not on {', '.join(sorted(self.never))}"] if self.never else [])
+
+
+def terms_of(vm: Vm, placed: Mapping[VmId, Terms]) -> Terms:
+    """On what a VM of the fleet stands, by the id or name under which it was placed; a name is its
+    only within its tenant."""
+    found = placed.get(vm.id)
+    if found is None:
+        found = placed.get(VmId(vm.name))
+        found = found if found is not None and found.tenant == vm.tenant else None
+    return found or Terms(vm.tenant)
+
+
+@dataclass(frozen=True, slots=True)
 class Newcomer:
     """One VM to be placed.
 
-    `mean` and `deviation` (R,): of its demand from slot to slot. `alone`: no VM of another tenant
-    may be on its host. `only` (where not empty) and `never`: hosts.
+    `mean` and `deviation` (R,): of its demand from slot to slot; the others: see `Terms`.
     """
 
     vm: VmId
@@ -97,6 +141,22 @@ class Newcomer:
     alone: bool = False
     only: frozenset[HostId] = frozenset()
     never: frozenset[HostId] = frozenset()
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(self.tenant, self.labels, self.rules, self.alone, self.only, self.never)
+
+    def on(self, terms: Terms) -> Newcomer:
+        """The same on other terms."""
+        return replace(
+            self,
+            tenant=terms.tenant,
+            labels=terms.labels,
+            rules=terms.rules,
+            alone=terms.alone,
+            only=terms.only,
+            never=terms.never,
+        )
 
     def groups(self) -> tuple[Group, ...]:
         """All that it belongs to."""

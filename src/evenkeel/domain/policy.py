@@ -24,10 +24,11 @@ class Policy:
 
     `pair_thresholds` override the threshold for a (victim, aggressor) pair. A mitigation starts
     after `hold_ticks` ticks above it, lives `ttl_s` unless extended, is judged after
-    `verify_after_s`, and its victim is left alone for `cooldown_s` afterwards. A candidate must
-    cut the victim's loss by at least `min_benefit` (a share of its demand) and win it back at least
-    `min_gain_cores`: a VM that wants next to nothing is not worth disturbing others for. Whoever is
-    the culprit with less than `min_confidence` is not made to lose anything.
+    `verify_after_s`, and its victim is left alone for `cooldown_s` afterwards, twice as long each
+    time that what was done for it came to nothing. A candidate must cut the victim's loss by at
+    least `min_benefit` (a share of its demand) and win it back at least `min_gain_cores`: a VM that
+    wants next to nothing is not worth disturbing others for. Whoever is the culprit with less than
+    `min_confidence` is not made to lose anything.
 
     `probe` lets Evenkeel find out in mode act: it throttles a suspect by at most the share
     `probe_depth` of its present use, for at most `probe_max_s` at a time and `probe_rounds` times,

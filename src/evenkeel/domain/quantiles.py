@@ -51,6 +51,37 @@ def exceedance(quantiles: F32, threshold: F64) -> F64:
     return result
 
 
+def moments(quantiles: F32 | F64, most: F64 | float = np.inf) -> tuple[F64, F64]:
+    """Mean and standard deviation (...) of demand with these quantiles (..., Q), of which no more
+    than `most` (...) counts.
+
+    The distribution that `exceedance` states, with straight lines for its cubic: even between
+    quantiles, the lowest for all below it, and above the highest the exponential tail. A tail that
+    is cut off where forecasts end leaves hosts short two to four times as often as is accepted;
+    one that is read as a normal's from its 99 % leaves a tenth of the risk, and much room, unused.
+    """
+    cap = np.asarray(most, dtype=np.float64)[..., None]
+    knots = np.minimum(quantiles.astype(np.float64), cap)
+    knots = np.concatenate([knots[..., :1], knots], axis=-1)
+    low, high, top = knots[..., :-1], knots[..., 1:], knots[..., -1:]
+    mass = -np.diff(_TAIL)
+    beyond = (top - knots[..., -2:-1]) / np.log(_TAIL[-2] / _TAIL[-1])
+    reach = np.divide(cap - top, beyond, out=np.full_like(top, np.inf), where=beyond > 0)
+    cut = np.exp(-reach)
+    with np.errstate(invalid="ignore"):
+        cut_twice = np.where(np.isinf(reach), 0.0, cut * (1.0 + reach))
+    first = beyond * (1.0 - cut)
+    second = 2.0 * beyond**2 * (1.0 - cut_twice)
+    mean = (mass * (low + high) / 2).sum(axis=-1) + _TAIL[-1] * (top + first)[..., 0]
+    # About the median, so that rounding does not make a spread of what has none.
+    middle = knots[..., MEDIAN + 1 : MEDIAN + 2]
+    a, b, c = low - middle, high - middle, top - middle
+    square = (mass * (a * a + a * b + b * b) / 3).sum(axis=-1)
+    square += _TAIL[-1] * (c * c + 2.0 * c * first + second)[..., 0]
+    variance = square - (mean - middle[..., 0]) ** 2
+    return mean, np.sqrt(np.maximum(variance, 0.0))
+
+
 def _slopes(width: F64, last: F64) -> F64:
     """Density at each knot (..., Q + 1): weighted harmonic mean of its two sides, so that the
     cubic stays monotone. `last` (...): the tail's density where it begins.

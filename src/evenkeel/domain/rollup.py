@@ -23,8 +23,9 @@ class RollUp:
 
     `demand` is the mean over the slot's ticks, `peak` the largest tick, `loss` the mean share
     lost, `censored` the share of ticks in which the VM was held back, `capacity` what it may use
-    at most. NaN: not known. `n_ticks` (N,) is how many ticks it rests on; a VM's row with more
-    ticks knows more and wins over another of the same slot. `rolled_at_s` is when it was made.
+    at most. NaN: not known. `hosts` says where each was at its last tick, "": not known.
+    `n_ticks` (N,) is how many ticks it rests on; a VM's row with more ticks knows more and wins
+    over another of the same slot. `rolled_at_s` is when it was made.
     """
 
     slot_s: int
@@ -38,14 +39,17 @@ class RollUp:
     loss: F32
     censored: F32
     capacity: F32
+    hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.ids)
+        if not self.hosts:
+            object.__setattr__(self, "hosts", ("",) * n)
         for matrix in (self.demand, self.peak, self.loss, self.censored, self.capacity):
             if matrix.shape != (n, N_RESOURCES):
                 raise ValueError(f"a roll-up of {n} VMs with a matrix of {matrix.shape}")
-        if len(self.kinds) != n or len(self.n_ticks) != n:
-            raise ValueError("kinds and n_ticks need one entry a VM")
+        if len(self.kinds) != n or len(self.n_ticks) != n or len(self.hosts) != n:
+            raise ValueError("kinds, hosts and n_ticks need one entry a VM")
         if self.step_s < 1 or self.slot_s % self.step_s:
             raise ValueError(f"slot {self.slot_s} does not start at a multiple of {self.step_s}")
 
@@ -73,15 +77,19 @@ class RollUp:
             result[~from_mine] = others[row[~from_mine]]
             return result
 
+        def words(ours: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(
+                ours[k] if first else others[k]
+                for k, first in zip(row.tolist(), from_mine.tolist(), strict=True)
+            )
+
         return RollUp(
             slot_s=self.slot_s,
             step_s=self.step_s,
             rolled_at_s=max(self.rolled_at_s, other.rolled_at_s),
             ids=ids,
-            kinds=tuple(
-                self.kinds[k] if first else other.kinds[k]
-                for k, first in zip(row.tolist(), from_mine.tolist(), strict=True)
-            ),
+            kinds=words(self.kinds, other.kinds),
+            hosts=words(self.hosts, other.hosts),
             n_ticks=np.maximum(n_mine, n_theirs),
             demand=pick(self.demand, other.demand),
             peak=pick(self.peak, other.peak),

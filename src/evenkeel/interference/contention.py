@@ -17,7 +17,7 @@ import numpy as np
 from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import HOST_ITSELF
-from evenkeel.domain.resources import AXIS, CPU_AXIS, N_RESOURCES
+from evenkeel.domain.resources import AXIS, CPU_AXIS, N_RESOURCES, SPECS
 from evenkeel.domain.score import PRESENT_S, PairScore
 from evenkeel.domain.vm import Vm
 from evenkeel.interference.evidence import Evidence, unexplained, weigh
@@ -29,6 +29,7 @@ from evenkeel.interference.window import Window
 
 HORIZON_S: Final = PRESENT_S
 MIN_SCORE: Final = 1.0
+SHARDS: Final = np.array([SPECS[resource].shard for resource in AXIS])
 TINY: Final = 1e-12
 
 
@@ -119,8 +120,8 @@ def score_ahead(
     odds = log_odds(window, findings) if findings else None
     for r, load in enumerate(host_loads(rows, host)):
         _fill(out, r, _composed(load, r, rows, traits, odds)[1])
-        out.measured[r] = _measured(window, r, load.shard, recency)
-        out.confidence[r] = coverage(window.loss[:, :, r], recency)
+    out.measured[:] = _measured(window, recency)
+    out.confidence[:] = coverage(window.loss, recency).T
     return out
 
 
@@ -142,10 +143,10 @@ def score_loads(
     odds = log_odds(window, findings) if findings else None
     culprit, attributed = np.zeros((2, N_RESOURCES, n, n + 3))
     without = np.zeros((N_RESOURCES, n, n + 2))
+    out.measured[:] = _measured(window, recency)
     for r, raw in enumerate(loads):
         load, found = _composed(raw, r, rows, traits, odds)
         _fill(out, r, found)
-        out.measured[r] = _measured(window, r, load.shard, recency)
         if not out.probability[r].any() and not out.measured[r].any():
             continue
         share = blamed(r, load, traits)
@@ -193,11 +194,9 @@ def _fill(out: ContentionMap, r: int, found: Composed) -> None:
     out.score[r, :, n], out.score[r, :, n + 1] = found.host[0], found.own[0]
 
 
-def _measured(window: Window, axis: int, shard: float, row_weights: F64) -> F64:
-    """(N,) measured loss in material rows, weighted as the prediction is; NaN counts as none."""
-    loss = np.nan_to_num(window.loss[:, :, axis])
-    demand = np.nan_to_num(window.demand[:, :, axis])
-    if axis == CPU_AXIS:
-        demand = cpu_demand(window)
-    material = loss * demand >= shard
-    return np.asarray((material * loss * row_weights[:, None]).sum(axis=0), dtype=np.float64)
+def _measured(window: Window, row_weights: F64) -> F64:
+    """(R, N) measured loss in material rows, weighted as the prediction is; NaN counts as none."""
+    loss, demand = np.nan_to_num(window.loss), np.nan_to_num(window.demand)
+    demand[:, :, CPU_AXIS] = cpu_demand(window)
+    material = loss * demand >= SHARDS
+    return np.asarray((material * loss * row_weights[:, None, None]).sum(axis=0).T)

@@ -20,7 +20,7 @@ from evenkeel.domain.resources import AXIS, CPU_AXIS, N_RESOURCES, SPECS
 from evenkeel.domain.vm import Vm
 from evenkeel.interference.cores import cut
 from evenkeel.interference.hazards import Load, Traits, compose, cpu_load, fluid_load
-from evenkeel.interference.loads import capacity_of, cpu_weight, fluid_weight
+from evenkeel.interference.loads import cpu_weight, fluid_weight
 from evenkeel.interference.physics import Cores
 
 BLOCK_ROWS: Final = 512
@@ -58,7 +58,7 @@ class FleetShape:
             weight[h, :here, CPU_AXIS] = cpu_weight(vms)
             for r, resource in enumerate(AXIS):
                 if r != CPU_AXIS:
-                    capacity[h, r] = capacity_of(resource, host)
+                    capacity[h, r] = host.capacity[resource] or 0.0
                     weight[h, :here, r] = fluid_weight(resource, vms)
             n_vcpus[h, :here] = [max(float(vm.n_vcpus), 1.0) for vm in vms]
             quota[h, :here] = [vm.tuning.quota_cores for vm in vms]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -13,13 +12,15 @@ from evenkeel.domain.host import Host
 from evenkeel.domain.ids import VmId
 from evenkeel.domain.resources import AXIS, CPU_AXIS, SPECS, Resource
 from evenkeel.domain.vm import CpuTuning, Vm
-from evenkeel.interference.cores import Atoms, cut
+from evenkeel.interference.cores import Atoms, cut, spread
 from evenkeel.interference.hazards import Load, cpu_load, fluid_load
-from evenkeel.interference.physics import Cores, CpuLoss, cpu_loss
+from evenkeel.interference.physics import Cores, lost_cores
 from evenkeel.interference.rows import Rows
 from evenkeel.interference.window import Window
 
 DEFAULT_SHARES: Final = 1024.0
+Tunings = Mapping[VmId, CpuTuning]
+"""Of VMs that are to be tuned otherwise than they are."""
 
 
 def cpu_demand(window: Window) -> F64:
@@ -29,25 +30,42 @@ def cpu_demand(window: Window) -> F64:
     return np.asarray(np.nan_to_num(wanted) - np.nan_to_num(held), dtype=np.float64)
 
 
-def cpu_loss_with(
-    window: Window,
-    host: Host,
-    row_weights: F64,
-    changed: dict[VmId, CpuTuning],
-) -> tuple[CpuLoss, F64]:
-    """CPU physics under other tunings of some VMs: what-if, and what-if-we-undo.
+def cpu_lost(
+    window: Window, host: Host, row_weights: F64, worlds: Sequence[Tunings]
+) -> tuple[F64, F64]:
+    """Cores lost (W, T, N) to others if some VMs had other tunings, and the demand (W, T, N) that
+    this was computed for: what-if, and what-if-we-undo.
 
-    Returns the loss and the (T, N) demand it was computed for. A VM whose tuning changes is taken
-    at its full demand, since a new limit may free what the old one held back.
+    All worlds go through the physics together. A VM whose tuning changes is taken at its full
+    demand, since a new limit may free what the old one held back.
     """
-    tunings = [changed.get(vm.id, vm.tuning) for vm in window.vms]
-    demand = cpu_demand(window)
-    for i, vm in enumerate(window.vms):
-        if vm.id in changed:
-            demand[:, i] = np.nan_to_num(window.demand[:, i, CPU_AXIS])
-    vms = [replace(vm, tuning=t) for vm, t in zip(window.vms, tunings, strict=True)]
+    vms, pressed = window.vms, cpu_demand(window)
+    demand = np.repeat(pressed[None], len(worlds), axis=0)
+    each = []
+    for world, changed in enumerate(worlds):
+        for i, vm in enumerate(vms):
+            if vm.id in changed:
+                demand[world, :, i] = np.nan_to_num(window.demand[:, i, CPU_AXIS])
+        each.append(_cores(host, vms, [changed.get(vm.id, vm.tuning) for vm in vms])[1])
     background = np.nan_to_num(window.background[:, CPU_AXIS])
-    return cpu_loss(demand, background, *_cores(host, vms), row_weights), demand
+    rows = (len(worlds), len(row_weights))
+    lost, _ = lost_cores(
+        demand,
+        np.broadcast_to(background, rows),
+        Cores.together(each),
+        np.broadcast_to(row_weights, rows),
+    )
+    return lost, demand
+
+
+def cpu_spread(window: Window, host: Host, row_weights: F64) -> tuple[Atoms, F64]:
+    """The host's atoms, and the share (N, A) of each VM's demand that lies on each."""
+    atoms, cores = _cores(host, window.vms)
+    wanted = row_weights @ np.minimum(
+        cpu_demand(window), np.minimum(cores.quota_cores, cores.n_vcpus)
+    )
+    background = float(row_weights @ np.nan_to_num(window.background[:, CPU_AXIS]))
+    return atoms, spread(atoms, wanted, background)
 
 
 def host_loads(rows: Rows, host: Host) -> tuple[Load, ...]:
@@ -79,7 +97,7 @@ def host_loads(rows: Rows, host: Host) -> tuple[Load, ...]:
                 wanted[..., r],
                 background[..., r],
                 fluid_weight(resource, rows.vms)[None],
-                np.array([capacity_of(resource, host)]),
+                np.array([host.capacity[resource] or 0.0]),
                 norm,
                 n_vms,
                 usual,
@@ -88,13 +106,6 @@ def host_loads(rows: Rows, host: Host) -> tuple[Load, ...]:
             )
         out.append(load)
     return tuple(out)
-
-
-def capacity_of(resource: Resource, host: Host) -> float:
-    """What a host has to share out of a fluid, in its unit; 0: nobody knows."""
-    if resource is Resource.MEMORY:
-        return host.memory_mib
-    return (host.net_mbit_s if resource is Resource.NET else host.iops) or 0.0
 
 
 def fluid_weight(resource: Resource, vms: Sequence[Vm]) -> F64:
@@ -109,8 +120,13 @@ def cpu_weight(vms: Sequence[Vm]) -> F64:
     return np.array([max(float(vm.tuning.shares or DEFAULT_SHARES), 1.0) for vm in vms])
 
 
-def _cores(host: Host, vms: Sequence[Vm]) -> tuple[Atoms, Cores]:
-    atoms = cut(host.cpus, [vm.tuning.cpuset for vm in vms])
+def _cores(
+    host: Host, vms: Sequence[Vm], tunings: Sequence[CpuTuning] | None = None
+) -> tuple[Atoms, Cores]:
+    """`tunings` instead of those that the VMs have."""
+    tunings = tunings or [vm.tuning for vm in vms]
+    atoms = cut(host.cpus, [tuning.cpuset for tuning in tunings])
+    weight = np.array([max(float(tuning.shares or DEFAULT_SHARES), 1.0) for tuning in tunings])
     n_vcpus = np.array([float(vm.n_vcpus) for vm in vms])
-    quota = np.array([vm.tuning.quota_cores for vm in vms])
-    return atoms, Cores.of_host(atoms, cpu_weight(vms), n_vcpus, quota)
+    quota = np.array([tuning.quota_cores for tuning in tunings])
+    return atoms, Cores.of_host(atoms, weight, n_vcpus, quota)

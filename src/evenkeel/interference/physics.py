@@ -17,12 +17,13 @@ See docs/designs/0002-capacity-physics.md for the alternatives and their errors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F64, Bools, Ints
+from evenkeel.domain.arrays import F64, Bools, Ints, median_known
 from evenkeel.interference.cores import Atoms, spread_all
 from evenkeel.interference.crowd import (
     conserved,
@@ -72,6 +73,23 @@ class Cores:
             quota_cores=quota_cores[None],
             allowed=atoms.allowed[None],
             sizes=atoms.sizes[None],
+        )
+
+    @classmethod
+    def together(cls, hosts: Sequence[Cores]) -> Cores:
+        """Hosts of the same number of VMs, whatever their atoms."""
+        n_atoms = max(host.sizes.shape[1] for host in hosts)
+
+        def padded(of_atoms: F64) -> F64:
+            missing = n_atoms - of_atoms.shape[-1]
+            return np.pad(of_atoms, [(0, 0)] * (of_atoms.ndim - 1) + [(0, missing)])
+
+        return cls(
+            weight=np.concatenate([host.weight for host in hosts]),
+            n_vcpus=np.concatenate([host.n_vcpus for host in hosts]),
+            quota_cores=np.concatenate([host.quota_cores for host in hosts]),
+            allowed=np.concatenate([padded(host.allowed) for host in hosts]),
+            sizes=np.concatenate([padded(host.sizes) for host in hosts]),
         )
 
 
@@ -135,7 +153,7 @@ def _atom_loss(here: F64, wanted: F64, background: F64, weight: F64, n_vcpus: F6
     # Weight of one runnable vCPU: a group's weight is shared by those of its vCPUs that run.
     per_vcpu = np.empty_like(everybody)
     per_vcpu[:-1] = np.nan_to_num(weight, nan=1.0)[:, :, None] / np.maximum(wanted, 1.0)
-    per_vcpu[-1] = np.nanmedian(weight, axis=0)[:, None]
+    per_vcpu[-1] = median_known(weight)[:, None]
     busy = np.clip(everybody / np.maximum(vcpus, 1)[:, :, None], 0.0, 1.0)
     # A vCPU does not queue behind itself, but does behind its own VM's other vCPUs.
     k_mean = np.maximum(everybody.sum(axis=0) - busy, 0.0)

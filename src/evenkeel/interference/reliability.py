@@ -25,13 +25,12 @@ from evenkeel.domain.reliability import (
     BinSums,
     Tally,
 )
-from evenkeel.domain.resources import AXIS, N_RESOURCES, SPECS
+from evenkeel.domain.resources import AXIS, N_RESOURCES
 from evenkeel.domain.sample import HostTick
-from evenkeel.interference.contention import ContentionMap
+from evenkeel.interference.contention import SHARDS, ContentionMap
 
 KNOWN_SHARE: Final = 0.8
 """Less of the horizon than this measured: the prediction is not judged."""
-SHARDS: Final = np.array([SPECS[resource].shard for resource in AXIS])
 _BOUNDS: Final = np.array(EDGES[1:])
 
 

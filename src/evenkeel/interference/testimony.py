@@ -28,11 +28,11 @@ def witnessed(
     loss = np.maximum(found.measured, found.predicted)
     worst = loss.max(axis=0)
     order = np.argsort(-worst, kind="stable")[:MAX_VICTIMS]
-    witnesses = _witnesses(found, window)
+    victims = [i for i in order.tolist() if worst[i] >= MIN_LOSS]
+    seen = _witnesses(found, window, victims)
     return tuple(
-        _of(found, int(i), int(loss[:, i].argmax()), witnesses[i], findings)
-        for i in order
-        if worst[i] >= MIN_LOSS
+        _of(found, i, int(loss[:, i].argmax()), witnesses, findings)
+        for i, witnesses in zip(victims, seen, strict=True)
     )
 
 
@@ -66,10 +66,11 @@ def _of(
     )
 
 
-def _witnesses(found: ContentionMap, window: Window) -> list[Witnesses]:
+def _witnesses(found: ContentionMap, window: Window, victims: list[int]) -> list[Witnesses]:
     """Of the newest tick, less what is not known."""
     assert found.evidence is not None
     newest = np.column_stack([window.loss[-1], window.inside_loss[-1], found.evidence.unexplained])
+    newest = newest[victims]
     assert newest.shape[1] == N_RESOURCES + 2
     names = [*(resource.value for resource in AXIS), "inside", "unexplained"]
     return [

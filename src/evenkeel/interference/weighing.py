@@ -81,8 +81,8 @@ def log_odds(window: Window, findings: Findings) -> F64:
 
 
 def coverage(loss: F64, row_weights: F64) -> F64:
-    """(N,) how far there are enough rows in which a VM's loss (T, N) was measured, 0 to 1."""
-    weight = row_weights[:, None] * ~np.isnan(loss)
+    """How far there are enough rows in which losses (T, ...) were measured, 0 to 1 each."""
+    weight = row_weights.reshape(-1, *[1] * (loss.ndim - 1)) * ~np.isnan(loss)
     squares = (weight**2).sum(axis=0)
     n_effective = np.divide(
         weight.sum(axis=0) ** 2, squares, out=np.zeros_like(squares), where=squares > 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from evenkeel.placement.bound import Bound, bound
 from evenkeel.placement.consolidate import consolidate
+from evenkeel.placement.evacuate import n_left
 from evenkeel.placement.exact import affordable, best_packing
 from evenkeel.placement.packing import Packing
 from evenkeel.placement.plan import MovePlan, outlook
@@ -39,11 +40,12 @@ def propose(problem: Problem) -> Proposal:
         if (
             len(other.moves) <= problem.limits.moves
             and other.after.n_at_risk <= plan.after.n_at_risk
+            and n_left(problem, other.host) <= n_left(problem, plan.host)
             and other.saved(hours) > plan.saved(hours) + 1e-9
         ):
             plan = other
         moved = problem.costs.move[goal != problem.fleet.vms.host].sum()
-        best = outlook(problem, goal).cost_per_h * hours + float(moved)
-        ours = plan.after.cost_per_h * hours + plan.move_cost
+        best = outlook(problem, goal).running_per_h * hours + float(moved)
+        ours = plan.after.running_per_h * hours + plan.move_cost
         from_best = max(ours / best - 1.0, 0.0) if best > 0 else 0.0
-    return Proposal(plan, floor, floor.gap(plan.after.cost_per_h), from_best)
+    return Proposal(plan, floor, floor.gap(plan.after.running_per_h), from_best)

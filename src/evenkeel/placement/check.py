@@ -13,6 +13,8 @@ from typing import Final
 import numpy as np
 
 from evenkeel.domain.arrays import F64, Ints
+from evenkeel.placement.check_company import Broken, CompanyCheck
+from evenkeel.placement.check_promises import PromisesCheck
 from evenkeel.placement.fleet import Move
 from evenkeel.placement.plan import MovePlan
 from evenkeel.placement.problem import Problem
@@ -28,9 +30,13 @@ class RefusalCode(StrEnum):
     COOLDOWN = "cooldown"
     CLOSED = "closed"
     APART = "apart"
+    RULE = "rule"
+    """Another rule of placement that held would not."""
     CAPACITY = "capacity"
     RESERVATION = "reservation"
     """It would fit, were it not for what is reserved there."""
+    LOTS = "lots"
+    """Its lots are not taken along, or the target has promised too much to take them over."""
     BUDGET = "budget"
     INFLOW = "inflow"
     AT_ONCE = "at_once"
@@ -51,10 +57,19 @@ def check(problem: Problem, plan: MovePlan) -> tuple[Refusal, ...]:
     if unknown:
         return tuple(unknown)
     refusals = [*_limits(problem, plan), *_forbidden(problem, plan)]
-    host = problem.fleet.vms.host.copy()
+    host, company = problem.fleet.vms.host.copy(), CompanyCheck(problem)
+    promises = PromisesCheck(problem)
+    refusals += [
+        Refusal(RefusalCode.LOTS, i, said)
+        for i, said in promises.left_behind(plan.moves, plan.lots)
+    ]
     for wave in range(int(plan.wave.max(initial=-1)) + 1):
         now = np.flatnonzero(plan.wave == wave).tolist()
-        refusals += _wave(problem, plan, host, now)
+        refusals += _wave(problem, company, plan, host, now)
+        refusals += [
+            Refusal(RefusalCode.LOTS, i, said)
+            for i, said in promises.wave(host, [(i, plan.moves[i]) for i in now])
+        ]
         for i in now:
             host[plan.moves[i].vm] = plan.moves[i].target
     if not np.array_equal(host, plan.host):
@@ -111,13 +126,16 @@ def _forbidden(problem: Problem, plan: MovePlan) -> list[Refusal]:
             if ago < problem.limits.cooldown_s:
                 said = f"{vms.ids[move.vm]} was moved {ago:.0f} s ago"
                 out.append(Refusal(RefusalCode.COOLDOWN, i, said))
-        if not hosts.is_open[move.target]:
+        drained = problem.drain is not None and problem.drain[move.target]
+        if drained or not hosts.is_open[move.target]:
             said = f"{_host(problem, move.target)} takes no VMs"
             out.append(Refusal(RefusalCode.CLOSED, i, said))
     return out
 
 
-def _wave(problem: Problem, plan: MovePlan, host: Ints, now: list[int]) -> list[Refusal]:
+def _wave(
+    problem: Problem, company: CompanyCheck, plan: MovePlan, host: Ints, now: list[int]
+) -> list[Refusal]:
     """`host` (V,) before the wave; while it lasts, who moves is on both of its hosts."""
     out: list[Refusal] = []
     moving: set[int] = set()
@@ -131,7 +149,10 @@ def _wave(problem: Problem, plan: MovePlan, host: Ints, now: list[int]) -> list[
             said = f"{problem.fleet.vms.ids[move.vm]} is not on {_host(problem, move.source)} then"
             out.append(Refusal(RefusalCode.UNKNOWN, i, said))
     arriving = [(i, plan.moves[i]) for i in now]
-    out += _too_near(problem, host, arriving)
+    for i, broken in company.wave(host, arriving):
+        said = f"{problem.fleet.vms.ids[plan.moves[i].vm]} {_SAY[broken]}"
+        code = RefusalCode.APART if broken is Broken.APART else RefusalCode.RULE
+        out.append(Refusal(code, i, said))
     by_target: dict[int, list[tuple[int, Move]]] = {}
     for i, move in arriving:
         by_target.setdefault(move.target, []).append((i, move))
@@ -169,25 +190,12 @@ def _odds(total: Totals, free: F64, correlation: F64) -> F64:
     return np.asarray(np.where(total.mean > free * (1 + ROUNDING), 1.0, odds))
 
 
-def _too_near(problem: Problem, host: Ints, arriving: list[tuple[int, Move]]) -> list[Refusal]:
-    """Moves towards a VM that the moved one keeps apart from."""
-    apart = problem.apart
-    if apart is None:
-        return []
-    domain, out = problem.fleet.hosts.fault_domain, []
-    for i, move in arriving:
-        for group in np.unique(apart.group[apart.vm == move.vm]).tolist():
-            others = {int(vm) for vm in apart.vm[apart.group == group]} - {move.vm}
-            at = [int(host[vm]) for vm in others if host[vm] >= 0]
-            at += [other.target for _, other in arriving if other.vm in others]
-            if apart.by_domain[group]:
-                near = int(domain[move.target]) in {int(domain[h]) for h in at}
-            else:
-                near = move.target in at
-            if near:
-                said = f"{problem.fleet.vms.ids[move.vm]} would be with one it keeps apart from"
-                out.append(Refusal(RefusalCode.APART, i, said))
-    return out
+_SAY: Final = {
+    Broken.APART: "would be with one it keeps apart from",
+    Broken.TOGETHER: "moves, and one that has to be near another of a group is no longer",
+    Broken.ALONE: "would be with VMs of another tenant, one of them to be alone",
+    Broken.BARRED: "must not be on that host",
+}
 
 
 def _host(problem: Problem, host: int) -> str:

@@ -6,14 +6,16 @@ moves is an answer. `check.py` looks at every plan and shares none of this.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
 from evenkeel.domain.arrays import F64, Ints
 from evenkeel.placement.anew import plan_anew
+from evenkeel.placement.evacuate import evacuate, n_left
 from evenkeel.placement.fleet import NOWHERE
+from evenkeel.placement.losses import noticed
 from evenkeel.placement.make_room import make_room
 from evenkeel.placement.packing import Packing
 from evenkeel.placement.plan import MovePlan, Why
@@ -47,7 +49,8 @@ def rebalance(problem: Problem, alarm: float | None = None) -> MovePlan:
     one); targets are held to the accepted one. Raises InvalidRequest.
     """
     packing = Packing(problem.checked())
-    return planned(packing, relieve(packing, _level(problem, alarm)))
+    left = evacuate(packing)
+    return planned(packing, relieve(packing, _level(problem, alarm)) | left)
 
 
 def consolidate(
@@ -63,13 +66,17 @@ def consolidate(
     plans = []
     for room_price in room_prices:
         packing = Packing(problem)
-        left = drain_all(packing, tries, room_price)
+        left = drain_all(packing, tries, room_price, evacuate(packing))
         replace_all(packing, left, room_price)
         plans.append(planned(packing, left))
     hours = problem.limits.payback_h
-    best = max(plans, key=lambda plan: plan.saved(hours))
+    best = max(plans, key=lambda plan: (-n_left(problem, plan.host), plan.saved(hours)))
     anew = plan_anew(problem) if tries == NO_LIMIT else None
-    if anew is None or anew.saved(hours) - anew.move_cost <= best.saved(hours) - best.move_cost:
+    if (
+        anew is None
+        or n_left(problem, anew.host) > n_left(problem, best.host)
+        or anew.saved(hours) - anew.move_cost <= best.saved(hours) - best.move_cost
+    ):
         return best
     return anew
 
@@ -77,15 +84,20 @@ def consolidate(
 def replan(problem: Problem, alarm: float | None = None, tries: int = NO_LIMIT) -> MovePlan:
     """First the one, then the other. Raises InvalidRequest."""
     packing = Packing(problem.checked())
-    left = relieve(packing, _level(problem, alarm))
-    return planned(packing, drain_all(packing, tries) | left)
+    stay = evacuate(packing)
+    at_risk = relieve(packing, _level(problem, alarm))
+    return planned(packing, drain_all(packing, tries, left=stay) | at_risk)
 
 
 def drain_all(
-    packing: Packing, tries: int = NO_LIMIT, room_price: float = ROOM_PRICE
+    packing: Packing,
+    tries: int = NO_LIMIT,
+    room_price: float = ROOM_PRICE,
+    left: Mapping[int, Why] | None = None,
 ) -> dict[int, Why]:
-    """Empty one host after the other, the cheapest for what it saves first; who stays, and why."""
-    left: dict[int, Why] = {}
+    """Empty one host after the other, the cheapest for what it saves first; who stays, and why.
+    Hosts that are `left` already are not tried."""
+    left = dict(left or {})
     failed, emptied = 0, True
     while emptied:
         emptied = False
@@ -166,11 +178,8 @@ def _most_saved(packing: Packing) -> F64:
     if costs.per_load is not None:
         in_use = packing.n_vms > 0
         saved += ((costs.per_load - costs.per_load[in_use].min(axis=0)) * totals).sum(axis=1)
-    if costs.contention is not None:
-        here = np.flatnonzero(packing.host != NOWHERE)
-        at = packing.host[here]
-        suffered = costs.contention(here, packing.host)[np.arange(len(here)), at]
-        saved += np.bincount(at, weights=suffered, minlength=len(saved))
+    if costs.lost:
+        saved += costs.lost * noticed(packing.lost())
     return np.asarray(saved)
 
 
@@ -187,13 +196,12 @@ def _drain(
         targets = np.append(targets, fresh)
     if not len(targets) or not _slack(packing, source, targets):
         return Why.NO_ROOM
-    suffered = float(packing.contention(vms, np.array([source])).sum())
     before = packing.running()
-    suffers = _spread(packing, vms, targets, room_price, MOST_ROOMS if fresh is None else FEW_ROOMS)
-    if suffers is None:
+    most_rooms = MOST_ROOMS if fresh is None else FEW_ROOMS
+    if not _spread(packing, vms, targets, room_price, most_rooms):
         packing.undo(mark)
         return Why.NO_ROOM
-    saved = (before - packing.running() + suffered - suffers) * problem.limits.payback_h
+    saved = (before - packing.running()) * problem.limits.payback_h
     why = _refused(packing, mark, saved)
     if why is not None:
         packing.undo(mark)
@@ -216,21 +224,19 @@ def _slack(packing: Packing, source: int, targets: Ints) -> bool:
     return bool((LEAST_ADDED * packing.totals.mean[source] <= free).all())
 
 
-def _spread(
-    packing: Packing, vms: Ints, targets: Ints, room_price: float, most_rooms: int
-) -> float | None:
-    """Move all `vms` to `targets`, the largest first; what they suffer and cause there an hour.
-    None: somebody fits nowhere, and some were moved already."""
+def _spread(packing: Packing, vms: Ints, targets: Ints, room_price: float, most_rooms: int) -> bool:
+    """Move all `vms` to `targets`, the largest first. False: somebody fits nowhere, and some were
+    moved already."""
     size = packing.size(vms, targets)
     order = np.argsort(-size, kind="stable")
     vms, share = vms[order], size[order]
     targets, others = _likely(packing, targets, float(share[-1]), room_price)
-    contention = packing.contention(vms, targets)
     kept = worth_emptying(packing, room_price)[targets]
-    score = packing.load(vms, targets) + contention + FAVOUR_KEPT * share[:, None] * kept
+    score = packing.price(vms, targets) + FAVOUR_KEPT * share[:, None] * kept
     score += OPENS_LAST * (packing.n_vms[targets] == 0)
     allowed = packing.fits(vms, targets)
-    total = 0.0
+    weighs = packing.problem.costs.lost > 0
+    contention = packing.contention(vms, targets) if weighs else score
     for i, vm in enumerate(vms.tolist()):
         able = allowed[i] & (packing.inflow[targets] < packing.problem.limits.inflow)
         forbidden = packing.forbidden(vm)
@@ -240,21 +246,22 @@ def _spread(
             at = int(np.argmin(np.where(able, score[i], np.inf)))
             packing.move(vm, int(targets[at]))
             changed = np.array([at])
-            total += float(contention[i, at])
         elif (other := _elsewhere(packing, vm, others)) is not None:
             packing.move(vm, other)
-            total += float(packing.contention(vms[i : i + 1], np.array([other]))[0, 0])
             continue
         else:
             most_rooms -= 1
             hosts = make_room(packing, vm, targets) if most_rooms >= 0 else None
             if hosts is None:
-                return None
-            at = int(np.flatnonzero(targets == packing.host[vm])[0])
+                return False
             changed = np.flatnonzero(np.isin(targets, hosts))
-            total += float(contention[i, at])
-        allowed[i + 1 :, changed] = packing.fits(vms[i + 1 :], targets[changed])
-    return total
+        rest = vms[i + 1 :]
+        allowed[i + 1 :, changed] = packing.fits(rest, targets[changed])
+        if weighs:  # whoever came makes it dearer for the others
+            now = packing.contention(rest, targets[changed])
+            score[i + 1 :, changed] += now - contention[i + 1 :, changed]
+            contention[i + 1 :, changed] = now
+    return True
 
 
 def _likely(

@@ -38,7 +38,9 @@ def request_of(vm: Newcomer, host: HostId, capacity: F64, interval: Interval) ->
         if capacity[r] < math.inf
     )
     key = f"vm/{vm.vm}/{interval.start_s}/{host}"
-    return ClaimRequest(key, vm.tenant, vm.vm, interval.start_s, interval.end_s, asks)
+    return ClaimRequest(
+        key, vm.tenant, vm.vm, interval.start_s, interval.end_s, asks, terms=vm.terms
+    )
 
 
 @lru_cache(maxsize=4096)

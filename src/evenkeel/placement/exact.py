@@ -16,6 +16,7 @@ from scipy.special import ndtri
 
 from evenkeel.domain.arrays import F64, Ints
 from evenkeel.placement.bound import chords, weights
+from evenkeel.placement.exact_rules import RuleRows, close
 from evenkeel.placement.packing import Packing
 from evenkeel.placement.problem import NO_LIMIT, Problem
 
@@ -28,14 +29,15 @@ NODES: Final = 500
 
 
 def affordable(problem: Problem) -> bool:
-    """Whether `best_packing` can be asked: it knows of neither contention nor who keeps apart."""
+    """Whether `best_packing` can be asked."""
     size = int(problem.movable().sum()) * len(problem.fleet.hosts.ids)
-    return size <= AFFORDABLE and problem.costs.contention is None and problem.apart is None
+    return size <= AFFORDABLE
 
 
 def best_packing(problem: Problem) -> Ints | None:
     """(V,) where each VM should be: no other place for all costs less, moves and the running of
-    the payback time together. None: it could not be proven. The order is not looked at."""
+    the payback time together, contention left aside. None: it could not be proven. The order is not
+    looked at."""
     programme = _Programme.of(problem)
     for _ in range(ROUNDS):
         host = programme.solve()
@@ -70,6 +72,8 @@ class _Programme:
         price = np.concatenate([(running + move).ravel(), hours * problem.costs.in_use])
         out = cls(problem, packing, vms, price, _monotone(problem), chords(problem))
         out._rules()
+        if problem.company is not None:
+            out.rows += RuleRows(problem, vms).rows()
         return out
 
     def solve(self) -> Ints | None:
@@ -147,6 +151,7 @@ class _Programme:
         n, n_hosts = len(self.vms), len(self.packing.n_vms)
         may = np.broadcast_to(self.packing.is_open, (n, n_hosts)).copy()
         may[np.arange(n), self.packing.host[self.vms]] = True
+        close(self.problem, self.vms, may)
         stay = (self.packing.host >= 0) & ~self.packing.movable
         must = np.bincount(self.packing.host[stay], minlength=n_hosts) > 0
         if self.problem.keep_on is not None:

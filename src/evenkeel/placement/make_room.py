@@ -41,6 +41,10 @@ def make_room(packing: Packing, vm: int, targets: Ints) -> tuple[int, int] | Non
         if able.any():
             into = int(packing.host[other])
             packing.move(other, int(targets[int(np.argmax(able))]))
+            forbidden = packing.forbidden(vm)
+            if forbidden is not None and forbidden[into]:  # it went with the one it came for
+                packing.undo(len(packing.moves) - 1)
+                continue
             packing.move(vm, into)
             return into, int(packing.host[other])
     return None

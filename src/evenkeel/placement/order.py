@@ -45,7 +45,7 @@ def waves(
     A move waits for those before it in the list that leave its target, which may make its room, and
     for those of the same VM. Then whoever is on a host in a wave was there or on the way there in
     the sequence too, and has the same room. No host takes part in more than `at_once` a wave. VMs
-    of a group of those that keep apart (`groups`: by VM) move in the order of the list.
+    of a group (`groups`: by VM) move in the order of the list, one after the other.
     """
     out = np.zeros(len(moves), dtype=np.intp)
     free_from: Counter[int] = Counter()

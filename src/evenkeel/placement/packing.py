@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from evenkeel.domain.arrays import F64, Bools, Ints
+from evenkeel.placement.company import Beside
 from evenkeel.placement.fleet import NOWHERE, Move
+from evenkeel.placement.losses import Losses, noticed
 from evenkeel.placement.problem import Problem
 from evenkeel.placement.shortfall import Totals, needed
 
@@ -32,14 +34,14 @@ class Packing:
         )
         self.room = problem.room()
         self.movable = problem.movable()
-        self.is_open = fleet.hosts.is_open
+        self.is_open = problem.is_open()
         self.host: Ints = fleet.vms.host.copy()
         self.n_vms: Ints = np.bincount(self.host[self.host != NOWHERE], minlength=n_hosts)
         self.inflow: Ints = np.zeros(n_hosts, dtype=np.intp)
         self.moves: list[Move] = []
         self._moved = np.zeros(len(self.host), dtype=np.intp)
-        self._groups = _groups_of(problem)
-        self.groups_of = _codes_of(problem)
+        self.beside = Beside(problem.company, fleet.vms.tenant, fleet.hosts.fault_domain)
+        self._losses = Losses(problem)
         self._efficiency: F64 | None = None
         self._holds: F64 | None = None
         self._kind: Ints | None = None
@@ -96,24 +98,11 @@ class Packing:
         return _most(self.each.mean[vms], self.room[hosts].max(axis=0))
 
     def forbidden(self, vm: int) -> Bools | None:
-        """(H,) hosts where a VM of one of its groups is; None: it is in none."""
-        groups = self._groups.get(vm)
-        if groups is None:
-            return None
-        out = np.zeros(len(self.n_vms), dtype=bool)
-        domain = self.problem.fleet.hosts.fault_domain
-        for members, by_domain in groups:
-            others = members[members != vm]
-            at = self.host[others]
-            at = at[at != NOWHERE]
-            out[at] = True
-            if by_domain:
-                out |= np.isin(domain, domain[at])
-        return out
+        """(H,) hosts where a rule keeps it from going; None: no rule binds it."""
+        return self.beside.forbidden(vm, self.host)
 
     def takes(self, vm: int, hosts: Ints) -> Bools:
-        """(n,) whether each host may take the VM now: it fits, and nobody it keeps apart from is
-        there."""
+        """(n,) whether each host may take the VM now: it fits, and no rule is broken."""
         able = self.fits(np.array([vm]), hosts)[0]
         forbidden = self.forbidden(vm)
         return able if forbidden is None else np.asarray(able & ~forbidden[hosts])
@@ -138,7 +127,7 @@ class Packing:
             facts: list[Any] = [self.room, costs.in_use[:, None]]
             if costs.per_load is not None:
                 facts.append(costs.per_load)
-            if self._groups:
+            if not self.beside.is_empty():
                 facts.append(hosts.fault_domain[:, None])
             self._kind = np.unique(np.hstack(facts), axis=0, return_inverse=True)[1].ravel()
         return self._kind
@@ -175,19 +164,24 @@ class Packing:
         return np.asarray(self.each.mean[vms] @ per_load[hosts].T)
 
     def contention(self, vms: Ints, hosts: Ints) -> F64:
-        """(n, m) what of `price` comes of being together with others."""
-        ask = self.problem.costs.contention
-        if ask is None:
+        """(n, m) what of `price` comes of being together with others: what all there lose more, in
+        the steps in which placement tells it apart from none."""
+        price = self.problem.costs.lost
+        if not price or not len(vms) or not len(hosts):
             return np.zeros((len(vms), len(hosts)))
-        return np.asarray(ask(vms, self.host)[:, hosts])
+        return price * noticed(self._losses.more(self.each[vms], self.totals[hosts], hosts))
+
+    def lost(self) -> F64:
+        """(H,) what those on each host are expected to lose, in hosts."""
+        return self._losses.of(self.totals, np.arange(len(self.n_vms)))
 
     def running(self) -> float:
-        """What all hosts in use cost an hour, without contention."""
+        """What all hosts in use cost an hour, and what is lost on them."""
         costs = self.problem.costs
         cost = float(costs.in_use[self.n_vms > 0].sum())
         if costs.per_load is not None:
             cost += float((costs.per_load * self.totals.mean).sum())
-        return cost
+        return cost + (costs.lost * float(self.lost().sum()) if costs.lost else 0.0)
 
     # --- changing -----------------------------------------------------------------------------
 
@@ -246,28 +240,3 @@ def _most(part: F64, of: F64) -> F64:
     """(n,) the largest share in a row; nothing of nothing is 0, something of nothing inf."""
     out = np.where(part > 0, np.inf, np.zeros(np.broadcast_shapes(part.shape, of.shape)))
     return np.asarray(np.divide(part, of, out=out, where=of > 0).max(axis=-1, initial=0.0))
-
-
-def _groups_of(problem: Problem) -> dict[int, list[tuple[Ints, bool]]]:
-    """By VM: the members of each of its groups, and whether that keeps to fault domains."""
-    apart = problem.apart
-    out: dict[int, list[tuple[Ints, bool]]] = {}
-    if apart is None or not len(apart.vm):
-        return out
-    order = np.argsort(apart.group, kind="stable")
-    starts = np.flatnonzero(np.diff(apart.group[order], prepend=-1))
-    for members in np.split(apart.vm[order], starts[1:]):
-        group = int(apart.group[order[starts[0]]])
-        starts = starts[1:]
-        for vm in members.tolist():
-            out.setdefault(vm, []).append((members, bool(apart.by_domain[group])))
-    return out
-
-
-def _codes_of(problem: Problem) -> dict[int, list[int]]:
-    """By VM: the codes of its groups."""
-    out: dict[int, list[int]] = {}
-    if problem.apart is not None:
-        for vm, group in zip(problem.apart.vm.tolist(), problem.apart.group.tolist(), strict=True):
-            out.setdefault(vm, []).append(group)
-    return out

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
 import numpy as np
 
 from evenkeel.domain.arrays import Ints
+from evenkeel.domain.shard import LotId
 from evenkeel.placement.fleet import NOWHERE, Move
+from evenkeel.placement.losses import Losses
 from evenkeel.placement.problem import Problem
 from evenkeel.placement.shortfall import shortfall_odds
 
@@ -19,7 +21,7 @@ class Why(StrEnum):
     """Why a host is left as it is, though it is at risk or could be emptied."""
 
     NO_ROOM = "no_room"
-    """Somebody on it fits nowhere else."""
+    """Somebody on it fits nowhere else, or a rule of placement keeps it."""
     BOUND = "bound"
     """Somebody on it may not move: exempt, or moved lately; or the host is kept on."""
     DOES_NOT_PAY = "does_not_pay"
@@ -29,7 +31,7 @@ class Why(StrEnum):
 
 
 SAY: Final[Mapping[Why, str]] = {
-    Why.NO_ROOM: "some of its VMs fit nowhere else",
+    Why.NO_ROOM: "some of its VMs fit nowhere else, or a rule keeps them",
     Why.BOUND: "it is kept on, or some of its VMs may not move (exempt, or moved lately)",
     Why.DOES_NOT_PAY: "the moves cost more than is saved within the payback time",
     Why.BUDGET: "it takes more moves than the plan may have",
@@ -39,12 +41,16 @@ SAY: Final[Mapping[Why, str]] = {
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """`cost_per_h`: of hosts in use, load and contention, without moves; `n_at_risk` hosts run
-    short of something with more than the accepted probability; `worst_odds` of any host."""
+    short of something with more than the accepted probability; `worst_odds` of any host; `lost`:
+    work that is expected to be lost to contention, in hosts; `running_per_h`: the cost without
+    it."""
 
     n_in_use: int
     cost_per_h: float
     n_at_risk: int
     worst_odds: float
+    lost: float
+    running_per_h: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +66,8 @@ class MovePlan:
     after: Outlook
     move_cost: float
     left: Mapping[int, Why]
+    lots: Mapping[int, tuple[LotId, ...]] = field(default_factory=dict)
+    """By VM that moves: the lots that it takes along, each time."""
 
     @property
     def n_waves(self) -> int:
@@ -85,9 +93,14 @@ def outlook(problem: Problem, host: Ints) -> Outlook:
     cost = float(costs.in_use[in_use].sum())
     if costs.per_load is not None:
         cost += float((costs.per_load * totals.mean).sum())
-    if costs.contention is not None:
-        vms = np.flatnonzero(placed)
-        cost += float(costs.contention(vms, host)[np.arange(len(vms)), at].sum())
+    lost = float(Losses(problem).of(totals, np.arange(n_hosts)).sum())
     worst = odds.max(axis=1, initial=0.0)
     risky = worst > problem.chance.epsilon * (1 + 1e-9)
-    return Outlook(int(in_use.sum()), cost, int(risky.sum()), float(worst.max(initial=0.0)))
+    return Outlook(
+        n_in_use=int(in_use.sum()),
+        cost_per_h=cost + costs.lost * lost,
+        n_at_risk=int(risky.sum()),
+        worst_odds=float(worst.max(initial=0.0)),
+        lost=lost,
+        running_per_h=cost,
+    )

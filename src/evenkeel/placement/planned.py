@@ -14,9 +14,9 @@ from evenkeel.placement.plan import MovePlan, Why, outlook
 
 def planned(packing: Packing, left: Mapping[int, Why]) -> MovePlan:
     """Its moves without detours, in waves, and the outlook before and after."""
-    problem = packing.problem
+    problem, promises = packing.problem, packing.problem.promises
     moves = settled(packing, len(packing.moves))
-    wave = waves(moves, problem.limits.at_once, packing.groups_of)
+    wave = waves(moves, problem.limits.at_once, packing.beside.in_order)
     order = np.argsort(wave, kind="stable")
     moves = [moves[i] for i in order.tolist()]
     return MovePlan(
@@ -27,13 +27,18 @@ def planned(packing: Packing, left: Mapping[int, Why]) -> MovePlan:
         after=outlook(problem, packing.host),
         move_cost=cost_of(packing, moves),
         left=left,
+        lots={
+            move.vm: tuple(lot.id for lot in promises.carried.get(move.vm, ()))
+            for move in moves
+            if promises is not None and move.vm in promises.carried
+        },
     )
 
 
 def settled(packing: Packing, n_moves: int) -> list[Move]:
-    """The first so many moves without stopovers. Who keeps apart has them: a stopover may be what
-    made way for another of its group."""
-    return direct(packing.moves[:n_moves], keep=packing.groups_of)
+    """The first so many moves without stopovers. Those whose order counts have them: a stopover may
+    be what made way for another, or kept it company."""
+    return direct(packing.moves[:n_moves], keep=packing.beside.in_order)
 
 
 def cost_of(packing: Packing, moves: Sequence[Move]) -> float:

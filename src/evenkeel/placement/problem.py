@@ -7,7 +7,7 @@ first), and everything that works on a fleet works on the calendar. With a singl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -15,13 +15,11 @@ import numpy as np
 
 from evenkeel.domain.arrays import F64, Bools, Ints
 from evenkeel.domain.errors import InvalidRequest
+from evenkeel.domain.shard import Lot
+from evenkeel.placement.company import Company
 from evenkeel.placement.fleet import Chance, Fleet
 
 NO_LIMIT: Final = 1 << 60
-
-Contention = Callable[[Ints, Ints], F64]
-"""(vms (n,), where everybody is (V,)) -> (n, H) cost an hour of having each VM on each host, in
-the unit of `Costs`: what it would lose there and what the others would lose by it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,13 +28,14 @@ class Costs:
 
     `in_use` (H,) an hour of a host that has a VM; `per_load` (H, K) an hour of a unit of mean
     demand there (a power curve's slope: give it in one slot, or divide it by the slots); `move`
-    (V,) once, of moving a VM: memory to be sent, and the risk.
+    (V,) once, of moving a VM: memory to be sent, and the risk. `lost`: an hour in which the work
+    of a whole host is lost to contention; 0: contention is told and not weighed.
     """
 
     in_use: F64
     move: F64
     per_load: F64 | None = None
-    contention: Contention | None = None
+    lost: float = 0.0
 
     @classmethod
     def plain(cls, fleet: Fleet, move: float = 0.01) -> Costs:
@@ -59,20 +58,23 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Apart:
-    """VMs that keep apart: member m is VM `vm[m]` of group `group[m]` (codes below G); a group
-    with `by_domain` (G,) keeps to different fault domains, another to different hosts. A VM may be
-    in several."""
+class Promises:
+    """From `now_s` on. `capacity` (H, R) in shards, `UNKNOWN` where nobody knows; `carried`: by VM
+    the lots that it has on its host, which go where it goes; `fixed` (H): all others."""
 
-    vm: Ints
-    group: Ints
-    by_domain: Bools
+    now_s: int
+    capacity: Ints
+    fixed: tuple[tuple[Lot, ...], ...]
+    carried: Mapping[int, tuple[Lot, ...]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Problem:
     """`reserved` (H, K): firm demand that others hold there; `since_moved_s` (V,): inf for never;
-    `keep_on` (H,): hosts not to be emptied; `n_slots` of the columns."""
+    `keep_on` (H,): hosts not to be emptied; `drain` (H,): hosts to be emptied whatever it costs,
+    which take nobody; `n_slots` of the columns, of which the last `n_promised` are
+    of what is promised and not of what is wanted; `promises`: the lots of these one by one, for
+    the checker."""
 
     fleet: Fleet
     chance: Chance
@@ -80,9 +82,12 @@ class Problem:
     limits: Limits = Limits()
     reserved: F64 | None = None
     since_moved_s: F64 | None = None
-    apart: Apart | None = None
+    company: Company | None = None
     keep_on: Bools | None = None
+    drain: Bools | None = None
     n_slots: int = 1
+    n_promised: int = 0
+    promises: Promises | None = None
 
     def room(self) -> F64:
         """(H, K) capacity that is not reserved."""
@@ -91,6 +96,16 @@ class Problem:
             return capacity
         # A reservation on a host that has less is a reservation broken already: no room at all.
         return np.asarray(np.maximum(capacity - self.reserved, 0.0))
+
+    def n_wanted(self) -> int:
+        """How many columns, the first ones, are of demand."""
+        n_columns = int(self.fleet.hosts.capacity.shape[1])
+        return n_columns // self.n_slots * (self.n_slots - self.n_promised)
+
+    def is_open(self) -> Bools:
+        """(H,) hosts that take VMs."""
+        is_open = self.fleet.hosts.is_open
+        return is_open if self.drain is None else np.asarray(is_open & ~self.drain)
 
     def movable(self) -> Bools:
         """(V,) VMs that are somewhere, are not exempt and have rested."""
@@ -152,6 +167,7 @@ def _check(problem: Problem) -> None:
         ("reserved", problem.reserved, (n_hosts, n_columns)),
         ("time since a move", problem.since_moved_s, (n_vms,)),
         ("hosts kept on", problem.keep_on, (n_hosts,)),
+        ("hosts to be emptied", problem.drain, (n_hosts,)),
     )
     for name, array, shape in shapes:
         if array is None:
@@ -173,5 +189,7 @@ def _check(problem: Problem) -> None:
         raise InvalidRequest("limits are not negative, and one migration at once is the least")
     if not limits.payback_h >= 0:
         raise InvalidRequest("hours of payback are not negative")
+    if not 0 <= costs.lost < np.inf:
+        raise InvalidRequest("the price of lost work is a number, not below 0")
     if problem.n_slots < 1 or n_columns % problem.n_slots:
         raise InvalidRequest(f"{n_columns} columns are not {problem.n_slots} slots")

@@ -13,12 +13,14 @@ this says with a correlation of 1; VMs come and go by adding to the sums.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
 from evenkeel.domain.arrays import F64
+
+SQRT_2PI: Final = float(np.sqrt(2.0 * np.pi))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +81,19 @@ def shortfall_odds(totals: Totals, capacity: F64 | float, correlation: F64 | flo
     away = np.cbrt(reach) - (1.0 - flat)
     z = np.divide(away, spread, out=np.where(away >= 0, np.inf, -np.inf), where=spread > 0)
     return np.asarray(np.where(wanted, ndtr(-z), 0.0), dtype=np.float64)
+
+
+def expected_lost(totals: Totals, room: F64, correlation: F64 | float) -> F64:
+    """E[(X - room)+] of a normal X with these sums: what all together would not get, in the
+    resource's unit; by it placement chooses among hosts too (`kernels.expected_lost`)."""
+    variance = (1.0 - correlation) * totals.variance + correlation * totals.deviation**2
+    spread = np.sqrt(variance)
+    over = totals.mean - room
+    # Without a spread it is out of reach, or all of it is short.
+    z = np.divide(over, spread, out=np.where(over > 0, np.inf, -np.inf), where=spread > 0)
+    density = np.exp(-0.5 * z * z) / SQRT_2PI
+    short = np.where(np.isfinite(over), over, 0.0)
+    return np.asarray(spread * density + short * ndtr(z))
 
 
 def _flatness(totals: Totals, correlation: F64 | float) -> F64:

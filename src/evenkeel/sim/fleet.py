@@ -77,6 +77,11 @@ class SimFleet:
         vm.state = VmState.SHUTOFF
         del host.vms[vm_id], self._where[vm_id]
 
+    def forget_vm(self, vm_id: VmId) -> None:
+        """Remove it, work and all: a VM of its name may start again, as one that comes back."""
+        self.remove_vm(vm_id)
+        del self._vms[vm_id]
+
     def reboot_vm(self, vm_id: VmId) -> None:
         """A new run on the same host: counters from zero, knobs as its definition has them."""
         vm, host = self.vm(vm_id), self.host_of(vm_id)
@@ -140,21 +145,26 @@ class SimFleet:
         self._n_planned += 1
         heapq.heappush(self._agenda, (time_s, self._n_planned, action))
 
-    def advance(self, seconds: float) -> None:
-        """Let time pass on every host, stopping for what is planned on the way."""
+    def advance(self, seconds: float, step_s: float | None = None) -> None:
+        """Let time pass on every host, stopping for what is planned on the way.
+
+        `step_s`: longer steps than usual, for a stretch in which nobody's demand changes.
+        """
+        step_s = step_s or self._step_s
         end_s = self.now_s + seconds
         while self._agenda and self._agenda[0][0] <= end_s:
             time_s, _, action = heapq.heappop(self._agenda)
-            self._pass(max(0.0, time_s - self.now_s))
+            self._pass(max(0.0, time_s - self.now_s), step_s)
             action()
-        self._pass(end_s - self.now_s)
+        self._pass(end_s - self.now_s, step_s)
         self.now_s = end_s
 
-    def _pass(self, seconds: float) -> None:
-        n_left = math.ceil(seconds / self._step_s - 1e-6)
+    def _pass(self, seconds: float, usual_s: float) -> None:
+        n_left = math.ceil(seconds / usual_s - 1e-6)
         if n_left <= 0:
             return
         step_s = seconds / n_left
+        until = self._n_steps + max(n_left, round(seconds / self._step_s))
         while n_left:
             n_steps = min(n_left, MAX_STEPS)
             for host in self.hosts.values():
@@ -163,6 +173,7 @@ class SimFleet:
             self._n_steps += n_steps
             self.now_s += n_steps * step_s
             self.clock.advance(n_steps * step_s)
+        self._n_steps = until  # after long steps everybody's turn is whose it would be
         for vm_id in self._where:
             if self._vms[vm_id].state is VmState.RUNNING:
                 self._vms[vm_id].stats_wall_s = self.clock.wall_s()

@@ -17,7 +17,8 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from evenkeel import __version__
-from evenkeel.api.reader import FleetReader, Principal
+from evenkeel.api.reader import FleetReader, Principal, Role
+from evenkeel.api.routes_plans import AdviceOut
 from evenkeel.domain.errors import NotFound
 from evenkeel.domain.resources import Resource
 from evenkeel.web import words
@@ -39,7 +40,10 @@ LOGIN_TROUBLE: Final = {
 
 
 def build_web(
-    reader: FleetReader, authenticate: Authenticate, clock: Clock = time.time
+    reader: FleetReader,
+    authenticate: Authenticate,
+    clock: Clock = time.time,
+    advice: Callable[[], AdviceOut | None] = lambda: None,
 ) -> APIRouter:
     """The router of the page.
 
@@ -52,11 +56,13 @@ def build_web(
         raises Unauthenticated otherwise, which becomes a redirect to `/login`.
     clock
         UTC epoch seconds.
+    advice
+        The plan of moves that stands, for operators.
     """
     pages = Pages(_environment(), clock)
     router = APIRouter(route_class=page_route(pages), include_in_schema=False)
     _add_open_routes(router, pages)
-    _add_fleet_routes(router, pages, reader, authenticate, clock)
+    _add_fleet_routes(router, pages, reader, authenticate, clock, advice)
     return router
 
 
@@ -114,13 +120,15 @@ def _add_fleet_routes(
     reader: FleetReader,
     authenticate: Authenticate,
     clock: Clock,
+    advice: Callable[[], AdviceOut | None],
 ) -> None:
     @router.get("/", response_class=HTMLResponse)
     def fleet(
         request: Request, host: str | None = None, who: Principal = Depends(authenticate)
     ) -> Response:
         board = read_board(reader, who, host or None)
-        return pages.render(request, "fleet.html", who=who, board=board)
+        plan = advice() if who.role is Role.ADMIN and not host else None
+        return pages.render(request, "fleet.html", who=who, board=board, plan=plan)
 
     @router.get("/reliability", response_class=HTMLResponse)
     def reliability(

@@ -29,6 +29,7 @@ from evenkeel.config import AgentConfig, parse_cpu_list
 from evenkeel.domain.errors import EvenkeelError, JournalUnavailable
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import HostId
+from evenkeel.interference.window import Window
 from evenkeel.ports import Clock, GuestProfiles, Hypervisor
 from evenkeel.runtime.executor import Executor
 from evenkeel.runtime.loop import Loop
@@ -108,7 +109,7 @@ def build_agent(
         policies=FilePolicyMemory(state / "policy.json"),
         clock=clock,
         epoch=f"{time.time_ns():020d}",
-        window_s=config.window_s,
+        window=Window.empty(config.window_s, config.tick_s),
         contending=contending,
         foresight=foresight,
         profiles=profiles,

@@ -14,8 +14,10 @@ from evenkeel.adapters.store.store import SqlStore
 from evenkeel.api.access import READERS, Gate
 from evenkeel.api.app import create_app
 from evenkeel.api.fleet import StoreReader
+from evenkeel.api.routes_plans import AdviceOut, newest_advice
 from evenkeel.api.services import Services
-from evenkeel.config import ClaimsConfig, Config, ControllerConfig
+from evenkeel.config import ClaimsConfig, Config, ControllerConfig, PlansConfig
+from evenkeel.controller.advising import AdviceService, Advising
 from evenkeel.controller.claims import Claims
 from evenkeel.controller.forecasting import ForecastService
 from evenkeel.controller.foreseen import Foreseen
@@ -25,6 +27,8 @@ from evenkeel.controller.modes import ModeService
 from evenkeel.controller.outlook import LiveOutlook
 from evenkeel.controller.placing import PlacementService
 from evenkeel.controller.plans import Plans
+from evenkeel.controller.present import Present
+from evenkeel.controller.recording import Recorder
 from evenkeel.controller.reserved import ByModel, ReservedNow
 from evenkeel.controller.standing import StandingFleet
 from evenkeel.controller.tokens import TokenService, new_secret
@@ -32,6 +36,8 @@ from evenkeel.controller.whatif import WhatIf
 from evenkeel.domain.policy import Policy
 from evenkeel.domain.resources import N_RESOURCES
 from evenkeel.placement.fleet import Chance
+from evenkeel.placement.keeping import Patience
+from evenkeel.placement.problem import Limits
 from evenkeel.ports import Clock
 from evenkeel.ports_store import Store
 from evenkeel.web.router import build_web
@@ -40,7 +46,11 @@ from evenkeel.wiring.forecasts import build_forecasts
 
 def dashboard(services: Services) -> Sequence[APIRouter]:
     """The page, over the same reader as the REST API."""
-    return [build_web(services.reader, READERS, services.clock.wall_s)]
+
+    def advice() -> AdviceOut | None:
+        return newest_advice(services)
+
+    return [build_web(services.reader, READERS, services.clock.wall_s, advice)]
 
 
 def build_controller(
@@ -66,8 +76,9 @@ def build_controller(
     store = SqlStore(settings.database_url)
     try:
         forecasts = build_forecasts(config.forecast, settings, store, clock, config_file)
+        policy = config.policy.as_policy()
         services = assemble(
-            store, clock, key, settings, config.policy.as_policy(), forecasts, config.claims
+            store, clock, key, settings, policy, forecasts, config.claims, config.plans
         )
         if not services.tokens.has_admin():
             # The file comes first: a token that only the database knew would be lost for good.
@@ -86,6 +97,7 @@ def assemble(
     policy: Policy | None = None,
     forecasts: ForecastService | None = None,
     claims: ClaimsConfig | None = None,
+    plans_config: PlansConfig | None = None,
 ) -> Services:
     """The services on any store and clock; `key` signs sessions and makes pseudonyms."""
     tokens = TokenService(store, clock)
@@ -98,43 +110,24 @@ def assemble(
         models.for_agents if models else lambda: None,
         forecasts.near if forecasts else lambda _vms, _s: None,
     )
-    whatif = WhatIf(
-        store,
-        clock,
-        forecasts.told if forecasts else dict,
-        ingest.contention_model.priors,
-        settings.host_silent_s,
-    )
-    claims = claims or ClaimsConfig()
+    latest = forecasts.told if forecasts else dict
+    maintenance = MaintenanceService(store, clock)
+    present = Present(store, clock, latest, settings.host_silent_s, maintenance.closed)
+    whatif = WhatIf(present, ingest.contention_model.priors)
+    claims, advised = claims or ClaimsConfig(), plans_config or PlansConfig()
     chance = Chance(claims.epsilon, np.full(N_RESOURCES, claims.correlation))
     desk = Claims(
         store,
         clock,
         chance,
         claims.max_days * 86_400,
-        Foreseen(forecasts.told if forecasts else dict),
+        Foreseen(latest),
     )
-    maintenance = MaintenanceService(store, clock)
-    standing = StandingFleet(
-        store,
-        clock,
-        forecasts.told if forecasts else dict,
-        chance,
-        settings.host_silent_s,
-        ReservedNow(store, clock),
-        maintenance.closed,
-    )
+    standing = StandingFleet(present, chance, ReservedNow(present))
     placements = PlacementService(
         standing, desk, clock, ByModel(whatif), standing.forget, claims.max_days * 86_400
     )
-    live = LiveOutlook(
-        store,
-        clock,
-        forecasts.told if forecasts else dict,
-        chance,
-        settings.host_silent_s,
-        maintenance.closed,
-    )
+    plans = Plans(LiveOutlook(present, chance))
     return Services(
         store=store,
         clock=clock,
@@ -155,8 +148,18 @@ def assemble(
         whatif=whatif,
         claims=desk,
         standing=standing,
-        plans=Plans(live),
+        plans=plans,
+        advice=AdviceService(plans, store, clock, _advising(advised)) if advised.enabled else None,
         placements=placements,
         maintenance=MaintenanceService(store, clock, placements.look_again),
         claims_days=claims.retention_days,
+        recorder=Recorder(store, forecasts.history) if forecasts and forecasts.history else None,
+    )
+
+
+def _advising(config: PlansConfig) -> Advising:
+    return Advising(
+        every_s=config.every_s,
+        limits=Limits(payback_h=config.payback_h, cooldown_s=3600.0),
+        patience=Patience(cooldown_s=config.stands_s, more=config.more),
     )

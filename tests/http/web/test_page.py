@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from fleet_fake import HOSTILE, FleetFake, vm_id
 from web_app import NOW_S, client_for, text_of
 
+from evenkeel.api.routes_plans import AdviceOut
 from evenkeel.domain.errors import Forbidden, StoreUnavailable
 from evenkeel.domain.host import Mode
 
@@ -31,6 +32,37 @@ def test_the_fleet_names_the_culprit_worst_first(page):
     assert re.search(r"batch7 hurts web1 on CPU probability 0\.90 severity 40 % conf", text)
     assert text.index("batch7 hurts web1") < text.index("stream hurts api1")
     assert "<title>(2) Fleet" in html
+
+
+def test_the_plan_that_stands_is_told_to_operators_alone(fleet):
+    state = {"n_in_use": 2, "n_at_risk": 0, "worst_odds": 0.0, "lost_pct": 0.0}
+    move = {"vm": "v", "name": "db1", "source": "h2", "target": "h1", "wave": 0, "lots": []}
+    advice = AdviceOut.model_validate(
+        {
+            "moves": [move],
+            "why": "1 move, hosts in use 2 -> 1.",
+            "n_waves": 1,
+            "before": state,
+            "after": state,
+            "saved_host_hours": 23.9,
+            "floor_hosts": 1,
+            "gap": 0.0,
+            "from_best": None,
+            "left": [],
+            "since_s": NOW_S - 120,
+            "looked_at_s": NOW_S - 5,
+            "turn": "first",
+            "seconds": 0.1,
+            "alarm": 0.025,
+            "trouble": "",
+        }
+    )
+    text = text_of(client_for(fleet, advice=lambda: advice).get("/").text)
+    assert "Who should move 1 move, hosts in use 2 -&gt; 1." in text
+    assert "given 2 min ago" in text
+    assert "Who should move" not in client_for(fleet, "shop-token", lambda: advice).get("/").text
+    done = advice.model_copy(update={"moves": []})
+    assert "Who should move" not in client_for(fleet, advice=lambda: done).get("/").text
 
 
 def test_silent_hosts_are_never_green(page):

@@ -51,6 +51,12 @@ def test_a_refusal_is_explained_and_exits_with_5(run: Run) -> None:
     assert "The largest have 2 cores" in ran.output
 
 
+def test_the_interval_is_told_as_for_claims(run: Run) -> None:
+    ended = run("place", "web", *SMALL, "--start", "1000", "--until", "900", "--dry-run")
+    assert ended.exit_code == 2
+    assert "claim_invalid" in ended.output
+
+
 def test_rules_and_hosts_are_passed_on(run: Run, api: Api) -> None:
     told = [
         json.loads(run("place", f"web{i}", *SMALL, "--label", "w", "--apart", "w", "--json").stdout)

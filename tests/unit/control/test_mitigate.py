@@ -6,7 +6,8 @@ import pytest
 from builders import EVERYTHING, a_host, a_tick, a_vm, a_window
 
 from evenkeel.control.check import check
-from evenkeel.control.mitigate import Patience, View, decide
+from evenkeel.control.mitigate import decide
+from evenkeel.control.view import Patience, View
 from evenkeel.domain.host import Capability, Mode
 from evenkeel.domain.plan import (
     ActionKind,

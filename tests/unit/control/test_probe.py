@@ -9,10 +9,10 @@ from builders import EVERYTHING, a_host, a_tick, a_vm, a_window
 
 from evenkeel.control.check import check
 from evenkeel.control.check_probe import ProbeRecord
-from evenkeel.control.mitigate import View
 from evenkeel.control.probe import Probing, decide
 from evenkeel.control.probe_judge import judge
 from evenkeel.control.throttle import throttles
+from evenkeel.control.view import View
 from evenkeel.domain.host import Capability, Mode
 from evenkeel.domain.plan import (
     ActionKind,

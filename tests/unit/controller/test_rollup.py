@@ -134,3 +134,14 @@ class TestRollUps:
         rollups.run()
         assert history._slots[T0].n_ticks.tolist() == [2]
         assert history._slots[T0].demand[0, 0] == 1.0
+
+    def test_a_vm_counts_for_the_host_that_had_it_last_in_whatever_order_they_tell(
+        self, store: SqlStore, history: MemoryHistory, rollups: RollUps, clock: ManualClock
+    ) -> None:
+        tell(store, clock, T0 + 10, ("web1",), host="h2")
+        tell(store, clock, T0 + 5, ("web1", "batch7"), host="h1")
+        tell(store, clock, T0 + 12, ("batch7",), host="h1")
+        rollups.run()
+        rollup = history._slots[T0]
+        where = dict(zip(rollup.ids, rollup.hosts, strict=True))
+        assert where == {"id-web1": "h2", "id-batch7": "h1"}

@@ -13,13 +13,14 @@ from tests.placements import vm
 from tests.stored import host_record
 
 from evenkeel.adapters.store.store import SqlStore
-from evenkeel.controller.layout import Reserved, moments
+from evenkeel.controller.layout import Reserved
+from evenkeel.controller.present import Present
 from evenkeel.controller.reserved import of_claim
 from evenkeel.controller.standing import ANEW_S, TOO_OLD_S, StandingFleet
 from evenkeel.domain.claim import Claim, ClaimId
 from evenkeel.domain.host import NumaCell
 from evenkeel.domain.ids import HostId, TenantId, VmId
-from evenkeel.domain.quantiles import QUANTILES
+from evenkeel.domain.placement import Terms
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.shard import Demand, Location, Lot, LotId, PerformanceClass
 from evenkeel.domain.vm import CpuTuning
@@ -37,15 +38,8 @@ class World:
         self.closed: frozenset[HostId] = frozenset()
         self.may_tell = threading.Event()
         self.may_tell.set()
-        self.fleet = StandingFleet(
-            self.store,
-            self.clock,
-            dict,
-            Chance(0.01, np.zeros(4)),
-            1e9,
-            self.told,
-            lambda: self.closed,
-        )
+        present = Present(self.store, self.clock, dict, 1e9, lambda: self.closed)
+        self.fleet = StandingFleet(present, Chance(0.01, np.zeros(4)), self.told)
 
     def told(self):
         assert self.may_tell.wait(20)
@@ -103,6 +97,15 @@ def test_hosts_in_maintenance_are_closed(world):
     assert world.fleet().slices.is_open.tolist() == [False]
 
 
+def test_hosts_whose_clock_is_off_are_closed(world):
+    world.host("h1")
+    world.host("h2")
+    with world.store.write() as session:
+        record = session.inventory.host(HostId("h2"))
+        session.inventory.put_host(replace(record, skewed=True))
+    assert world.fleet().slices.is_open.tolist() == [True, False]
+
+
 def test_a_new_layout_is_made_while_the_old_one_serves_and_misses_nothing(world):
     world.host("h1")
     old = world.fleet()
@@ -124,15 +127,31 @@ def test_a_new_layout_is_made_while_the_old_one_serves_and_misses_nothing(world)
     assert new.pending == {"early"}
 
 
-def test_claims_forget_labels_and_the_layout_remembers_them(world):
+def test_the_layout_remembers_the_cell_of_those_who_have_a_claim(world):
     world.host("h1", cells=CELLS)
-    one = vm("web", 0.1, labels=frozenset({"web"}), alone=True)
+    one = vm("web", 0.1)
     fleet = world.fleet()
     fleet.put(one, Load.of(one), 0, 1)
-    world.reserved = [Reserved(replace(one, labels=frozenset(), alone=False), HostId("h1"))]
+    world.reserved = [Reserved(one, HostId("h1"))]
     world.fleet.forget()
-    seat = world.fleet().seats[one.vm]
-    assert (seat.vm.labels, seat.vm.alone, seat.where) == (frozenset({"web"}), True, 1)
+    assert world.fleet().seats[one.vm].where == 1
+
+
+def test_terms_are_those_that_the_store_has_whether_a_vm_runs_or_not(world):
+    web = Terms(TenantId("shop"), frozenset({"web"}), alone=True)
+    with world.store.write() as session:
+        session.terms.put({VmId(name): web for name in ("id-web1", "web2", "new", "web3")}, 1.0)
+    world.host("h1", [a_vm("web1", "shop"), a_vm("web2", "shop"), a_vm("web3", "bank")])
+    world.reserved = [Reserved(vm("new", 0.1), HostId("h1"))]
+    seats = {name: seat.vm for name, seat in world.fleet().seats.items()}
+    assert [seats[name].terms for name in ("id-web1", "id-web2", "new")] == [web] * 3
+    assert seats["id-web3"].terms == Terms(TenantId("bank")), "that name is another tenant's"
+
+
+def test_who_was_placed_by_name_does_not_stand_there_twice(world):
+    world.host("h1", [a_vm("web1", "shop")])
+    world.reserved = [Reserved(vm("web1", 0.1), HostId("h1"))]
+    assert [name for name in world.fleet().seats if not name.startswith("host/")] == ["web1"]
 
 
 def test_one_that_is_too_old_is_not_used(world):
@@ -140,14 +159,6 @@ def test_one_that_is_too_old_is_not_used(world):
     old = world.fleet()
     world.clock.now_s += TOO_OLD_S
     assert world.fleet() is not old
-
-
-def test_moments_are_those_of_the_distribution():
-    rng = np.random.default_rng(1)
-    demand = rng.gamma(4.0, 0.5, 200_000)
-    mean, deviation = moments(np.quantile(demand, QUANTILES))
-    assert mean == pytest.approx(demand.mean(), rel=0.03)
-    assert deviation == pytest.approx(demand.std(), rel=0.15)
 
 
 def test_a_claim_is_a_newcomer_on_each_of_its_hosts():

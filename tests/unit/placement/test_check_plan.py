@@ -7,7 +7,8 @@ import pytest
 from plans_made import a_plan, a_problem, with_hosts, with_vms
 
 from evenkeel.placement.check import check
-from evenkeel.placement.problem import Apart, Limits, over_slots
+from evenkeel.placement.company import Company
+from evenkeel.placement.problem import Limits, over_slots
 
 
 def codes(problem, moves, wave=None):
@@ -69,12 +70,16 @@ def test_limits(two):
 
 def test_who_keeps_apart():
     problem = a_problem([0, 1, 2], [[1.0]] * 3, [[4.0]] * 4, domain=[0, 0, 1, 1])
-    hosts = replace(problem, apart=Apart(np.array([0, 1]), np.zeros(2, int), np.array([False])))
+    hosts = replace(
+        problem, company=Company.apart_by(np.array([0, 1]), np.zeros(2, int), np.array([False]))
+    )
     assert codes(hosts, [(0, 1)]) == ["apart"]
     assert codes(hosts, [(0, 2)]) == []
     # While it moves away it is still there.
     assert codes(hosts, [(1, 3), (0, 1)], wave=[0, 0]) == ["apart"]
-    domains = replace(problem, apart=Apart(np.array([0, 2]), np.zeros(2, int), np.array([True])))
+    domains = replace(
+        problem, company=Company.apart_by(np.array([0, 2]), np.zeros(2, int), np.array([True]))
+    )
     assert codes(domains, [(0, 3)]) == ["apart"]
     assert codes(domains, [(0, 1)]) == []
 

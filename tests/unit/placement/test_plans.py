@@ -8,10 +8,11 @@ from plans_made import a_problem, with_hosts, with_vms
 
 from evenkeel.domain.errors import InvalidRequest
 from evenkeel.placement.check import check
+from evenkeel.placement.company import Company
 from evenkeel.placement.consolidate import consolidate, rebalance, replan
-from evenkeel.placement.fleet import Move
+from evenkeel.placement.fleet import Chance, Move
 from evenkeel.placement.plan import Why
-from evenkeel.placement.problem import Apart, Costs, Limits, over_slots
+from evenkeel.placement.problem import Costs, Limits, over_slots
 
 
 def good(problem, plan):
@@ -94,22 +95,17 @@ def test_a_large_host_gives_way_to_a_small_one():
     assert consolidate(level).moves == ()
 
 
-def test_contention_that_somebody_reckons_counts():
-    """VMs 0 and 1 must not meet: together they cost more than a host."""
-    problem = a_problem([0, 1, 2], [[1.0]] * 3, [[2.0]] * 3)
-
-    def hurt(vms, host):
-        out = np.zeros((len(vms), 3))
-        for i, vm in enumerate(vms.tolist()):
-            if vm < 2:
-                out[i, host[1 - vm]] = 5.0
-        return out
-
-    plan = good(
-        problem, consolidate(replace(problem, costs=replace(problem.costs, contention=hurt)))
-    )
+def test_contention_is_weighed_against_hosts():
+    """Two that swing would meet on one host; the calm one may join either."""
+    problem = a_problem([0, 1, 2], [[1.0]] * 3, [[3.6]] * 3, deviation=[[0.9], [0.9], [0.1]])
+    problem = replace(problem, chance=Chance(0.2, np.zeros(1)))
+    dear = replace(problem, costs=replace(problem.costs, lost=100.0))
+    plan = good(dear, consolidate(dear))
     assert plan.after.n_in_use == 2
     assert plan.host[0] != plan.host[1]
+    careless = consolidate(problem)
+    assert careless.host[0] == careless.host[1]
+    assert careless.after.lost > plan.after.lost
 
 
 def test_a_host_at_risk_gives_one_away():
@@ -158,8 +154,8 @@ def test_tomorrow_counts():
 
 def test_groups_keep_apart():
     problem = a_problem([0, 1, 2], [[1.0]] * 3, [[4.0]] * 3)
-    apart = Apart(np.array([0, 1]), np.zeros(2, int), np.array([False]))
-    plan = good(problem, consolidate(replace(problem, apart=apart)))
+    apart = Company.apart_by(np.array([0, 1]), np.zeros(2, int), np.array([False]))
+    plan = good(problem, consolidate(replace(problem, company=apart)))
     assert plan.after.n_in_use == 2
 
 

@@ -178,3 +178,43 @@ def test_a_quiet_fleet_loses_nothing_to_speak_of() -> None:
     for host in fleet.hosts.values():
         for vm in host.vms.values():
             assert vm.work.cpu_share > 0.995
+
+
+def test_long_steps_come_to_the_same_where_demand_stands_still() -> None:
+    def served(*strides: tuple[float, float | None]) -> list[float]:
+        fleet = SimFleet(seed=1)
+        host = fleet.add_host(HostSpec("h", cpus=(0, 1, 2)))
+        wants = (0.9, 0.8, 0.7, 0.6, 0.5)
+        vms = [fleet.add_vm(host, VmSpec(f"v{w}", cpu=Steady(w))) for w in wants]
+        for seconds, step_s in strides:
+            fleet.advance(seconds, step_s)
+        return [fleet.work(vm).got_core_s for vm in vms]
+
+    fine = served((100.0, None), (5.0, None))
+    assert served((100.0, 0.5), (5.0, None)) == pytest.approx(fine, rel=0.02)
+
+
+def test_after_long_steps_everybodys_turn_is_whose_it_would_be() -> None:
+    def last_tick(step_s: float | None) -> list[float]:
+        fleet = mixed(5, n_hosts=1, n_vms=9).fleet
+        fleet.advance(40.0, step_s)
+        before = {vm: fleet.work(vm) for vm in fleet.hosts[next(iter(fleet.hosts))].vms}
+        fleet.advance(5.0)
+        return [(fleet.work(vm) - work).got_core_s for vm, work in before.items()]
+
+    assert last_tick(0.4) == pytest.approx(last_tick(None), abs=1e-9)
+
+
+def test_a_forgotten_vm_may_come_back_under_its_name() -> None:
+    fleet = SimFleet()
+    host = fleet.add_host(HostSpec("h"))
+    spec = VmSpec("a", cpu=Steady(0.5))
+    vm = fleet.add_vm(host, spec)
+    fleet.advance(10.0)
+    run = fleet.vm(vm).incarnation
+    with pytest.raises(ValueError, match="there is or was"):
+        fleet.add_vm(host, spec)
+    fleet.forget_vm(vm)
+    assert fleet.add_vm(host, spec) == vm
+    assert fleet.vm(vm).incarnation != run
+    assert fleet.work(vm).got_core_s == 0.0

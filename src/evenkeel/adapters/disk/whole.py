@@ -12,7 +12,8 @@ PARTIAL: Final = ".partial"
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write beside it, sync, rename, sync the directory. Raises OSError; then nothing changed.
+    """Write beside it, sync, rename, sync the directory. Raises OSError, and what `write` raises;
+    then nothing changed.
 
     The partial file's name starts with a dot and ends in `.partial`: readers skip it, and
     `sweep` removes those that a killed process left.
@@ -25,7 +26,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise

@@ -47,6 +47,7 @@ SCHEMA: Final = pa.schema(
         pa.field("slot", _INSTANT, nullable=False),
         pa.field("vm", _LABEL_TYPE, nullable=False),
         pa.field("kind", _LABEL_TYPE, nullable=False),
+        pa.field("host", _LABEL_TYPE, nullable=False),
         pa.field("n_ticks", pa.int32(), nullable=False),
         *(pa.field(name, pa.float32(), nullable=False) for name in MEASURED),
     ]
@@ -61,6 +62,7 @@ def to_table(rollup: RollUp) -> pa.Table:
         pa.array(np.full(n, rollup.slot_s * 1000), _INSTANT),
         pa.array([rollup.ids[k] for k in order]).dictionary_encode(),
         pa.array([rollup.kinds[k] for k in order]).dictionary_encode(),
+        pa.array([rollup.hosts[k] for k in order]).dictionary_encode(),
         pa.array(rollup.n_ticks[order].astype(np.int32)),
     ]
     for matrix in MATRICES:
@@ -80,15 +82,30 @@ def from_table(table: pa.Table, slot_s: int, step_s: int, rolled_at_s: float) ->
         columns = [table.column(column(r, name)).to_numpy() for r in AXIS]
         return np.stack(columns, axis=1).astype(np.float32).reshape(len(table), N_RESOURCES)
 
+    def words(name: str) -> tuple[str, ...]:
+        if not len(table):
+            return ()
+        names, codes = labels(table, name)
+        return tuple(names[code] for code in codes.tolist())
+
     return RollUp(
         slot_s=slot_s,
         step_s=step_s,
         rolled_at_s=rolled_at_s,
-        ids=tuple(table.column("vm").to_pylist()),
-        kinds=tuple(table.column("kind").to_pylist()),
+        ids=words("vm"),
+        kinds=words("kind"),
+        hosts=words("host"),
         n_ticks=table.column("n_ticks").to_numpy().astype(np.intp),
         **{name: matrix(name) for name in MATRICES},
     )
+
+
+def complete(table: pa.Table) -> pa.Table:
+    """With `host` too: files from before hosts were kept have none, and get ""."""
+    if "host" in table.schema.names:
+        return table
+    nowhere = pa.array([""] * len(table)).dictionary_encode()
+    return table.append_column("host", nowhere).select(SCHEMA.names).cast(SCHEMA)
 
 
 def between(first_s: int, last_s: int) -> Any:

@@ -13,7 +13,6 @@ import contextlib
 import shutil
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -23,24 +22,21 @@ import pyarrow.parquet as pq
 
 from evenkeel.adapters.disk.whole import sweep, sync_directory, write_whole
 from evenkeel.adapters.history import columns
+from evenkeel.adapters.history.files import (
+    KINDS,
+    SLOT_RANK,
+    HistoryFile,
+    day_start,
+    holders_of,
+    is_day,
+)
 from evenkeel.adapters.history.panels import PanelBuilder
 from evenkeel.domain.errors import HistoryUnavailable
 from evenkeel.domain.panel import DAY_S, Panel
 from evenkeel.domain.resources import Resource
 from evenkeel.domain.rollup import RollUp
 
-_KINDS: Final = ("day", "hour", "slot")
-"""Kinds of files by their first word, the largest first: a later one holds over a former."""
-_SLOT_RANK: Final = _KINDS.index("slot")
 _HOUR_S: Final = 3600
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    path: Path
-    rank: int
-    version: tuple[int, int]
-    slots: Mapping[int, float]
 
 
 class ParquetHistory:
@@ -58,12 +54,16 @@ class ParquetHistory:
         self._root = root
         self._step_s = step_s
         self._lock = threading.RLock()
-        self._known: dict[Path, _File] = {}
+        self._known: dict[Path, HistoryFile] = {}
         self._problems: dict[str, str] = {}
         with _translated("opened"):
             root.mkdir(parents=True, exist_ok=True)
             for day in self._days():
                 sweep(day)
+
+    @property
+    def step_s(self) -> int:
+        return self._step_s
 
     # --- writing ---
 
@@ -82,7 +82,7 @@ class ParquetHistory:
         with self._lock, _translated("tidied"):
             gone = 0
             for day in self._days():
-                start_s = _day_start(day)
+                start_s = day_start(day)
                 if start_s + DAY_S <= keep_from_s:
                     gone += sum(1 for _ in day.iterdir())
                     shutil.rmtree(day)
@@ -104,14 +104,14 @@ class ParquetHistory:
             if first + _HOUR_S > before_s or self._step_s >= _HOUR_S:
                 break
             within = [f for f in files if f.rank and all(0 <= s - first < _HOUR_S for s in f.slots)]
-            if any(f.rank == _SLOT_RANK for f in within):
+            if any(f.rank == SLOT_RANK for f in within):
                 gone += self._join(within, day / f"hour-{hour:02d}.parquet")
         return gone
 
-    def _join(self, files: list[_File], target: Path) -> int:
+    def _join(self, files: list[HistoryFile], target: Path) -> int:
         """One file of all, written hour by hour, the others removed once it is on the disk."""
         files = [file for file in files if self._is_sound(file)]
-        holders = sorted(_holders(files).items())
+        holders = sorted(holders_of(files).items())
         if not holders:
             return 0
         slots = {slot_s: file.slots[slot_s] for slot_s, file in holders}
@@ -132,7 +132,7 @@ class ParquetHistory:
         sync_directory(target.parent)
         return len(gone)
 
-    def _is_sound(self, file: _File) -> bool:
+    def _is_sound(self, file: HistoryFile) -> bool:
         """Whether all of it can be read; it is set aside when not."""
         try:
             for _ in pq.ParquetFile(file.path).iter_batches(1 << 18):
@@ -153,7 +153,7 @@ class ParquetHistory:
 
     def slots(self, start_s: int, end_s: int) -> Mapping[int, float]:
         with self._lock, _translated("read"):
-            holders = _holders(self._files(start_s, end_s))
+            holders = holders_of(self._files(start_s, end_s))
             return {s: f.slots[s] for s, f in sorted(holders.items()) if start_s <= s < end_s}
 
     def panel(
@@ -164,24 +164,44 @@ class ParquetHistory:
         builder = PanelBuilder(resource, start_s, end_s, self._step_s)
         wanted = None if vms is None else set(vms)
         with self._lock, _translated("read"):
-            by_file: dict[Path, list[int]] = {}
-            for slot_s, file in _holders(self._files(start_s, end_s)).items():
-                if start_s <= slot_s < end_s:
-                    by_file.setdefault(file.path, []).append(slot_s)
-            for path in sorted(by_file):
+            for file, slots in self._by_file(start_s, end_s):
                 try:
-                    for piece in self._pieces(path, by_file[path], builder.names):
+                    for piece in self._pieces(file.path, slots, builder.names):
                         builder.add(piece, wanted)
                 except (pa.ArrowException, OSError) as error:
-                    self._set_aside(path, error)
+                    self._set_aside(file.path, error)
         return builder.panel()
+
+    def rollups(self, start_s: int, end_s: int) -> Sequence[RollUp]:
+        found: list[RollUp] = []
+        with self._lock, _translated("read"):
+            for file, slots in self._by_file(start_s, end_s):
+                try:
+                    rows = self._read(file.path, slots)
+                except (pa.ArrowException, OSError) as error:
+                    self._set_aside(file.path, error)
+                    continue
+                for slot_s in slots:
+                    one, at_s = columns.of_slots(rows, [slot_s]), file.slots[slot_s]
+                    found.append(columns.from_table(one, slot_s, self._step_s, at_s))
+        return sorted(found, key=lambda rollup: rollup.slot_s)
+
+    def _by_file(self, start_s: int, end_s: int) -> list[tuple[HistoryFile, list[int]]]:
+        """Which slots of [start_s, end_s) to take from which file, by path."""
+        slots: dict[Path, list[int]] = {}
+        files: dict[Path, HistoryFile] = {}
+        for slot_s, file in holders_of(self._files(start_s, end_s)).items():
+            if start_s <= slot_s < end_s:
+                slots.setdefault(file.path, []).append(slot_s)
+                files[file.path] = file
+        return [(files[path], slots[path]) for path in sorted(slots)]
 
     def problems(self) -> Mapping[str, str]:
         with self._lock:
             return dict(self._problems)
 
     def _rollup(self, slot_s: int) -> RollUp | None:
-        file = _holders(self._files(slot_s, slot_s + self._step_s)).get(slot_s)
+        file = holders_of(self._files(slot_s, slot_s + self._step_s)).get(slot_s)
         if file is None:
             return None
         try:
@@ -201,22 +221,22 @@ class ParquetHistory:
             filters=columns.between(min(slots), max(slots)),
             partitioning=None,  # the folder's name is no column
         )
-        return columns.of_slots(table, slots)
+        return columns.of_slots(table if names else columns.complete(table), slots)
 
-    def _files(self, start_s: int, end_s: int) -> list[_File]:
+    def _files(self, start_s: int, end_s: int) -> list[HistoryFile]:
         found = []
         for day in self._days():
-            first = _day_start(day)
+            first = day_start(day)
             if first < end_s and first + DAY_S > start_s:
                 found += self._files_of(day)
         return found
 
-    def _files_of(self, day: Path) -> list[_File]:
+    def _files_of(self, day: Path) -> list[HistoryFile]:
         """Those that can be read; what they hold is asked again only when they change."""
         found = []
         for path in sorted(day.glob("*.parquet")):
             kind = path.name.partition("-")[0].partition(".")[0]
-            if path.name.startswith(".") or kind not in _KINDS:
+            if path.name.startswith(".") or kind not in KINDS:
                 continue
             try:
                 facts = path.stat()
@@ -226,7 +246,7 @@ class ParquetHistory:
                     step_s, slots = columns.read_metadata(pq.read_schema(path))
                     if step_s != self._step_s:
                         raise ValueError(f"its slots last {step_s} s and not {self._step_s} s")
-                    known = _File(path, _KINDS.index(kind), version, slots)
+                    known = HistoryFile(path, KINDS.index(kind), version, slots)
                     self._known[path] = known
                     self._problems.pop(self._name(path), None)
                 found.append(known)
@@ -263,31 +283,10 @@ class ParquetHistory:
         return path.relative_to(self._root).as_posix()
 
     def _days(self) -> list[Path]:
-        return sorted(p for p in self._root.glob("date=*") if _is_day(p))
+        return sorted(p for p in self._root.glob("date=*") if is_day(p))
 
     def _day(self, at_s: int) -> Path:
         return self._root / f"date={datetime.fromtimestamp(at_s, UTC):%Y-%m-%d}"
-
-
-def _holders(files: list[_File]) -> dict[int, _File]:
-    """Which file's rows hold, for each slot: the smallest kind that has it."""
-    held: dict[int, _File] = {}
-    for file in sorted(files, key=lambda f: f.rank):
-        held.update(dict.fromkeys(file.slots, file))
-    return held
-
-
-def _day_start(day: Path) -> int:
-    text = day.name.removeprefix("date=")
-    return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
-
-
-def _is_day(path: Path) -> bool:
-    try:
-        _day_start(path)
-    except ValueError:
-        return False
-    return path.is_dir()
 
 
 @contextlib.contextmanager

@@ -57,6 +57,8 @@ class Checkpoints:
             if self._closing.wait(EVERY_S):
                 return
             self._wanted.clear()
+            if self._closing.is_set():  # meanwhile: it is not told again
+                return
             try:
                 if self._copy() >= LONG_PAGES:
                     with self._writer:

@@ -23,6 +23,7 @@ from evenkeel.adapters.store.history import SqlHistory
 from evenkeel.adapters.store.inventory import SqlInventory
 from evenkeel.adapters.store.migrate import migrate
 from evenkeel.adapters.store.reliability import SqlReliability
+from evenkeel.adapters.store.terms import SqlTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class SqlSession:
     chronicle: SqlChronicle
     access: SqlAccess
     claims: SqlClaims
+    terms: SqlTerms
 
     @classmethod
     def on(cls, connection: sa.Connection) -> SqlSession:
@@ -47,6 +49,7 @@ class SqlSession:
             SqlChronicle(connection),
             SqlAccess(connection),
             SqlClaims(connection),
+            SqlTerms(connection),
         )
 
     def savepoint(self) -> AbstractContextManager[object]:

@@ -171,6 +171,14 @@ lot = sa.Table(
     sqlite_with_rowid=False,
 )
 
+terms = sa.Table(
+    "terms",
+    metadata,
+    sa.Column("vm", TEXT, primary_key=True),
+    sa.Column("at_s", sa.Double, nullable=False),
+    sa.Column("document", sa.LargeBinary, nullable=False),
+)
+
 host_generation = sa.Table(
     "host_generation",
     metadata,

@@ -10,7 +10,8 @@ The trace counts no disk operations, only KB/s: for `iops` read + write KB/s sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,8 +30,8 @@ from evenkeel.adapters.traces.base import (
 from evenkeel.domain.arrays import F64
 from evenkeel.domain.errors import TraceInvalid
 from evenkeel.domain.panel import Calendar
-from evenkeel.domain.resources import Resource
-from evenkeel.domain.trace import Reading
+from evenkeel.domain.resources import AXIS, Resource
+from evenkeel.domain.trace import Reading, Trace
 
 KIB_A_MIB: Final = 1024.0
 COLUMNS: Final = {
@@ -53,6 +54,9 @@ NEEDED: Final[dict[Resource, tuple[str, ...]]] = {
     Resource.IOPS: ("disk_rd_kbs", "disk_wr_kbs"),
 }
 
+VALUES: Final = ("nan", "negative", "absurd")
+"""Flaws of single values; the others are of whole samples, the same for every resource."""
+
 Columns = dict[str, F64]
 
 
@@ -63,7 +67,46 @@ def read_bitbrains(
 
     Raises TraceInvalid with file and line (or column) for what is not in one of the layouts.
     """
-    wanted = ("ts", "cores", *NEEDED[resource])
+    ids, series, joined = _read(paths, ("ts", "cores", *NEEDED[resource]))
+    flaws: Flaws = Flaws()
+    trace = _trace(ids, series, joined, resource, now_s, calendar or Calendar(), flaws)
+    return Reading((trace,), counted(flaws))
+
+
+@dataclass(frozen=True, slots=True)
+class FleetReading:
+    """All resources on one grid, `cores` (0: off, NaN: no sample) and `memory_mib`, the memory
+    that is provisioned."""
+
+    demand: Mapping[Resource, Trace]
+    cores: Trace
+    memory_mib: Trace
+    flaws: Mapping[str, int]
+
+
+def read_bitbrains_fleet(paths: Sequence[Path], now_s: float) -> FleetReading:
+    """As `read_bitbrains`, of all resources in one go."""
+    needed = dict.fromkeys(name for names in NEEDED.values() for name in names)
+    ids, series, joined = _read(paths, ("ts", "cores", *needed))
+    calendar = Calendar()
+    demand, flaws = {}, Flaws()
+    for resource in AXIS:
+        told = Flaws()
+        demand[resource] = _trace(ids, series, joined, resource, now_s, calendar, told)
+        # What is wrong with samples' times is told by every resource, and counts once.
+        flaws.update({k: n for k, n in told.items() if k in VALUES or resource is Resource.CPU})
+
+    def size(name: str, resource: Resource) -> Trace:
+        unknown, on = np.full(len(series), np.nan), np.zeros(len(series), dtype=np.bool_)
+        samples = Samples(ids, series, joined["ts"], joined[name], unknown, is_off=on)
+        return on_grid(samples, resource, calendar, now_s, Flaws())
+
+    cores, memory_mib = size("cores", Resource.CPU), size("mem_cap_mib", Resource.MEMORY)
+    return FleetReading(demand, cores, memory_mib, counted(flaws))
+
+
+def _read(paths: Sequence[Path], wanted: Sequence[str]) -> tuple[tuple[str, ...], Any, Columns]:
+    """Ids, the index of each sample's among them, and the columns `wanted` of all files."""
     vms: list[tuple[np.ndarray[Any, Any], Columns]] = []
     for path in find_files(paths, ".csv"):
         if path.suffix.lower() == ".parquet":
@@ -75,14 +118,23 @@ def read_bitbrains(
     if not vms:
         raise TraceInvalid(f"{', '.join(map(str, paths))}: no .csv files in there")
     ids, series = _numbered([names for names, _ in vms])
-    joined = {name: np.concatenate([c[name] for _, c in vms]) for name in wanted}
+    return ids, series, {name: np.concatenate([c[name] for _, c in vms]) for name in wanted}
+
+
+def _trace(
+    ids: tuple[str, ...],
+    series: Any,
+    joined: Columns,
+    resource: Resource,
+    now_s: float,
+    calendar: Calendar,
+    flaws: Flaws,
+) -> Trace:
     values, capacity = _demand(joined, resource)
-    flaws: Flaws = Flaws()
     samples = Samples(
         ids, series, joined["ts"], values, capacity, is_off=np.equal(joined["cores"], 0)
     )
-    trace = on_grid(samples, resource, calendar or Calendar(), now_s, flaws)
-    return Reading((trace,), counted(flaws))
+    return on_grid(samples, resource, calendar, now_s, flaws)
 
 
 def _numbered(names: list[np.ndarray[Any, Any]]) -> tuple[tuple[str, ...], Any]:

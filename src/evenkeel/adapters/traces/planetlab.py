@@ -38,24 +38,31 @@ Rows = dict[str, dict[str, F64]]
 
 
 def read_planetlab(
-    paths: Sequence[Path], days: Sequence[str] = (), calendar: Calendar | None = None
+    paths: Sequence[Path],
+    days: Sequence[str] = (),
+    calendar: Calendar | None = None,
+    unique: bool = False,
 ) -> Reading:
     """CPU in cores (capacity 1) of every day found, or of `days` alone, in their order.
 
-    Raises TraceInvalid with file and line (or row) for what is not in one of the layouts.
+    Of two VMs of one name and day the last counts, unless they are to be `unique`. Raises
+    TraceInvalid with file and line (or row) for what is not in one of the layouts.
     """
     rows: Rows = {}
     offered: set[str] = set()
     flaws: Flaws = Flaws()
     for path in find_files(paths):
         if path.suffix.lower() == ".parquet":
-            offered |= _read_parquet(path, rows, flaws, days)
+            offered |= _read_parquet(path, rows, flaws, days, unique)
         else:
             for source in contents(path):
                 day = _day_of(source)
                 offered.add(day)
                 if not days or day in days:
-                    _put(rows, flaws, day, source.name.name, _read_text(source))
+                    name = source.name.name
+                    if unique and name in rows.get(day, {}):
+                        raise _double(source.path, day, name)
+                    _put(rows, flaws, day, name, _read_text(source))
     missing = [day for day in days if day not in rows]
     if missing or not rows:
         raise TraceInvalid(
@@ -142,7 +149,16 @@ def _shown(line: bytes) -> str:
     return repr(line[:40].decode("utf-8", "replace"))
 
 
-def _read_parquet(path: Path, rows: Rows, flaws: Flaws, days: Sequence[str]) -> set[str]:
+def _double(where: str, day: str, vm: str) -> TraceInvalid:
+    return TraceInvalid(
+        f"{where}: two VMs of day {day} have one name, {vm!r}",
+        hint="Give each file once; a day has each VM once.",
+    )
+
+
+def _read_parquet(
+    path: Path, rows: Rows, flaws: Flaws, days: Sequence[str], unique: bool
+) -> set[str]:
     """Put `days`, or all, into `rows`; returns which days the file has."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -169,5 +185,7 @@ def _read_parquet(path: Path, rows: Rows, flaws: Flaws, days: Sequence[str]) -> 
     ends = np.cumsum(lengths)
     names = zip(table["day"].to_pylist(), table["vm"].to_pylist(), strict=True)
     for (day, vm), end, length in zip(names, ends, lengths, strict=True):
+        if unique and str(vm) in rows.get(str(day), {}):
+            raise _double(f"{path}: column vm", str(day), str(vm))
         _put(rows, flaws, str(day), str(vm), _padded(flat[end - length : end]))
     return offered

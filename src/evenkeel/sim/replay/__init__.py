@@ -1,0 +1,1 @@
+"""A whole fleet over days under several policies: its recorded demand, on its hosts, in arrays."""
