@@ -31,7 +31,7 @@ def in_the_database_itself(path: Path) -> bool:
     alone = sqlite3.connect(f"file:{path}?immutable=1", uri=True)
     try:
         return bool(alone.execute("SELECT count(*) FROM host").fetchone()[0])
-    except sqlite3.DatabaseError:  # not even the table, or half copied
+    except sqlite3.DatabaseError:  # not even the table, or it is being copied
         return False
     finally:
         alone.close()
@@ -111,3 +111,32 @@ def test_a_database_that_does_not_serve_ends_nothing(
     while not in_the_database_itself(tmp_path / "controller.db"):
         assert time.monotonic() < until_s, "the log was not copied"
         time.sleep(0.01)
+
+
+def test_a_close_is_heard_whenever_it_comes(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also between the end of a pause and the next wait, where a wake-up was once lost."""
+    closing = threading.Event()
+    watch = checkpoints.Checkpoints(store._engine, threading.Lock())
+
+    class Late(threading.Event):
+        """Its pause ends just before somebody closes."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            closer.start()
+            assert closing.wait(PATIENCE_S)
+            return False
+
+    class Told(threading.Event):
+        def set(self) -> None:
+            super().set()
+            if watch._closing.is_set():
+                closing.set()
+
+    watch._closing, watch._wanted = Late(), Told()
+    closer = threading.Thread(target=watch.close)
+    watch.wrote()
+    assert closing.wait(PATIENCE_S)
+    closer.join(PATIENCE_S)
+    assert not closer.is_alive()
