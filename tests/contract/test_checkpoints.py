@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
 
 import pytest
 from tests.stored import host_record
@@ -49,6 +50,34 @@ def test_what_is_written_reaches_the_database_by_itself(store: SqlStore, tmp_pat
         time.sleep(0.01)
 
 
+def test_writers_are_held_up_for_the_last_of_a_long_log_and_for_no_other(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "LONG_PAGES", 20)
+    copied: Queue[tuple[int, bool]] = Queue()
+    real = checkpoints.Checkpoints._copy
+
+    def watched(self: checkpoints.Checkpoints) -> int:
+        held_up = self._writer.locked()
+        n_pages = real(self)
+        copied.put((n_pages, held_up))
+        return n_pages
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "_copy", watched)
+    with store.write() as session:
+        for k in range(200):
+            session.inventory.put_host(host_record(f"h{k:0500}"))
+    n_pages, held_up = copied.get(timeout=PATIENCE_S)
+    assert n_pages >= 20
+    assert not held_up
+    assert copied.get(timeout=PATIENCE_S)[1]
+    with store.write() as session:
+        session.inventory.put_host(host_record("one more"))
+    n_pages, held_up = copied.get(timeout=PATIENCE_S)
+    assert n_pages < 20, "the log began anew"
+    assert not held_up
+
+
 def test_a_store_that_is_only_read_has_no_thread_and_a_closed_one_neither(
     store: SqlStore, tmp_path: Path
 ) -> None:
@@ -89,7 +118,7 @@ def test_a_close_is_heard_whenever_it_comes(
 ) -> None:
     """Also between the end of a pause and the next wait, where a wake-up was once lost."""
     closing = threading.Event()
-    watch = checkpoints.Checkpoints(store._engine)
+    watch = checkpoints.Checkpoints(store._engine, threading.Lock())
 
     class Late(threading.Event):
         """Its pause ends just before somebody closes."""

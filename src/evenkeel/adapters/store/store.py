@@ -71,7 +71,9 @@ class SqlStore:
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
         self._writer = threading.Lock()
-        self._checkpoints = Checkpoints(self._engine) if self._engine.name == "sqlite" else None
+        self._checkpoints: Checkpoints | None = None
+        if self._engine.name == "sqlite":
+            self._checkpoints = Checkpoints(self._engine, self._writer)
         try:
             migrate(self._engine)
         except BaseException:
