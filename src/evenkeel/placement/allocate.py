@@ -45,8 +45,8 @@ class Taste:
     counts at all (without it hosts are packed blindly, to compare with); `timed`: how far a host
     that is in use for longer with the VM falls behind among those that contend as little."""
 
-    tolerance: float = 0.0001
-    opening: float = 0.01
+    tolerance: float = 0.0005
+    opening: float = 0.075
     timed: float = 0.3
     aware: bool = True
 
