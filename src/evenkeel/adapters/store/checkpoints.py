@@ -17,7 +17,7 @@ import sqlalchemy as sa
 import structlog
 
 EVERY_S: Final = 0.2
-LONG_PAGES: Final = 5_000
+LONG_PAGES: Final = 20_000
 _log = structlog.get_logger("evenkeel.store")
 
 

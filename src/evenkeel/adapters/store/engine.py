@@ -18,7 +18,7 @@ BUSY_TIMEOUT_MS: Final = 5000
 STATEMENT_TIMEOUT_MS: Final = 30_000
 LOCK_TIMEOUT_MS: Final = 10_000
 WAL_RETRY_S: Final = 0.02
-LOG_PAGES: Final = 20_000
+LOG_PAGES: Final = 40_000
 """Of 4 KiB, after which a commit copies the log itself: where `checkpoints` does not get to it."""
 WRITER_LOCK: Final = 0x45_56_4B_4C  # "EVKL", the advisory lock of PostgreSQL's only writer
 MIGRATION_LOCK: Final = WRITER_LOCK + 1
