@@ -122,7 +122,7 @@ def current(store: Store) -> dict[str, Any]:
         }
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(history=histories(), data=st.data())
 def test_any_order_gives_the_same_state_and_each_event_once(
     template: Path, history: list[Batch], data: st.DataObject

@@ -2,7 +2,7 @@
 
 import numpy as np
 from builders import a_host, a_tick, a_vm, a_window
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -21,7 +21,6 @@ def evidence(demand, loss, cores, background=0.0):
     return score_host(a_window(ticks), a_host(), 7.5)
 
 
-@settings(deadline=None)
 @given(demands, losses, pins, st.floats(0, 2))
 def test_parts_add_up_and_probabilities_are_probabilities(demand, loss, cores, background):
     found = evidence(demand, loss, cores, background)
@@ -32,7 +31,6 @@ def test_parts_add_up_and_probabilities_are_probabilities(demand, loss, cores, b
     assert (culprit.sum(axis=2) <= 1 + 1e-9).all()
 
 
-@settings(deadline=None)
 @given(demands, losses, pins)
 def test_the_idle_and_those_on_other_cores_get_nothing(demand, loss, cores):
     idle = demand < SPECS[Resource.CPU].shard
@@ -46,7 +44,6 @@ def test_the_idle_and_those_on_other_cores_get_nothing(demand, loss, cores):
                 assert found.evidence.culprit[CPU_AXIS, victim, who] == 0
 
 
-@settings(deadline=None)
 @given(demands, losses)
 def test_twins_get_the_same(demand, loss):
     demand[:, 2], loss[:, 2] = demand[:, 1], loss[:, 1]

@@ -33,7 +33,7 @@ mitigations = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(mitigations, max_size=6, unique_by=lambda m: m.id), st.data())
 def test_round_trip(recorded: list[Mitigation], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as directory:

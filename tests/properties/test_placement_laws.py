@@ -31,7 +31,7 @@ def fleet():
     return allocator(3, (8.0, 16_384.0, 1000.0, float("inf")), cells=[CELLS, CELLS[:0], CELLS])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps)
 def test_kept_up_to_date_is_as_from_the_start_and_never_too_much(steps):
     kept = fleet()
@@ -66,7 +66,7 @@ def within_capacity(kept) -> None:
     assert (need <= slices.layout.capacity * (1 + 1e-6) + 1e-6).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(newcomers, max_size=15))
 def test_all_that_came_and_went_leaves_nothing(those):
     kept = fleet()

@@ -22,7 +22,7 @@ from evenkeel.placement.towards import move_towards
 seeds = st.integers(0, 2**32 - 1)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seeds, st.integers(1, 8), st.integers(0, 30))
 def test_every_plan_passes_the_check(seed, n_hosts, n_vms):
     problem = at_random(np.random.default_rng(seed), n_hosts, n_vms)
@@ -82,7 +82,7 @@ def every_demand(problem):
     }
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(seeds, st.integers(2, 8), st.integers(1, 30))
 def test_no_plan_breaks_a_rule_that_held_at_any_step(seed, n_hosts, n_vms):
     rng = np.random.default_rng(seed)
@@ -103,7 +103,7 @@ def test_no_plan_breaks_a_rule_that_held_at_any_step(seed, n_hosts, n_vms):
                 before = after
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(seeds, st.integers(2, 5), st.integers(2, 10))
 def test_what_breaks_a_rule_is_refused(seed, n_hosts, n_vms):
     """One move anywhere: the checker refuses it for a rule if, and only if, one that held does
@@ -131,7 +131,7 @@ def test_what_breaks_a_rule_is_refused(seed, n_hosts, n_vms):
     assert forbidden == bool(codes & {"apart", "rule"})
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seeds, st.integers(1, 3), st.integers(1, 6))
 def test_no_packing_is_below_the_floor(seed, n_hosts, n_vms):
     """All packings of a small fleet are tried."""
@@ -149,7 +149,7 @@ def test_no_packing_is_below_the_floor(seed, n_hosts, n_vms):
     assert floor.cost_per_h <= plan.after.cost_per_h * (1 + 1e-9)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seeds, st.integers(1, 3), st.integers(1, 5))
 def test_the_exact_one_is_the_best_of_all(seed, n_hosts, n_vms):
     """All packings of a small fleet are tried; whoever stays on a host at risk may."""
@@ -175,7 +175,7 @@ def test_the_exact_one_is_the_best_of_all(seed, n_hosts, n_vms):
     assert price(found) <= best * (1 + 1e-6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seeds, st.integers(2, 3), st.integers(1, 5))
 def test_the_exact_one_is_the_best_of_all_that_break_no_rule(seed, n_hosts, n_vms):
     rng = np.random.default_rng(seed)
@@ -212,7 +212,7 @@ def test_the_exact_one_is_the_best_of_all_that_break_no_rule(seed, n_hosts, n_vm
         assert price(found) <= best * (1 + 1e-6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seeds, st.integers(1, 6), st.integers(0, 20))
 def test_moves_towards_a_goal_can_be_done_and_get_there_where_there_is_room(seed, n_hosts, n_vms):
     rng = np.random.default_rng(seed)

@@ -27,7 +27,7 @@ def test_the_sample_has_every_class() -> None:
 
 
 @given(rows=SOME)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_any_selection_in_any_order_gives_the_same_profiles(rows: list[int]) -> None:
     chosen = profile(PANEL.only(np.array(rows)))
     whole = profile(PANEL)
@@ -35,7 +35,7 @@ def test_any_selection_in_any_order_gives_the_same_profiles(rows: list[int]) -> 
 
 
 @given(rows=SOME, exponent=st.integers(-6, 8))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_scaling_demand_and_capacity_leaves_the_label(rows: list[int], exponent: int) -> None:
     part = PANEL.only(np.array(rows))
     factor = 2.0**exponent
@@ -44,7 +44,7 @@ def test_scaling_demand_and_capacity_leaves_the_label(rows: list[int], exponent:
 
 
 @given(first=st.integers(1, 4 * DAY), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_future_is_never_used(first: int, seed: int) -> None:
     values = PANEL.values.copy()
     rng = np.random.default_rng(seed)
@@ -54,7 +54,7 @@ def test_the_future_is_never_used(first: int, seed: int) -> None:
 
 
 @given(n=st.integers(1, 5), n_slots=st.integers(0, 3 * DAY))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_nothing_known_is_unknown(n: int, n_slots: int) -> None:
     nothing = np.full((n, n_slots), np.nan, dtype=np.float32)
     panel = Panel(tuple(map(str, range(n))), nothing, PANEL.start_s, PANEL.resource)
@@ -64,7 +64,7 @@ def test_nothing_known_is_unknown(n: int, n_slots: int) -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), size=st.floats(0.0, 0.02))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_small_disturbances_never_flap(seed: int, size: float) -> None:
     """Whatever small noise comes on top, time and again, a label changes at most once."""
     rng = np.random.default_rng(seed)
@@ -80,7 +80,7 @@ def test_small_disturbances_never_flap(seed: int, size: float) -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_probabilities_are_probabilities(seed: int) -> None:
     rng = np.random.default_rng(seed)
     values = rng.exponential(1.0, (6, int(rng.integers(24, 3 * DAY)))).astype(np.float32)

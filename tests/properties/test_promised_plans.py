@@ -88,7 +88,7 @@ def does(problem, calendar, plan):
     return True
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seeds, st.integers(2, 5), st.integers(1, 10))
 def test_the_calendar_takes_every_plan(seed, n_hosts, n_vms):
     problem = promised(np.random.default_rng(seed), n_hosts, n_vms)
@@ -100,7 +100,7 @@ def test_the_calendar_takes_every_plan(seed, n_hosts, n_vms):
     assert plan.lots == {vm: tuple(x.id for x in carried[vm]) for vm in moved & set(carried)}
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(seeds, st.integers(2, 3), st.integers(1, 5))
 def test_the_checker_and_the_calendar_agree(seed, n_hosts, n_vms):
     """One move: the one adds up lots by itself, the other keeps a profile."""

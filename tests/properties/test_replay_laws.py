@@ -59,7 +59,7 @@ QUICK = [name for name in POLICIES if name != "evenkeel"]
 
 
 @pytest.mark.parametrize("name", QUICK)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=SEEDS)
 def test_work_adds_up_and_hosts_give_what_they_have(name: str, seed: int) -> None:
     check_sums(name, seed)
@@ -117,7 +117,7 @@ def check_sums(name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", QUICK)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=SEEDS, from_slot=st.integers(1, 17))
 def test_the_future_changes_nothing_of_the_past(name: str, seed: int, from_slot: int) -> None:
     check_past(name, seed, from_slot)

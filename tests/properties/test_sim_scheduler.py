@@ -24,7 +24,7 @@ def situations(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return grid(shares, n_steps, n_vcpus), grid(weights, n_steps, n_vcpus), allowed
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(situations(), st.integers(0, 1000))
 def test_cores_are_never_overbooked_nor_idle_beside_a_waiter(
     situation: tuple[np.ndarray, np.ndarray, np.ndarray], first_step: int
@@ -43,7 +43,7 @@ def test_cores_are_never_overbooked_nor_idle_beside_a_waiter(
         np.testing.assert_allclose(got.sum(axis=1), best, atol=1e-9)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(situations(), st.floats(0.01, 6))
 def test_shares_of_one_capacity_are_weighted_max_min(
     situation: tuple[np.ndarray, np.ndarray, np.ndarray], capacity: float
@@ -63,7 +63,7 @@ def test_shares_of_one_capacity_are_weighted_max_min(
             assert (per_weight[row] <= level[0] * (1 + 1e-6)).all()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(situations(), shares.filter(lambda quota: quota > 0.01))
 def test_delay_and_throttling_make_up_the_loss(
     situation: tuple[np.ndarray, np.ndarray, np.ndarray], quota: float

@@ -52,7 +52,7 @@ def run(make: Callable[[], Spool], steps: list[tuple[str, int]], *, restarts: bo
         assert delivered == put, "nothing is dropped below the bound"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(operations)
 def test_disk_spool(steps: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -60,13 +60,12 @@ def test_disk_spool(steps: list[tuple[str, int]]) -> None:
         run(lambda: SqliteSpool(path, MAX_BYTES), steps, restarts=True)
 
 
-@settings(deadline=None)
 @given(operations)
 def test_memory_spool(steps: list[tuple[str, int]]) -> None:
     run(lambda: MemorySpool(MAX_BYTES), steps, restarts=False)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 9000), min_size=1, max_size=30))
 def test_the_newest_survive_and_the_bound_holds(sizes: list[int]) -> None:
     with tempfile.TemporaryDirectory() as directory:

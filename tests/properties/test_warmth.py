@@ -89,7 +89,7 @@ def agree(source: Source, panels: WarmPanels, now: int) -> None:
     assert few.end_s == plain.end_s
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.booleans(), st.lists(steps, max_size=30))
 def test_it_is_what_a_plain_read_would_be(stamps, walk):
     source, now, n_ticks = Source(), 0, 1

@@ -42,7 +42,7 @@ def test_what_has_no_spread_has_none_and_what_is_not_known_stays_so():
     assert np.isnan(moments(np.full(9, np.nan))).all()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.floats(0, 50, width=32), min_size=9, max_size=9), st.floats(0.5, 100))
 def test_no_more_than_may_be_counts(values, most):
     quantiles = np.sort(np.array(values, dtype=np.float32))

@@ -233,7 +233,7 @@ def test_vms_come_and_go() -> None:
 
 
 @given(order=st.permutations(range(6)), seed=st.integers(0, 1000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_vms_do_not_see_each_other(order: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     xs = rng.exponential(1.0, (40, 6))
@@ -248,7 +248,7 @@ def test_vms_do_not_see_each_other(order: list[int], seed: int) -> None:
 
 
 @given(seed=st.integers(0, 1000), exponent=st.integers(-8, 8))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_unit_does_not_matter(seed: int, exponent: int) -> None:
     rng, factor = np.random.default_rng(seed), 2.0**exponent
     quantiles = np.sort(rng.exponential(1.0, (5, 9)), axis=1).astype(np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from evenkeel.forecast.warm import LARGEST, WarmHistory
@@ -13,7 +13,6 @@ N, WIDTH = 3, 10
 ALL = np.arange(N)
 
 
-@settings(deadline=None)  # the first call compiles
 @given(
     st.integers(0, 10**9),
     st.lists(

@@ -78,7 +78,7 @@ def fleets(draw):
     return n_slots, n_vms, found, draw(st.integers(1, n_slots))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(fleets())
 def test_what_is_read_is_what_was_written(tmp_path_factory, fleet):
     n_slots, n_vms, cells, split = fleet

@@ -193,7 +193,7 @@ class TestBitbrains:
         assert found.wanted(1)[two].tolist() == [0, 0, 0, 0]
         assert "4 off" in found.notes[-1]
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(states=st.lists(st.sampled_from("10."), min_size=1, max_size=14))
     def test_whatever_is_on_off_or_missing(self, tmp_path_factory, states):
         """1: on, 0: off, a dot: no sample."""
