@@ -255,3 +255,24 @@ def test_a_host_without_cpu_controller_still_pins_and_says_what_it_cannot(
         hypervisor.apply(SetCpuShares(vm=vm, shares=2048))
     with pytest.raises(ActionUnsupported):
         hypervisor.apply(SetCpuQuota(vm=vm, period_us=100_000, quota_us=50_000))
+
+
+def test_a_controller_that_was_there_is_not_believed_to_be_gone(
+    world: World, hypervisor: LibvirtHypervisor
+) -> None:
+    """A libvirtd that has just started says so until it has found the VM's cgroup again."""
+    domain = world.connection.add("g1")
+    vm = VmId(domain.UUIDString())
+    before = hypervisor.observe().vms[0].vm.tuning
+    text = "Requested operation is not valid: cgroup CPU controller is not mounted"
+    domain.scheduler_failing = failure(libvirt.VIR_ERR_OPERATION_INVALID, text=text)
+    with pytest.raises(HypervisorUnavailable):
+        hypervisor.tuning(vm)
+    world.tick(61.0)
+    assert hypervisor.observe().vms[0].vm.tuning == before
+
+    domain.scheduler_failing = None
+    domain.scheduler["cpu_shares"] = 99
+    assert hypervisor.tuning(vm).shares == 99
+    world.tick()
+    assert hypervisor.observe().vms[0].vm.tuning.shares == 99, "it is read as soon as it may be"

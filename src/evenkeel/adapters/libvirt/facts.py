@@ -135,6 +135,8 @@ class FactBook:
             self._reading = None
         about = metadata.parse(xml)
         old = self.get(uuid, incarnation)
+        if old is not None and self.doubts(uuid, knobs):
+            return old  # as old as it is, it is the next to be read
         if about.flaws and (old is None or old.metadata != about):
             _log.warning("VM %s (%s): metadata: %s", name, uuid, "; ".join(about.flaws))
         facts = VmFacts(
@@ -155,6 +157,12 @@ class FactBook:
         self.read_throttled(facts)  # here for every VM; in each tick for those with a quota
         self._facts[uuid] = facts
         return facts
+
+    def doubts(self, uuid: str, knobs: CpuTuning) -> bool:
+        """Whether a VM that has a CPU controller seems to have none: a libvirtd that has just
+        started says so until it has found the VM's cgroup again."""
+        old = self._facts.get(uuid)
+        return old is not None and old.tuning.shares is not None and knobs.shares is None
 
     def read_throttled(self, facts: VmFacts) -> None:
         """Bring the VM's throttled time up to date."""

@@ -98,10 +98,14 @@ class LibvirtHypervisor:
 
     def tuning(self, vm_id: VmId) -> CpuTuning:
         """A VM's knobs, read afresh. Raises VmGone, HypervisorError."""
-        return self._call(
-            "read tuning",
-            lambda session: tuning.read(tuning.look_up(session.connection, vm_id))[0],
-        )
+
+        def read(session: Session) -> CpuTuning:
+            knobs, _ = tuning.read(tuning.look_up(session.connection, vm_id))
+            if self._book.doubts(vm_id, knobs):
+                raise HypervisorUnavailable(f"libvirt has yet to find the cgroup of VM {vm_id}")
+            return knobs
+
+        return self._call("read tuning", read)
 
     def apply(self, instruction: Instruction) -> None:
         """Turn one knob of a running VM. Raises VmGone, ActionUnsupported, ActionRefused,
