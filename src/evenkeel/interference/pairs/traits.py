@@ -64,7 +64,8 @@ class Member:
         else:
             victim_by, partner_by = Scaling.of(victim), Scaling.of(partner)
         scalings = (victim_by, partner_by, Scaling.of(co_runs.placement))
-        demand_by = Scaling.of(demands(co_runs))
+        scaled = Scaling.of if co_runs.has_one_profile else Scaling.from_zero
+        demand_by = scaled(demands(co_runs))
         rows = _inputs(view, is_diluted, (*scalings, demand_by), co_runs, names)
         process = Process.fit(rows, np.log(co_runs.slowdown), seed)
         return cls(view, is_diluted, *scalings, demand_by, process)

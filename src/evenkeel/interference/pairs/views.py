@@ -76,9 +76,14 @@ def _features(at: Mapping[str, F64]) -> dict[str, F64]:
 def demands(co_runs: CoRuns) -> F64:
     """(N, D) physics of a pair: what both press on a pool with together, in logs.
 
-    Memory traffic (mean, and peaks when they coincide), the partner's cores, and how much of the
-    victim's time the partner is there at all (the shorter one ends first). D = 0 without traffic.
+    Memory traffic (mean, and peaks when they coincide), the partner's cores, how much of the
+    victim's time the partner is there at all (the shorter one ends first), and whether the two are
+    one workload: copies that start together want the same thing at every moment. D = 0 without
+    traffic. Where a partner is not described as victims are, what it is made of: counts of
+    neighbours, whose hazards add.
     """
+    if not co_runs.has_one_profile:
+        return look(WHOLE, co_runs.partner_features, co_runs.partner_solo)
     if views_of(co_runs) == (WHOLE,):
         return np.empty((co_runs.n, 0))
 
@@ -92,6 +97,8 @@ def demands(co_runs: CoRuns) -> F64:
 
     cores = co_runs.column("partner", CPU)
     columns = [total(READ, WRITE), np.log1p(np.zeros(co_runs.n) if cores is None else cores)]
+    is_copy = [float(v == p) for v, p in zip(co_runs.victim, co_runs.partner, strict=True)]
+    columns.append(np.array(is_copy))
     if co_runs.column("victim", READ_PEAK) is not None:
         columns.append(total(READ_PEAK, WRITE_PEAK))
     if co_runs.column("victim", SECONDS) is not None:
