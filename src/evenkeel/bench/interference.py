@@ -174,7 +174,7 @@ def evaluate(question: Question, on_step: OnStep = lambda *_: None) -> Outcome:
     candidates = {**models(split, kind.scale, train, kind.cores)}
     own = ours(train, kind.cores)
     if train.placement_features:
-        candidates[BLIND] = TraitsModel(split, kind.scale, BLIND)
+        candidates[BLIND] = TraitsModel(BLIND)
     said: dict[str, Said] = {}
     more: dict[str, dict[str, float]] = {}
     if cuts:

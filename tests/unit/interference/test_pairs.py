@@ -65,7 +65,7 @@ def test_what_is_unseen_in_another_file():
 
 def test_known_traits_are_found_again_for_unseen_pairs():
     co_runs = known_traits(9)
-    ours = error(TraitsModel(Facing.PAIR), co_runs, Facing.PAIR, 6)
+    ours = error(TraitsModel(), co_runs, Facing.PAIR, 6)
     effects = models(Facing.PAIR, Scale.SLOWDOWN, co_runs)["effects"]
     assert ours < 0.03
     assert ours < 0.8 * error(effects, co_runs, Facing.PAIR, 6)
@@ -73,14 +73,14 @@ def test_known_traits_are_found_again_for_unseen_pairs():
 
 def test_known_traits_are_found_again_for_unseen_workloads():
     co_runs = known_traits(9)
-    ours = error(TraitsModel(Facing.WORKLOAD), co_runs, Facing.WORKLOAD, 0)
+    ours = error(TraitsModel(), co_runs, Facing.WORKLOAD, 0)
     constant = models(Facing.WORKLOAD, Scale.SLOWDOWN, co_runs)["constant"]
     assert ours < 0.6 * error(constant, co_runs, Facing.WORKLOAD, 0)
 
 
 def test_where_two_run_is_what_tells_campaigns_apart():
     co_runs = placed(60)
-    model = TraitsModel(Facing.CAMPAIGN, Scale.LOG)
+    model = TraitsModel()
     knowing = error(model, co_runs, Facing.CAMPAIGN, 0)
     assert knowing < 0.3 * error(model, co_runs.without_placement(), Facing.CAMPAIGN, 0)
 
@@ -88,13 +88,13 @@ def test_where_two_run_is_what_tells_campaigns_apart():
 def test_spread_is_wider_for_one_never_seen():
     co_runs = known_traits(9)
     known = np.array(["w0" not in pair for pair in co_runs.pair])
-    fitted = TraitsModel(Facing.WORKLOAD).fit(co_runs.take(known), 1)
+    fitted = TraitsModel().fit(co_runs.take(known), 1)
     spread = fitted.predict(co_runs.blind()).spread
     assert np.median(spread[~known]) > 1.5 * np.median(spread[known])
 
 
 def test_other_features_are_refused():
-    fitted = TraitsModel(Facing.PAIR).fit(known_traits(4), 1)
+    fitted = TraitsModel().fit(known_traits(4), 1)
     with pytest.raises(ValueError, match="other features"):
         fitted.predict(placed(10))
 
@@ -168,7 +168,7 @@ def test_a_copy_of_itself_hurts_more_and_an_unseen_one_is_told_so():
     for facing, n_folds in ((Facing.PAIR, 6), (Facing.WORKLOAD, 0)):
         off = []
         for _, train, test in folds(co_runs, facing, n_folds, seed=1):
-            said = TraitsModel(facing).fit(co_runs.take(train), 1).predict(co_runs.take(test))
+            said = TraitsModel().fit(co_runs.take(train), 1).predict(co_runs.take(test))
             off += list((said.expected / co_runs.slowdown[test])[is_copy[test]])
         assert abs(np.mean(np.log(off))) < 0.05
 
@@ -188,7 +188,7 @@ def test_hazards_of_neighbours_add_up_where_only_single_kinds_were_seen():
         partner_solo=counts,
         slowdown=np.exp(logs),
     ).without_placement()
-    fitted = TraitsModel(Facing.CAMPAIGN, Scale.LOG).fit(co_runs.take(~is_mixed), 1)
+    fitted = TraitsModel().fit(co_runs.take(~is_mixed), 1)
     said = np.log(fitted.predict(co_runs.take(is_mixed).blind()).expected)
     assert np.abs(said - logs[is_mixed]).mean() < 0.3
 
