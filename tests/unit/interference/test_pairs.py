@@ -161,10 +161,11 @@ def test_a_queue_hurts_nobody_who_is_alone_and_more_the_busier_the_other_is(vcpu
     assert last > 0.5
 
 
-def test_a_copy_of_itself_hurts_more_and_an_unseen_one_is_told_so():
+def test_a_copy_hurts_by_its_cores_and_one_never_seen_is_told_so():
     co_runs = known_traits(9)
     is_copy = np.array([v == p for v, p in zip(co_runs.victim, co_runs.partner, strict=True)])
-    co_runs = replace(co_runs, slowdown=co_runs.slowdown * np.where(is_copy, 1.2, 1.0))
+    cores = np.where(is_copy, co_runs.column("partner", "cpu_cores"), 0.0)
+    co_runs = replace(co_runs, slowdown=co_runs.slowdown * np.exp(0.006 * cores))
     for facing, n_folds in ((Facing.PAIR, 6), (Facing.WORKLOAD, 0)):
         off = []
         for _, train, test in folds(co_runs, facing, n_folds, seed=1):

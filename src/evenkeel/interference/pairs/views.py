@@ -77,9 +77,9 @@ def demands(co_runs: CoRuns) -> F64:
     """(N, D) physics of a pair: what both press on a pool with together, in logs.
 
     Memory traffic (mean, and peaks when they coincide), the partner's cores, how much of the
-    victim's time the partner is there at all (the shorter one ends first), and whether the two are
-    one workload: copies that start together want the same thing at every moment. D = 0 without
-    traffic. Where a partner is not described as victims are, what it is made of: counts of
+    victim's time the partner is there at all (the shorter one ends first); the cores of a partner
+    that is a copy of the victim, else 0: what starts together wants the same at every moment. D = 0
+    without traffic. Where a partner is not described as victims are, what it is made of: counts of
     neighbours, whose hazards add.
     """
     if not co_runs.has_one_profile:
@@ -95,10 +95,10 @@ def demands(co_runs: CoRuns) -> F64:
                 sums = sums + (0.0 if column is None else column)
         return np.asarray(np.log(np.maximum(sums, 1e-3)))
 
-    cores = co_runs.column("partner", CPU)
-    columns = [total(READ, WRITE), np.log1p(np.zeros(co_runs.n) if cores is None else cores)]
-    is_copy = [float(v == p) for v, p in zip(co_runs.victim, co_runs.partner, strict=True)]
-    columns.append(np.array(is_copy))
+    known = co_runs.column("partner", CPU)
+    cores = np.zeros(co_runs.n) if known is None else known
+    is_copy = [v == p for v, p in zip(co_runs.victim, co_runs.partner, strict=True)]
+    columns = [total(READ, WRITE), np.log1p(cores), np.where(is_copy, cores, 0.0)]
     if co_runs.column("victim", READ_PEAK) is not None:
         columns.append(total(READ_PEAK, WRITE_PEAK))
     if co_runs.column("victim", SECONDS) is not None:
