@@ -14,11 +14,10 @@ from evenkeel.adapters.traces.fairco2 import read_fairco2
 from evenkeel.adapters.traces.lab_matrix import HOST_CPUS, read_lab_pairs
 from evenkeel.adapters.traces.ntua import read_ntua
 from evenkeel.bench.triples import FittedFold, judge_triples
-from evenkeel.domain.arrays import F64
 from evenkeel.domain.corun import CoRuns
 from evenkeel.domain.errors import InvalidRequest, TraceInvalid
 from evenkeel.envelope import Result
-from evenkeel.interference.pairs.base import Facing, Scale
+from evenkeel.interference.pairs.base import Facing, Said, Scale
 from evenkeel.interference.pairs.catalogue import OURS, models, ours
 from evenkeel.interference.pairs.folds import Fold, folds, unseen
 from evenkeel.interference.pairs.judge import metrics, reliability
@@ -73,8 +72,7 @@ class Outcome:
     question: Question
     asked: CoRuns
     left_out: tuple[str, ...]
-    said: dict[str, F64]
-    spread: F64
+    said: dict[str, Said]
     metrics: dict[str, dict[str, float]]
     notes: tuple[str, ...]
     seconds: float
@@ -105,11 +103,12 @@ class Outcome:
                 all_best = self.best([*self.baselines, *same], metric)
                 ratio = ours[metric] / self.metrics[all_best][metric]
                 ours[f"ratio.{metric}.same_inputs"] = ratio
-        bins = reliability(self.said[self.ours], self.asked.slowdown)
-        known = np.isfinite(self.spread)
+        said = self.said[self.ours]
+        bins = reliability(said.loss(), self.asked.slowdown)
+        known = np.isfinite(said.spread)
         if known.any():
-            off = np.abs(self.said[self.ours] - self.asked.slowdown)[known]
-            ours["coverage.2_spread"] = float((off <= 2 * self.spread[known]).mean())
+            off = np.abs(said.expected - self.asked.slowdown)[known]
+            ours["coverage.2_spread"] = float((off <= 2 * said.spread[known]).mean())
         return Result(
             name=f"interference {self.question.format} {self.question.split}",
             seconds=self.seconds,
@@ -134,10 +133,11 @@ class Outcome:
             self.asked.partner,
             self.asked.campaign,
             self.asked.slowdown.tolist(),
-            self.said[self.ours].tolist(),
+            self.said[self.ours].expected.tolist(),
+            self.said[self.ours].loss().tolist(),
             strict=True,
         )
-        names = ("victim", "partner", "campaign", "slowdown", "predicted")
+        names = ("victim", "partner", "campaign", "slowdown", "predicted", "predicted_loss")
         return [dict(zip(names, row, strict=True)) for row in rows]
 
 
@@ -174,25 +174,21 @@ def evaluate(question: Question, on_step: OnStep = lambda *_: None) -> Outcome:
     candidates = {**models(split, kind.scale, train, kind.cores)}
     own = ours(train, kind.cores)
     if train.placement_features:
-        candidates[BLIND] = TraitsModel(split, kind.scale, BLIND)
-    said: dict[str, F64] = {}
+        candidates[BLIND] = TraitsModel(BLIND)
+    said: dict[str, Said] = {}
     more: dict[str, dict[str, float]] = {}
-    spread = np.full(asked.n, np.nan)
     if cuts:
         asked = asked.take(np.concatenate([np.flatnonzero(test) for _, _, test in cuts]))
     for name, model in candidates.items():
-        parts, spreads, fits = [], [], []
+        parts, fits = [], []
         for done, (learn, ask) in enumerate(_pieces(train, asked, cuts)):
             on_step(name, done, len(cuts) or 1)
             if name == BLIND:
                 learn, ask = learn.without_placement(), ask.without_placement()
             fitted = model.fit(learn, question.seed)
             fits.append((cuts[done][0] if cuts else "", fitted))
-            found = fitted.predict(ask.blind())
-            parts.append(found.expected)
-            spreads.append(found.spread)
-        said[name] = np.concatenate(parts)
-        spread = np.concatenate(spreads) if name == own else spread
+            parts.append(fitted.predict(ask.blind()))
+        said[name] = Said.joined(parts)
         more[name] = kind.also(question.test, fits) if kind.also else {}
     left_out = tuple(name for name, _, test in cuts for _ in range(int(test.sum())))
     return Outcome(
@@ -200,7 +196,6 @@ def evaluate(question: Question, on_step: OnStep = lambda *_: None) -> Outcome:
         asked,
         left_out,
         said,
-        spread,
         {n: _metrics(of, asked, left_out, split, kind) | more[n] for n, of in said.items()},
         tuple(notes),
         time.monotonic() - began_s,
@@ -216,11 +211,11 @@ def _pieces(train: CoRuns, asked: CoRuns, cuts: Sequence[Fold]) -> list[tuple[Co
 
 
 def _metrics(
-    said: F64, asked: CoRuns, left_out: tuple[str, ...], split: Facing, kind: Format
+    said: Said, asked: CoRuns, left_out: tuple[str, ...], split: Facing, kind: Format
 ) -> dict[str, float]:
     """Over all, and of each workload or campaign (by the scale of the format)."""
-    out = metrics(said, asked.slowdown)
-    errors = kind.scale.errors(said, asked.slowdown)
+    out = metrics(said.expected, said.loss(), asked.slowdown)
+    errors = kind.scale.errors(said.expected, asked.slowdown)
     if split is Facing.CAMPAIGN:
         groups = {name: np.array(asked.campaign) == name for name in sorted(set(asked.campaign))}
     elif left_out and split is Facing.WORKLOAD:

@@ -9,7 +9,7 @@ import pytest
 from coruns import known_traits, placed, queued
 
 from evenkeel.domain.corun import CoRuns, joined
-from evenkeel.interference.pairs.base import Facing, Scale
+from evenkeel.interference.pairs.base import Facing, Said, Scale
 from evenkeel.interference.pairs.catalogue import models
 from evenkeel.interference.pairs.folds import folds, unseen
 from evenkeel.interference.pairs.judge import auc, loss, metrics, reliability
@@ -65,7 +65,7 @@ def test_what_is_unseen_in_another_file():
 
 def test_known_traits_are_found_again_for_unseen_pairs():
     co_runs = known_traits(9)
-    ours = error(TraitsModel(Facing.PAIR), co_runs, Facing.PAIR, 6)
+    ours = error(TraitsModel(), co_runs, Facing.PAIR, 6)
     effects = models(Facing.PAIR, Scale.SLOWDOWN, co_runs)["effects"]
     assert ours < 0.03
     assert ours < 0.8 * error(effects, co_runs, Facing.PAIR, 6)
@@ -73,14 +73,14 @@ def test_known_traits_are_found_again_for_unseen_pairs():
 
 def test_known_traits_are_found_again_for_unseen_workloads():
     co_runs = known_traits(9)
-    ours = error(TraitsModel(Facing.WORKLOAD), co_runs, Facing.WORKLOAD, 0)
+    ours = error(TraitsModel(), co_runs, Facing.WORKLOAD, 0)
     constant = models(Facing.WORKLOAD, Scale.SLOWDOWN, co_runs)["constant"]
     assert ours < 0.6 * error(constant, co_runs, Facing.WORKLOAD, 0)
 
 
 def test_where_two_run_is_what_tells_campaigns_apart():
     co_runs = placed(60)
-    model = TraitsModel(Facing.CAMPAIGN, Scale.LOG)
+    model = TraitsModel()
     knowing = error(model, co_runs, Facing.CAMPAIGN, 0)
     assert knowing < 0.3 * error(model, co_runs.without_placement(), Facing.CAMPAIGN, 0)
 
@@ -88,13 +88,13 @@ def test_where_two_run_is_what_tells_campaigns_apart():
 def test_spread_is_wider_for_one_never_seen():
     co_runs = known_traits(9)
     known = np.array(["w0" not in pair for pair in co_runs.pair])
-    fitted = TraitsModel(Facing.WORKLOAD).fit(co_runs.take(known), 1)
+    fitted = TraitsModel().fit(co_runs.take(known), 1)
     spread = fitted.predict(co_runs.blind()).spread
     assert np.median(spread[~known]) > 1.5 * np.median(spread[known])
 
 
 def test_other_features_are_refused():
-    fitted = TraitsModel(Facing.PAIR).fit(known_traits(4), 1)
+    fitted = TraitsModel().fit(known_traits(4), 1)
     with pytest.raises(ValueError, match="other features"):
         fitted.predict(placed(10))
 
@@ -122,11 +122,11 @@ def test_loss_auc_and_bins():
     assert auc(np.array([1.0, 2.0, 3.0]), np.array([False, True, True])) == 1.0
     assert auc(np.array([1.0, 1.0]), np.array([False, True])) == 0.5
     assert auc(np.ones(2), np.array([True, True])) is None
-    bins = reliability(np.array([1.0, 1.3, 1.3]), np.array([1.0, 1.3, 2.0]))
+    bins = reliability(loss(np.array([1.0, 1.3, 1.3])), np.array([1.0, 1.3, 2.0]))
     assert [(b.low, b.n) for b in bins] == [(0.0, 1), (20.0, 2)]
     assert bins[1].gap == pytest.approx(100 * (0.5 - 0.3 / 1.3) / 2)
     came = np.tile([1.0, 1.6], 10)
-    perfect = metrics(came, came)
+    perfect = metrics(came, loss(came), came)
     assert perfect["mae"] == perfect["calibration.worst"] == 0.0
     assert perfect["auc.loss10"] == 1.0
 
@@ -159,3 +159,46 @@ def test_a_queue_hurts_nobody_who_is_alone_and_more_the_busier_the_other_is(vcpu
         assert said == 0.0 if busy == 0.0 else said > last
         last = said
     assert last > 0.5
+
+
+def test_a_copy_hurts_by_its_cores_and_one_never_seen_is_told_so():
+    co_runs = known_traits(9)
+    is_copy = np.array([v == p for v, p in zip(co_runs.victim, co_runs.partner, strict=True)])
+    cores = np.where(is_copy, co_runs.column("partner", "cpu_cores"), 0.0)
+    co_runs = replace(co_runs, slowdown=co_runs.slowdown * np.exp(0.006 * cores))
+    for facing, n_folds in ((Facing.PAIR, 6), (Facing.WORKLOAD, 0)):
+        off = []
+        for _, train, test in folds(co_runs, facing, n_folds, seed=1):
+            said = TraitsModel().fit(co_runs.take(train), 1).predict(co_runs.take(test))
+            off += list((said.expected / co_runs.slowdown[test])[is_copy[test]])
+        assert abs(np.mean(np.log(off))) < 0.05
+
+
+def test_hazards_of_neighbours_add_up_where_only_single_kinds_were_seen():
+    rng = np.random.default_rng(2)
+    n = 120
+    counts = rng.integers(1, 4, (n, 2)).astype(float)
+    is_mixed = np.arange(n) % 3 == 0
+    counts[np.arange(n) % 3 == 1, 0] = 0.0
+    counts[np.arange(n) % 3 == 2, 1] = 0.0
+    logs = np.log1p(counts) @ np.array([0.9, 0.4]) + rng.normal(0, 0.02, n)
+    co_runs = replace(
+        placed(n),
+        partner=tuple(f"{a:.0f}+{b:.0f}" for a, b in counts),
+        partner_features=("cpu_stressors", "l3_stressors"),
+        partner_solo=counts,
+        slowdown=np.exp(logs),
+    ).without_placement()
+    fitted = TraitsModel().fit(co_runs.take(~is_mixed), 1)
+    said = np.log(fitted.predict(co_runs.take(is_mixed).blind()).expected)
+    assert np.abs(said - logs[is_mixed]).mean() < 0.3
+
+
+def test_mean_loss_is_that_of_the_spread_and_of_the_slowdown_where_none_is_known():
+    middle, spread = np.array([1.0, 1.1, 2.0, 8.0]), np.array([0.3, 0.05, 0.8, 6.0])
+    rng = np.random.default_rng(1)
+    for m, s, said in zip(middle, spread, Said(middle, spread).loss(), strict=True):
+        drawn = np.exp(rng.normal(np.log(m), s / m, 200_000))
+        assert said == pytest.approx(loss(drawn).mean(), abs=0.003)
+    for unknown in (np.full(4, np.nan), np.zeros(4)):
+        np.testing.assert_allclose(Said(middle, unknown).loss(), loss(middle))

@@ -6,6 +6,8 @@ features, also of workloads it never saw. It never looks at `slowdown` of what i
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -17,12 +19,13 @@ from evenkeel.domain.bundle import from_text, pack, text, unpack
 from evenkeel.domain.corun import CoRuns
 from evenkeel.domain.errors import ModelCorrupt
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 LEAST: Final = 0.5
 MOST: Final = 200.0
 """Slowdowns beyond these were never measured anywhere; nothing is predicted there."""
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+_ERF: Final = np.vectorize(math.erf, otypes=[np.float64])
 
 
 class Facing(StrEnum):
@@ -59,6 +62,29 @@ class Said:
         bounded = np.clip(np.nan_to_num(expected, nan=1.0), LEAST, MOST)
         return cls(bounded, unknown if spread is None else spread)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Said]) -> Said:
+        """What was said to each part, in order."""
+        return cls(
+            *(np.concatenate([getattr(p, n) for p in parts]) for n in ("expected", "spread"))
+        )
+
+    def loss(self) -> F64:
+        """(N,) mean share of wanted work not done, 0 for one that gets faster; without a spread
+        the loss of `expected`.
+
+        A loss is bounded by 1, so its mean is below that of the middle slowdown. With log slowdown
+        x ~ N(m, s), the mean of max(1 - exp(-x), 0) is F(m / s) - exp(s s / 2 - m) F(m / s - s),
+        F the normal distribution.
+        """
+        plain = np.maximum(1.0 - 1.0 / self.expected, 0.0)
+        is_known = np.isfinite(self.spread) & (self.spread > 0)
+        middle = np.log(self.expected)
+        wide = np.clip(np.where(is_known, self.spread, 0.0) / self.expected, 1e-6, 3.0)
+        some = _below(middle / wide)
+        less = np.exp(wide**2 / 2 - middle) * _below(middle / wide - wide)
+        return np.where(is_known, np.clip(some - less, 0.0, 1.0), plain)
+
 
 class FittedPairModel(Protocol):
     """What a model learnt. Immutable: the same co-runs give the same bytes."""
@@ -88,6 +114,11 @@ class PairModel(Protocol):
     def load(self, blob: bytes) -> FittedPairModel:
         """Raises ModelCorrupt for what this model did not save, or another version of it did."""
         ...
+
+
+def _below(z: F64) -> F64:
+    """(N,) share of a standard normal distribution below `z`."""
+    return np.asarray(0.5 * (1.0 + _ERF(z / math.sqrt(2.0))), dtype=np.float64)
 
 
 def learnable(co_runs: CoRuns) -> CoRuns:

@@ -110,7 +110,7 @@ def models(
     if cores is not None and knows_queue(co_runs):
         found += [PhysicsTraitsModel(facing, scale, cores, PHYSICAL), QueueModel(cores)]
     found += [
-        TraitsModel(facing, scale, OURS),
+        TraitsModel(OURS),
         EffectsModel(facing, scale, is_flat=True),
         EffectsModel(facing, scale),
         table("ridge", "ridge", log_profiles),

@@ -38,9 +38,9 @@ def loss(slowdown: F64) -> F64:
     return np.asarray(np.maximum(1.0 - 1.0 / slowdown, 0.0))
 
 
-def reliability(said: F64, came: F64) -> list[Bin]:
-    """Mean predicted and measured loss of every score bin that has a co-run."""
-    predicted, measured = 100 * loss(said), 100 * loss(came)
+def reliability(lost: F64, came: F64) -> list[Bin]:
+    """Mean predicted (`lost`) and measured loss of every score bin that has a co-run."""
+    predicted, measured = 100 * lost, 100 * loss(came)
     which = np.floor(predicted / BIN_WIDTH).astype(int)
     out = []
     for at in sorted(set(which.tolist())):
@@ -62,22 +62,23 @@ def auc(score: F64, is_bad: Bools) -> float | None:
     return float(above + 0.5 * ties) / (n_bad * n_good)
 
 
-def metrics(said: F64, came: F64) -> dict[str, float]:
-    """Mean absolute errors, rank of material losses, share of co-runs without one that would
-    alarm, calibration in points of loss."""
+def metrics(said: F64, lost: F64, came: F64) -> dict[str, float]:
+    """Mean absolute errors of `said` slowdowns and rank of material losses; of the scores, which
+    are the mean losses `lost`: share of co-runs without a material one that would alarm, bias and
+    calibration in points."""
     out = {
         "mae": float(Scale.SLOWDOWN.errors(said, came).mean()),
         "mae.log": float(Scale.LOG.errors(said, came).mean()),
         "mae.loss": 100 * float(np.abs(loss(said) - loss(came)).mean()),
-        "bias.loss": 100 * float((loss(said) - loss(came)).mean()),
+        "bias.loss": 100 * float((lost - loss(came)).mean()),
     }
     rank = auc(said, loss(came) > MATERIAL_LOSS)
     if rank is not None:
         out["auc.loss10"] = rank
     is_quiet = loss(came) <= MATERIAL_LOSS
     if is_quiet.any():
-        out["false_alarms"] = float((loss(said)[is_quiet] >= ALARM_LOSS).mean())
-    bins = [b for b in reliability(said, came) if b.n >= MIN_IN_BIN]
+        out["false_alarms"] = float((lost[is_quiet] >= ALARM_LOSS).mean())
+    bins = [b for b in reliability(lost, came) if b.n >= MIN_IN_BIN]
     if bins:
         out["calibration.worst"] = max(b.gap for b in bins)
         out["calibration.mean"] = sum(b.gap * b.n for b in bins) / sum(b.n for b in bins)

@@ -7,13 +7,13 @@ The log slowdown of a co-run is
 with s, p and s_k, p_k unknown functions of the solo profile plus an offset of the workload's own.
 Integrated out under Gaussian priors this is one kernel (Rasmussen & Williams 2006, ch. 2 and 5):
 
-    K = c + a_v V + a_p P + a_vp (V o P o M) + a_l L L',   V = rbf(profiles) + o_v [same name], ...
+    K = c + a_v V + (a_p P + a_vp (V o P) + a_l L L') o M,   V = rbf(profile) + o_v [same name], ...
 
 A workload never seen gets s and p from alike profiles; one that has measured pairs gets its own
 offset from them, as strongly as they agree: empirical Bayes. M compares where the two run
-(all ones where that is not known), L holds what both demand of a pool together. Strengths are
-those most likely a posteriori, under log-normal priors; found without gradients, so that NumPy
-alone is needed.
+(all ones where that is not known), L holds what adds up as it is: what both demand of a pool
+together, or how many neighbours of each kind there are. Strengths are those most likely a
+posteriori, under log-normal priors; found without gradients, so that NumPy alone is needed.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class _Between:
         partner = np.exp(-0.5 * self.partner / at["reach_partner"] ** 2) + own_p
         placed = np.exp(-0.5 * self.placement / at["reach_placement"] ** 2)
         total = at["base"] + at["victim"] * victim + at["partner"] * partner * placed
-        total += at["both"] * victim * partner * placed + at["demand"] * self.demand
+        total += (at["both"] * victim * partner + at["demand"] * self.demand) * placed
         return np.asarray(total * self.weight)
 
 

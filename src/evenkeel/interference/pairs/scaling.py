@@ -26,6 +26,14 @@ class Scaling:
         spread = np.sqrt(square)
         return cls(mean, np.where(spread > 1e-9 * (1 + np.abs(mean)), spread, np.inf))
 
+    @classmethod
+    def from_zero(cls, values: F64) -> Scaling:
+        """From (N, F) amounts of which 0 is none at all: by root mean square, not shifted."""
+        known = ~np.isnan(values)
+        square = (np.where(known, values, 0.0) ** 2).sum(axis=0)
+        size = np.sqrt(square / np.maximum(known.sum(axis=0), 1))
+        return cls(np.zeros(values.shape[1]), np.where(size > 0, size, np.inf))
+
     def __call__(self, values: F64) -> F64:
         if values.shape[1] != len(self.mean):
             raise ValueError(f"{values.shape[1]} features, learnt from {len(self.mean)}")

@@ -2,8 +2,7 @@
 
 Each member is a `Process` over one view. Physics enters twice: as what both demand of a pool, and,
 in diluted members, as the share of the victim's time that its partner is there at all. Whether
-dilution helps depends on how the co-runs were measured, so it is chosen by inner folds that leave
-out what will be unseen; a mean over both is one of the choices.
+dilution helps depends on how the co-runs were measured: the mean is over both kinds of members.
 """
 
 from __future__ import annotations
@@ -19,20 +18,13 @@ from evenkeel.domain.arrays import F64, Ints
 from evenkeel.domain.bundle import from_text, text
 from evenkeel.domain.corun import CoRuns
 from evenkeel.domain.errors import ModelCorrupt
-from evenkeel.interference.pairs.base import Arrays, Facing, Said, Scale, learnable, opened, sealed
-from evenkeel.interference.pairs.folds import folds
+from evenkeel.interference.pairs.base import Arrays, Said, learnable, opened, sealed
 from evenkeel.interference.pairs.process import Inputs, Process
 from evenkeel.interference.pairs.scaling import Scaling
-from evenkeel.interference.pairs.views import SECONDS, demands, look, together, views_of
+from evenkeel.interference.pairs.views import demands, look, together, views_of
 
-N_INNER: Final = 10
 DILUTION: Final = 0.5
 """Weight of a partner that is there for a share s of the time: s ** DILUTION (noisy times)."""
-CHOICES: Final[dict[str, tuple[bool, ...]]] = {
-    "plain": (False,),
-    "diluted": (True,),
-    "both": (False, True),
-}
 _INPUTS: Final = ("victim", "partner", "placement", "demand", "victim_id", "partner_id", "weight")
 _SCALINGS: Final = ("victim_by", "partner_by", "placement_by", "demand_by")
 Asked = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
@@ -64,7 +56,8 @@ class Member:
         else:
             victim_by, partner_by = Scaling.of(victim), Scaling.of(partner)
         scalings = (victim_by, partner_by, Scaling.of(co_runs.placement))
-        demand_by = Scaling.of(demands(co_runs))
+        scaled = Scaling.of if co_runs.has_one_profile else Scaling.from_zero
+        demand_by = scaled(demands(co_runs))
         rows = _inputs(view, is_diluted, (*scalings, demand_by), co_runs, names)
         process = Process.fit(rows, np.log(co_runs.slowdown), seed)
         return cls(view, is_diluted, *scalings, demand_by, process)
@@ -111,35 +104,15 @@ class FittedTraits:
 
 @dataclass(frozen=True, slots=True)
 class TraitsModel:
-    """`facing`: what will be unseen; `scale`: what errors are measured on."""
+    """The same whatever will be unseen: nothing is chosen."""
 
-    facing: Facing
-    scale: Scale = Scale.SLOWDOWN
     name: str = "traits"
 
     def fit(self, co_runs: CoRuns, seed: int) -> FittedTraits:
         co_runs = learnable(co_runs)
-        choice = self.choose(co_runs, seed)
         known = tuple(sorted({*co_runs.victim, *co_runs.partner}))
-        members = _members(co_runs, known, CHOICES[choice], seed)
-        return FittedTraits(self.name, tuple(members), known, _features(co_runs))
-
-    def choose(self, co_runs: CoRuns, seed: int) -> str:
-        """Which of CHOICES does best on inner folds; "plain" where times alone are not known."""
-        if co_runs.column("victim", SECONDS) is None or views_of(co_runs) == ("whole",):
-            return "plain"
-        total = dict.fromkeys(CHOICES, 0.0)
-        for _, train, test in folds(co_runs, self.facing, N_INNER, seed):
-            learn, ask = co_runs.take(train), co_runs.take(test)
-            names = tuple(sorted({*learn.victim, *learn.partner}))
-            found = {
-                flag: [m.predict(ask, names) for m in _members(learn, names, (flag,), seed)]
-                for flag in (False, True)
-            }
-            for choice, flags in CHOICES.items():
-                mean, _ = _mean([said for flag in flags for said in found[flag]])
-                total[choice] += float(self.scale.errors(np.exp(mean), ask.slowdown).sum())
-        return min(total, key=lambda c: total[c])
+        members = _members(co_runs, known, seed)
+        return FittedTraits(self.name, members, known, _features(co_runs))
 
     def load(self, blob: bytes) -> FittedTraits:
         arrays = opened(self.name, blob)
@@ -164,14 +137,14 @@ def _member(arrays: Arrays, i: int, view: str, is_diluted: bool, scale: float) -
     return Member(view, is_diluted, victim_by, partner_by, placement_by, demand_by, process)
 
 
-def _members(
-    co_runs: CoRuns, names: Sequence[str], flags: Sequence[bool], seed: int
-) -> list[Member]:
-    return [
+def _members(co_runs: CoRuns, names: Sequence[str], seed: int) -> tuple[Member, ...]:
+    """One of each view and kind; undiluted ones alone where nobody is there for less time."""
+    kinds = (False, True) if together(co_runs).any() else (False,)
+    return tuple(
         Member.fit(view, is_diluted, co_runs, names, seed)
+        for is_diluted in kinds
         for view in views_of(co_runs)
-        for is_diluted in flags
-    ]
+    )
 
 
 def _inputs(

@@ -76,9 +76,14 @@ def _features(at: Mapping[str, F64]) -> dict[str, F64]:
 def demands(co_runs: CoRuns) -> F64:
     """(N, D) physics of a pair: what both press on a pool with together, in logs.
 
-    Memory traffic (mean, and peaks when they coincide), the partner's cores, and how much of the
-    victim's time the partner is there at all (the shorter one ends first). D = 0 without traffic.
+    Memory traffic (mean, and peaks when they coincide), the partner's cores, how much of the
+    victim's time the partner is there at all (the shorter one ends first); the cores of a partner
+    that is a copy of the victim, else 0: what starts together wants the same at every moment. D = 0
+    without traffic. Where a partner is not described as victims are, what it is made of: counts of
+    neighbours, whose hazards add.
     """
+    if not co_runs.has_one_profile:
+        return look(WHOLE, co_runs.partner_features, co_runs.partner_solo)
     if views_of(co_runs) == (WHOLE,):
         return np.empty((co_runs.n, 0))
 
@@ -90,8 +95,10 @@ def demands(co_runs: CoRuns) -> F64:
                 sums = sums + (0.0 if column is None else column)
         return np.asarray(np.log(np.maximum(sums, 1e-3)))
 
-    cores = co_runs.column("partner", CPU)
-    columns = [total(READ, WRITE), np.log1p(np.zeros(co_runs.n) if cores is None else cores)]
+    known = co_runs.column("partner", CPU)
+    cores = np.zeros(co_runs.n) if known is None else known
+    is_copy = [v == p for v, p in zip(co_runs.victim, co_runs.partner, strict=True)]
+    columns = [total(READ, WRITE), np.log1p(cores), np.where(is_copy, cores, 0.0)]
     if co_runs.column("victim", READ_PEAK) is not None:
         columns.append(total(READ_PEAK, WRITE_PEAK))
     if co_runs.column("victim", SECONDS) is not None:
