@@ -28,7 +28,7 @@ from evenkeel.forecast.base import LEVELS, N_QUANTILES, QUANTILES, Forecast, Tar
 from evenkeel.forecast.features import truth
 from evenkeel.forecast.rows import held_out
 
-EDGES: Final = (0.1, 0.3, 0.8, 2.0)
+EDGES: Final = (0.1, 0.3, 0.6, 1.0, 2.0)
 """Between groups: (q95 - q25) as a share of the median-ish level (q50 + q95) / 2."""
 N_GROUPS: Final = 2 * (len(EDGES) + 1)
 RATE: Final = 0.05
