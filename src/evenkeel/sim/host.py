@@ -21,12 +21,14 @@ from evenkeel.domain.host import Capability, Host
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.vm import VmState
 from evenkeel.sim.devices import share_disk, share_link, share_memory, stall_share
-from evenkeel.sim.scheduler import share_cores, split_delay
+from evenkeel.sim.scheduler import share_cores, share_within_quota, split_delay
 from evenkeel.sim.spells import in_spells
 from evenkeel.sim.vm import DEFAULT_SHARES, KERNEL_SHARE, SimVm
 from evenkeel.sim.workload import NOTHING, Workload
 
 PSI_WINDOW_S: Final = 10.0
+QUOTA_PERIOD_S: Final = 0.1
+"""libvirt's default, taken for every period."""
 REQUESTS_PER_FAULT: Final = 2.0
 """A page comes in and, in the long run, another one goes out."""
 
@@ -152,20 +154,20 @@ class SimHost:
         wanted = self._in_spells(vms, share, time_s)
         wanted_s = wanted.sum(axis=0)[mine] * step_s
         quota = np.array([vm.tuning.quota_cores for vm in vms]) / n_vcpus_of
-        # Quotas are of means: who wants 40 % of a core in spells gets all of it from 40 % on.
-        limit = np.append(quota[vm_of], np.full(n_cores, np.inf))
-        limit = limit / np.where(wanted > share, share, 1.0)
+        quota = np.append(quota[vm_of], np.full(n_cores, np.inf))
         wanted[:, mine] *= (1 - stall)[:, vm_of]
         shares = np.array([vm.tuning.shares or DEFAULT_SHARES for vm in vms]) / n_vcpus_of
         weight = np.append(shares[vm_of], np.full(n_cores, float(DEFAULT_SHARES)))
         weight = np.broadcast_to(weight, wanted.shape)
         allowed = np.vstack([_allowed(cpus, vm.tuning.vcpu_pins) for vm in vms] + [np.eye(n_cores)])
 
-        got = share_cores(np.minimum(wanted, limit), weight, allowed > 0, first_step)
+        can_run, step = allowed > 0, first_step + np.arange(len(wanted))
+        got = share_cores(wanted, weight, can_run, step)
         delayed, throttled = wanted - got, np.zeros_like(got)
-        if (wanted > limit).any():
-            unlimited = share_cores(wanted, weight, allowed > 0, first_step)
-            delayed, throttled = split_delay(wanted, got, unlimited, limit)
+        if (got > quota).any():
+            free, period = got, max(1, round(QUOTA_PERIOD_S / step_s))
+            got, limit = share_within_quota(wanted, weight, can_run, step, quota, period)
+            delayed, throttled = split_delay(wanted, got, free, limit)
 
         self.busy_s += float(got.sum()) * step_s
         sums = np.array([wanted_s, *(np.array([got, delayed, throttled]).sum(axis=1)[:, mine] * step_s)])
