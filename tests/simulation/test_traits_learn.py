@@ -35,7 +35,8 @@ def in_step(seed: int) -> SimFleet:
         duty, phase_s = rng.uniform(0.3, 0.7), 0.0 if v % 2 else rng.uniform(0, period_s)
         wave = SquareWave(0.0, n_vcpus, period_s, duty, phase_s)
         cpu = Noisy(wave, 0.3, int(rng.integers(2**30)), slot_s=20.0)
-        fleet.add_vm(host, VmSpec(f"v{v}", n_vcpus=n_vcpus, memory_mib=1024.0, cpu=cpu))
+        spec = VmSpec(f"v{v}", n_vcpus=n_vcpus, memory_mib=1024.0, cpu=cpu, in_spells=False)
+        fleet.add_vm(host, spec)
     return fleet
 
 

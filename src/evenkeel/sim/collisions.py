@@ -91,7 +91,9 @@ class Collision:
         loud += [HOST_ITSELF] if self.host_loud is not NOTHING else []
         whole = self.served()
         wanted = max(whole.wanted_core_s, TINY)
-        effect = {name: (whole.lost_core_s - self.served(name).lost_core_s) / wanted for name in loud}
+        effect = {
+            name: (whole.lost_core_s - self.served(name).lost_core_s) / wanted for name in loud
+        }
         most = max(effect.values(), default=0.0)
         return tuple(sorted(n for n, e in effect.items() if e > most - TIE and most >= TIE))
 

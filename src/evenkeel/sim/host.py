@@ -170,7 +170,9 @@ class SimHost:
             delayed, throttled = split_delay(wanted, got, free, limit)
 
         self.busy_s += float(got.sum()) * step_s
-        sums = np.array([wanted_s, *(np.array([got, delayed, throttled]).sum(axis=1)[:, mine] * step_s)])
+        sums = np.array(
+            [wanted_s, *(np.array([got, delayed, throttled]).sum(axis=1)[:, mine] * step_s)]
+        )
         for i, vm in enumerate(vms):
             vm.count_cores(*sums[:, vm_of == i].sum(axis=1).tolist())
         return delayed[:, mine] + throttled[:, mine]

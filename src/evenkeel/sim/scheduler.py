@@ -1,6 +1,6 @@
-"""How a host shares its cores, as Linux's fair scheduler does it, in a fluid approximation.
+"""How a host shares its cores, as Linux's fair scheduler does it: a fluid within each step.
 
-Time is cut into sub-steps (50 ms or so), all computed at once: arrays are (step, vCPU). In each
+Time is cut into steps (50 ms or so), all computed at once: arrays are (step, vCPU). In each
 step, every vCPU is placed on the least loaded core it may run on, the least free to choose first,
 the rest in rotation; each core is shared by weight (weighted max-min); idle cores then pull what
 others could not serve. Over many steps this comes within a few per cent of the fair share where

@@ -147,7 +147,8 @@ def test_it_errs_less_on_the_labs_co_runs_than_level_demand_does() -> None:
     assert len(rows) > 50
     measured = np.array([1 - 1 / float(row["slowdown"]) for row in rows])
     on_off, level = (
-        np.abs([lab_loss(row, spells=spells) for row in rows] - measured) for spells in (True, False)
+        np.abs([lab_loss(row, spells=spells) for row in rows] - measured)
+        for spells in (True, False)
     )
     print(len(rows), on_off.mean(), on_off.max(), level.mean(), level.max())
     assert on_off.mean() < 0.06
