@@ -19,6 +19,17 @@ from evenkeel.domain.resources import Resource
 from evenkeel.ports_history import History
 
 
+def three_slots_one_damaged(history: ParquetHistory, root: Path) -> Path:
+    """The file of the second slot, whose rows are no longer what was written."""
+    for slot in range(3):
+        history.append(a_rollup(slot, {f"vm{k}": float(k) for k in range(500)}))
+    damaged = root / "date=2027-01-15" / "slot-000500.parquet"
+    content = bytearray(damaged.read_bytes())
+    content[10:600] = bytes(590)
+    damaged.write_bytes(content)
+    return damaged
+
+
 class TestMemoryHistory(HistoryContract):
     @pytest.fixture
     def history(self) -> History:
@@ -102,12 +113,7 @@ class TestParquetHistory(HistoryContract):
     def test_damage_is_left_out_of_whole_slots(
         self, history: ParquetHistory, tmp_path: Path
     ) -> None:
-        for slot in range(3):
-            history.append(a_rollup(slot, {f"vm{k}": float(k) for k in range(500)}))
-        damaged = tmp_path / "date=2027-01-15" / "slot-000500.parquet"
-        content = bytearray(damaged.read_bytes())
-        content[10:600] = bytes(590)
-        damaged.write_bytes(content)
+        damaged = three_slots_one_damaged(history, tmp_path)
         assert [each.slot_s for each in history.rollups(*span(3))] == [T0, T0 + 2 * STEP_S]
         assert [p.name for p in damaged.parent.glob("*.damaged")] == [damaged.name + ".damaged"]
 
@@ -132,12 +138,7 @@ class TestParquetHistory(HistoryContract):
     def test_damaged_rows_are_set_aside_and_the_slot_may_come_again(
         self, history: ParquetHistory, tmp_path: Path
     ) -> None:
-        for slot in range(3):
-            history.append(a_rollup(slot, {f"vm{k}": float(k) for k in range(500)}))
-        damaged = tmp_path / "date=2027-01-15" / "slot-000500.parquet"
-        content = bytearray(damaged.read_bytes())
-        content[10:600] = bytes(590)
-        damaged.write_bytes(content)
+        damaged = three_slots_one_damaged(history, tmp_path)
         history.tidy(T0 + DAY_S, T0)
         assert list(history.slots(*span(3))) == [T0, T0 + 2 * STEP_S]
         assert [p.name for p in damaged.parent.glob("*.damaged")] == [damaged.name + ".damaged"]

@@ -55,7 +55,8 @@ def create(
     vm: Annotated[str, typer.Option(help="For which VM (id).")] = "",
     owner: Annotated[str, typer.Option(help="For which tenant.")] = "default",
     key: Annotated[
-        str, typer.Option(help="Your name for it: the same again is taken once. Else a new one.")
+        str,
+        typer.Option(help="Your name for it: said again with the same dates, it is taken once."),
     ] = "",
     as_json: JsonFlag = False,
     url: UrlOption = "",

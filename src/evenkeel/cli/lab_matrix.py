@@ -24,6 +24,7 @@ def matrix(
     csv: Annotated[Path, typer.Option(help="Write the table of co-runs to this file.")],
     seconds: Annotated[float, typer.Option(min=3, help="How long each cell is measured.")] = 6.0,
     seed: Annotated[int, typer.Option(help="Decides the order of the cells.")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each co-run is measured.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="Four workloads, two minutes.")] = False,
     cpu: Annotated[int, typer.Option(help="The one CPU of the host that all guests share.")] = 1,
     lab: Annotated[
@@ -45,7 +46,7 @@ def matrix(
 
     began_s = time.monotonic()
     number = default_number(dict(os.environ)) if lab is None else lab
-    cells = plan(seed, quick)
+    cells = plan(seed, quick, repeats)
     here = Lab(LabConfig(number=number, n_hosts=1, cpus_per_host=((cpu,),)))
     if here.hosts and [h.cpus for h in here.hosts] != [(cpu,)]:
         raise ConfigInvalid(

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
@@ -243,9 +244,5 @@ def _not_understood(what: str) -> ControllerUnavailable:
 
 
 def _require_pyarrow() -> None:
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise ConfigInvalid(
-            "recordings need pyarrow", hint="pip install 'evenkeel[forecast]'"
-        ) from error
+    if find_spec("pyarrow") is None:
+        raise ConfigInvalid("recordings need pyarrow", hint="pip install 'evenkeel[forecast]'")

@@ -223,7 +223,10 @@ class CapacityUnknown(ClaimRefused):
 
 class KeyReused(ClaimRefused):
     code = "key_reused"
-    default_hint = "A key names one request for ever: take another key for another claim."
+    default_hint = (
+        "A key names one request for ever: take another key for another claim. "
+        "To repeat one, say its start and end as dates: 'now' is another time each time."
+    )
 
 
 class ClaimEnded(ClaimRefused):

@@ -38,8 +38,9 @@ from evenkeel.forecast.workers import IN_TURN, Report, Workers, ignore
 NAME: Final = "auto"
 LEARNT_MARGIN: Final = 0.005
 """A learnt model serves where it loses less than the best simple forecast by this share ..."""
-SECOND_MARGIN: Final = 0.01
-"""... and two at once, or a dearer one, where that brings another hundredth."""
+SECOND_MARGIN: Final = 0.0005
+"""... and two at once, or a dearer one, where that brings half a thousandth more: all are measured
+on the same rows, and the time to serve two is affordable (docs/designs/0008-forecasting.md)."""
 JUDGED_ROWS: Final = 60_000
 UNJUDGED: Final = CANDIDATES.index("trailing-24h")
 MIN_ROWS: Final = 300

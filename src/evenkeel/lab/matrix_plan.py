@@ -98,18 +98,19 @@ class Cell:
         return tuple(names)
 
 
-def plan(seed: int, is_quick: bool) -> tuple[Cell, ...]:
+def plan(seed: int, is_quick: bool, repeats: int = 1) -> tuple[Cell, ...]:
     """Cells in order: co-runs shuffled, rounds of controls spread evenly, first and last of all.
 
-    Every unordered pair, each with itself too (but for two that idle), and some triples.
+    Every unordered pair, each with itself too (but for two that idle), and some triples; all of
+    them once before any is repeated.
     """
     rng = random.Random(seed)  # noqa: S311  for repeatability, not a secret
     names = QUICK if is_quick else tuple(BY_NAME)
-    co_runs = [Cell(pair) for pair in itertools.combinations_with_replacement(names, 2)]
-    co_runs = [cell for cell in co_runs if set(cell.members) != {IDLER}]
-    co_runs += [Cell(t) for t in TRIPLES if set(t) <= set(names)]
-    rng.shuffle(co_runs)
-    rounds = QUICK_ROUNDS if is_quick else ROUNDS
+    once = [Cell(pair) for pair in itertools.combinations_with_replacement(names, 2)]
+    once = [cell for cell in once if set(cell.members) != {IDLER}]
+    once += [Cell(t) for t in TRIPLES if set(t) <= set(names)]
+    co_runs = [cell for _ in range(repeats) for cell in rng.sample(once, len(once))]
+    rounds = (QUICK_ROUNDS if is_quick else ROUNDS) + 2 * (repeats - 1)
     controls = [Cell((name,)) for _ in range(rounds - 2) for name in rng.sample(names, len(names))]
     cells = [Cell((name,)) for name in names]
     done = 0

@@ -1,7 +1,8 @@
 """From measured cells to the table of co-runs: slowdowns against the controls on either side.
 
-Pure. A row is a victim in a co-run: whom with, how much slower than alone, what each does alone,
-and what the agent saw of the victim. The columns mean what those of Fair-CO2 mean.
+Pure. A row is a victim and its partners, over all the cells that measured them: how much slower
+than alone, what each does alone, and what the agent saw of the victim. The columns mean what those
+of Fair-CO2 mean.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -31,7 +32,8 @@ HEAD: Final = (
     *SIDES,
     "slowdown",
     "control_spread",
-    "cell",
+    "cells",
+    "cell_spread",
     *(f"seen_{name}" for name in SEEN),
     *(f"{side}_solo_{name}" for side in SIDES for name in FIELDS),
 )
@@ -39,18 +41,26 @@ HEAD: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One victim in one cell; `partners` is empty in a control, which is judged by the others.
+    """One victim beside the same partners; `partners` is empty in a control, a row of its own that
+    is judged by the others.
 
-    `slowdown` is the rate alone, between the controls before and after, over the rate here.
-    `control_spread` is the standard deviation of the workload's controls, relative to their mean.
+    `slowdown` is the work alone, at the rate between the controls before and after, over the work
+    here. `control_spread` is the standard deviation of the workload's controls, relative to their
+    mean. `cell_losses` are the losses in each cell.
     """
 
-    cell: int
     victim: str
     partners: tuple[str, ...]
     slowdown: float
     control_spread: float
+    cell_losses: tuple[float, ...]
     seen: Seen
+
+    @property
+    def cell_spread(self) -> float:
+        """Standard deviation of the loss from cell to cell; NaN for one cell."""
+        n = len(self.cell_losses)
+        return float(np.std(self.cell_losses, ddof=1)) if n > 1 else math.nan
 
     @property
     def loss(self) -> float:
@@ -59,7 +69,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows in the order they were measured, and each workload's profile alone."""
+    """Rows in the order they were first measured, and each workload's profile alone."""
 
     rows: tuple[Row, ...]
     solo: dict[str, dict[str, float]]
@@ -71,7 +81,7 @@ class Table:
         for row in self.rows:
             partners = (*row.partners, "", "")[:2]
             cells: list[object] = [row.victim, *partners, _short(row.slowdown)]
-            cells += [_short(row.control_spread), row.cell]
+            cells += [_short(row.control_spread), len(row.cell_losses), _short(row.cell_spread)]
             cells += [_short(getattr(row.seen, name)) for name in SEEN]
             for who in (row.victim, *partners):
                 cells += [_short(self.solo[who][f]) if who else "" for f in FIELDS]
@@ -89,6 +99,9 @@ class Table:
             "loss.mean": float(np.mean([r.loss for r in co_runs])),
             "loss.above_10": float(np.mean([r.loss > 0.1 for r in co_runs])),
         }
+        spreads = np.array([r.cell_spread for r in co_runs])
+        if np.isfinite(spreads).any():  # how well a cell is repeated, in points of loss
+            found["cell_spread.points"] = 100 * float(np.nanmean(spreads))
         told = {
             "inside": [(r.seen.inside_loss, r.loss) for r in co_runs],
             "delay": [(r.seen.loss_cpu, r.loss) for r in co_runs],
@@ -113,21 +126,30 @@ def table(cells: Sequence[Measured]) -> Table:
     needed = {m for cell in cells for m in cell.members}
     if missing := needed - controls.keys():
         raise ValueError(f"never measured alone: {', '.join(sorted(missing))}")
-    rows = []
+    found: dict[tuple[str, tuple[str, ...], int], list[tuple[float, Seen]]] = {}
     for cell in cells:
         for i, victim in enumerate(cell.members):
             around = [c for c in controls[victim] if c.index != cell.index]
             if not around or cell.rates[i] <= 0:  # nothing to compare with, or no work at all
                 continue
-            alone = _between(cell.index, around)
-            partners = cell.members[:i] + cell.members[i + 1 :]
-            spread = _spread([c.rates[0] for c in controls[victim]])
-            rows.append(
-                Row(cell.index, victim, partners, alone / cell.rates[i], spread, cell.seen[i])
-            )
+            partners = tuple(sorted(cell.members[:i] + cell.members[i + 1 :]))
+            key = (victim, partners, -1 if partners else cell.index)
+            speed = cell.rates[i] / _between(cell.index, around)
+            found.setdefault(key, []).append((speed, cell.seen[i]))
+    spread = {name: _spread([c.rates[0] for c in alone]) for name, alone in controls.items()}
+    rows = [
+        Row(
+            victim,
+            partners,
+            1.0 / float(np.mean([speed for speed, _ in measured])),
+            spread[victim],
+            tuple(1.0 - speed for speed, _ in measured),
+            _mean_seen([seen for _, seen in measured]),
+        )
+        for (victim, partners, _), measured in found.items()
+    ]
     solo = {
-        name: {f: float(np.mean([getattr(c.seen[0], f) for c in found])) for f in FIELDS}
-        for name, found in controls.items()
+        name: asdict(_mean_seen([c.seen[0] for c in alone])) for name, alone in controls.items()
     }
     return Table(tuple(rows), solo)
 
@@ -157,6 +179,14 @@ def _between(index: int, controls: Sequence[Measured]) -> float:
     rates = np.array([c.rates[0] for c in controls])
     order = np.argsort(at)
     return float(np.interp(float(index), at[order], rates[order]))
+
+
+def _mean_seen(seen: Sequence[Seen]) -> Seen:
+    means = {}
+    for name in Seen.__slots__:
+        known = [value for one in seen if not math.isnan(value := getattr(one, name))]
+        means[name] = float(np.mean(known)) if known else math.nan
+    return Seen(**means)
 
 
 def _spread(values: Sequence[float]) -> float:

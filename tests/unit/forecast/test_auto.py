@@ -38,9 +38,9 @@ def test_a_simple_forecast_serves_unless_it_is_clearly_beaten():
 
 
 def test_a_dear_model_has_to_bring_more():
-    assert chosen(losses_of(cheap=0.800, dear=0.795))[0] == ("cheap",)
-    assert chosen(losses_of(cheap=0.800, dear=0.780))[0] == ("dear",)
-    assert chosen(losses_of(cheap=0.800, dear=0.9, cheap_dear=0.78))[0] == ("cheap", "dear")
+    assert chosen(losses_of(cheap=0.8000, dear=0.7998))[0] == ("cheap",)
+    assert chosen(losses_of(cheap=0.800, dear=0.797))[0] == ("dear",)
+    assert chosen(losses_of(cheap=0.800, dear=0.9, cheap_dear=0.797))[0] == ("cheap", "dear")
 
 
 def test_a_kind_with_few_rows_goes_with_all():

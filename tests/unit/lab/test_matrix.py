@@ -130,10 +130,32 @@ def test_slowdown_is_against_the_controls_on_either_side() -> None:
     rows = table(a_run(drift=0.01)).rows
     pairs = [row for row in rows if len(row.partners) == 1]
 
-    assert len(pairs) == 2 * 10
+    assert len(pairs) == 4 * 4, "a workload beside itself is one row"
     for row in pairs:
         assert row.slowdown == pytest.approx(1 / (1 - USED[row.partners[0]] / 2), rel=1e-9)
     assert all(row.control_spread > 0 for row in rows)
+
+
+def test_cells_of_one_co_run_are_one_row_that_says_how_far_apart_they_were() -> None:
+    cells = a_run()
+    one = next(c for c in cells if c.members == ("cpu30", "cpu95"))
+    again = replace(one, index=len(cells), rates=(one.rates[0] / 2, one.rates[1]))
+    rows = {(r.victim, r.partners): r for r in table([*cells, again]).rows}
+    row = rows["cpu30", ("cpu95",)]
+
+    speed = 1 - USED["cpu95"] / 2
+    assert row.slowdown == pytest.approx(1 / (0.75 * speed))
+    assert row.cell_losses == pytest.approx((1 - speed, 1 - speed / 2))
+    assert row.cell_spread == pytest.approx(speed / 2 / np.sqrt(2))
+    assert np.isnan(rows["cpu30", ("write50",)].cell_spread)
+
+
+def test_repeats_come_one_after_all_others() -> None:
+    once, twice = (plan(1, is_quick=False, repeats=n) for n in (1, 2))
+    co_runs = [tuple(sorted(c.members)) for c in twice if len(c.members) > 1]
+
+    assert sorted(co_runs[: len(co_runs) // 2]) == sorted(co_runs[len(co_runs) // 2 :])
+    assert set(co_runs) == {tuple(sorted(c.members)) for c in once if len(c.members) > 1}
 
 
 def test_a_workload_without_a_control_is_refused() -> None:
@@ -149,7 +171,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     found = read_lab_matrix([path])
 
     assert set(FEATURES) == set(FIELDS)
-    assert found.pairs.n == 20
+    assert found.pairs.n == 16
     assert found.beside_first.n == found.beside_second.n == 6
     assert len(found.controls) == 8
     np.testing.assert_allclose(found.controls, 1.0)

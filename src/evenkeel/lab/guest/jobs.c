@@ -10,9 +10,10 @@
  *
  * A thread works knobs.cpu percent of the time, in slices of wall time that begin when they are due,
  * not when it gets a CPU: what neighbours take is not made up for, so ticks per second of wall time
- * show the loss. With knobs.burst it works at that
- * rate in random spells, half of the time. The background threads yield to the HTTP threads
- * (SCHED_IDLE), so that a question is answered quickly however busy the guest is.
+ * show the loss. The rests between slices last 0 to 2 times their mean, each thread's in an order of
+ * its own, so that no two guests keep step. With knobs.burst it works at that rate in random spells,
+ * half of the time. The background threads yield to the HTTP threads (SCHED_IDLE), so that a
+ * question is answered quickly however busy the guest is.
  *
  * What was done is told to evenkeel-guest, the profiler, as any application would tell it.
  */
@@ -28,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -36,6 +38,7 @@
 #include <unistd.h>
 
 #define SLICE_S .01
+#define DECK 16                 /* rests that add up to the same in any order */
 #define PEER_PORT 7070
 #define BLOCK (16 << 10)
 #define CHUNK (64 << 10)
@@ -54,6 +57,8 @@ struct worker {                 /* two cache lines and more each: threads must n
     char *block;
     double spell_end;
     int resting;
+    unsigned char deck[DECK];   /* lengths of rests, shuffled anew when all are dealt */
+    int left;
     char pad[96];
 };
 
@@ -218,12 +223,26 @@ static int rests(struct worker *w) {
     return w->resting;
 }
 
+/* How long the next rest is, as a multiple of the mean. */
+static double deal(struct worker *w) {
+    if (!w->left) {
+        for (int i = 0; i < DECK; i++) {
+            unsigned at = below(w, (unsigned)i + 1);
+            w->deck[i] = w->deck[at];
+            w->deck[at] = (unsigned char)i;
+        }
+        w->left = DECK;
+    }
+    return (w->deck[--w->left] + .5) * 2 / DECK;
+}
+
 static void *work(void *arg) {
     struct worker *w = arg;
     long id = w - workers;
     struct sched_param lowest = {0};
     sched_setscheduler(0, SCHED_IDLE, &lowest);
-    w->x = 1 + (unsigned)id;
+    if (getrandom(&w->x, sizeof w->x, GRND_NONBLOCK) != sizeof w->x)
+        w->x = (unsigned)(now() * 1e9) + (unsigned)id;     /* early in a boot there is no entropy */
     if (posix_memalign((void **)&w->block, PAGE, CHUNK)) return NULL;
     memset(w->block, 1, CHUNK);
     for (double due = 0;;) {
@@ -241,7 +260,7 @@ static void *work(void *arg) {
             if (works) w->ticks++;
         } while ((end = now()) - start < SLICE_S && works);
         w->busy_s += end - due;             /* waiting for a CPU is part of the work's time */
-        double idle = works ? (end - due) * (100 - pct) / pct : .05;
+        double idle = works ? (end - due) * (100 - pct) / pct * deal(w) : .05;
         nap(idle);
         due = end + idle;
     }
