@@ -73,8 +73,9 @@ def judged(fleet: SimFleet, n_ticks: int) -> tuple[F64, F64, F64]:
     return measured, physics, with_traits
 
 
-@pytest.mark.parametrize("scenario", ["in step", "mixed"])
-def test_traits_halve_what_physics_gets_wrong(scenario: str) -> None:
+@pytest.mark.parametrize(("scenario", "left"), [("in step", 0.65), ("mixed", 1.0)])
+def test_traits_halve_what_physics_gets_wrong(scenario: str, left: float) -> None:
+    """Guests of the mixed fleet wake independently, as physics has it: little is left to learn."""
     errors, learnt_errors = [], []
     for seed in range(2):
         fleet = in_step(seed) if scenario == "in step" else mixed(seed, n_hosts=1, n_vms=10).fleet
@@ -83,4 +84,5 @@ def test_traits_halve_what_physics_gets_wrong(scenario: str) -> None:
         errors.append(np.abs(physics - measured).mean())
         learnt_errors.append(np.abs(with_traits - measured).mean())
     print(scenario, errors, learnt_errors)
-    assert np.mean(learnt_errors) < 0.65 * np.mean(errors)
+    assert np.mean(learnt_errors) < left * np.mean(errors)
+    assert np.mean(learnt_errors) < 0.05

@@ -156,9 +156,12 @@ class SimHost:
         quota = np.array([vm.tuning.quota_cores for vm in vms]) / n_vcpus_of
         quota = np.append(quota[vm_of], np.full(n_cores, np.inf))
         wanted[:, mine] *= (1 - stall)[:, vm_of]
-        shares = np.array([vm.tuning.shares or DEFAULT_SHARES for vm in vms]) / n_vcpus_of
-        weight = np.append(shares[vm_of], np.full(n_cores, float(DEFAULT_SHARES)))
-        weight = np.broadcast_to(weight, wanted.shape)
+        shares = np.array([vm.tuning.shares or DEFAULT_SHARES for vm in vms])
+        weight = np.full_like(wanted, DEFAULT_SHARES)
+        # A VM's weight is shared by those of its vCPUs that are on.
+        of_vm = (vm_of[:, None] == np.arange(len(vms))).astype(np.float64)
+        on = (wanted[:, mine] > 0).astype(np.float64) @ of_vm
+        weight[:, mine] = (shares / np.maximum(on, 1))[:, vm_of]
         allowed = np.vstack([_allowed(cpus, vm.tuning.vcpu_pins) for vm in vms] + [np.eye(n_cores)])
 
         can_run, step = allowed > 0, first_step + np.arange(len(wanted))
