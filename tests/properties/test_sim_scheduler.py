@@ -30,7 +30,7 @@ def test_cores_are_never_overbooked_nor_idle_beside_a_waiter(
     situation: tuple[np.ndarray, np.ndarray, np.ndarray], first_step: int
 ) -> None:
     wanted, weight, allowed = situation
-    got = share_cores(wanted, weight, allowed, first_step)
+    got = share_cores(wanted, weight, allowed, first_step + np.arange(len(wanted)))
     assert (got >= 0).all()
     assert (got <= wanted).all()
     n_cores = allowed.shape[1]
@@ -70,8 +70,9 @@ def test_delay_and_throttling_make_up_the_loss(
 ) -> None:
     wanted, weight, allowed = situation
     limit = np.full(wanted.shape[1], quota)
-    got = share_cores(np.minimum(wanted, limit), weight, allowed, 0)
-    free = share_cores(wanted, weight, allowed, 0)
+    step = np.arange(len(wanted))
+    got = share_cores(np.minimum(wanted, limit), weight, allowed, step)
+    free = share_cores(wanted, weight, allowed, step)
     delayed, throttled = split_delay(wanted, got, free, limit)
     assert (delayed >= -1e-9).all()
     assert (throttled >= 0).all()

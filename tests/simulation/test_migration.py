@@ -67,7 +67,7 @@ def test_what_travelled_with_a_vm_is_undone_where_it_arrives(tmp_path: Path) -> 
     elsewhere = next(host for host in hosts if host != scenario.host)
     fleet.migrate_vm(mitigation.target, elsewhere)
     assert hosts[elsewhere].hypervisor.tuning(mitigation.target) != mitigation.prior
-    run(30)
+    run(15)
     assert hosts[elsewhere].hypervisor.tuning(mitigation.target) == mitigation.prior
     assert home.journal.open_mitigations() == ()
     with store.read() as session:

@@ -35,7 +35,8 @@ def in_step(seed: int) -> SimFleet:
         duty, phase_s = rng.uniform(0.3, 0.7), 0.0 if v % 2 else rng.uniform(0, period_s)
         wave = SquareWave(0.0, n_vcpus, period_s, duty, phase_s)
         cpu = Noisy(wave, 0.3, int(rng.integers(2**30)), slot_s=20.0)
-        fleet.add_vm(host, VmSpec(f"v{v}", n_vcpus=n_vcpus, memory_mib=1024.0, cpu=cpu))
+        spec = VmSpec(f"v{v}", n_vcpus=n_vcpus, memory_mib=1024.0, cpu=cpu, in_spells=False)
+        fleet.add_vm(host, spec)
     return fleet
 
 
@@ -72,8 +73,9 @@ def judged(fleet: SimFleet, n_ticks: int) -> tuple[F64, F64, F64]:
     return measured, physics, with_traits
 
 
-@pytest.mark.parametrize("scenario", ["in step", "mixed"])
-def test_traits_halve_what_physics_gets_wrong(scenario: str) -> None:
+@pytest.mark.parametrize(("scenario", "left"), [("in step", 0.65), ("mixed", 1.0)])
+def test_traits_halve_what_physics_gets_wrong(scenario: str, left: float) -> None:
+    """Guests of the mixed fleet wake independently, as physics has it: little is left to learn."""
     errors, learnt_errors = [], []
     for seed in range(2):
         fleet = in_step(seed) if scenario == "in step" else mixed(seed, n_hosts=1, n_vms=10).fleet
@@ -82,4 +84,5 @@ def test_traits_halve_what_physics_gets_wrong(scenario: str) -> None:
         errors.append(np.abs(physics - measured).mean())
         learnt_errors.append(np.abs(with_traits - measured).mean())
     print(scenario, errors, learnt_errors)
-    assert np.mean(learnt_errors) < 0.65 * np.mean(errors)
+    assert np.mean(learnt_errors) < left * np.mean(errors)
+    assert np.mean(learnt_errors) < 0.05

@@ -39,8 +39,7 @@ OURS: Final = "ours"
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What one rule said in one look. `guilty`: who did most, all that are equals; `drawn`: one of
-    them by lot, whom a rule cannot know better than by chance."""
+    """What one rule said in one look. `guilty`: who did most, all that are equals."""
 
     case: str
     seed: int
@@ -48,12 +47,16 @@ class Naming:
     rule: str
     named: str
     guilty: tuple[str, ...]
-    drawn: str
     confidence: float
 
     @property
     def right(self) -> bool:
         return self.named in self.guilty
+
+    @property
+    def chance(self) -> float:
+        """Of being right if one of the equals were the culprit, by lot: nobody can know better."""
+        return self.right / len(self.guilty)
 
 
 def bench_attribution(n_seeds: int, first_seed: int, report: Callable[[str], None]) -> Result:
@@ -87,7 +90,6 @@ def look(staged: Collision) -> list[Naming]:
     guilty = staged.culprits()
     if not guilty:
         return []
-    drawn = guilty[int(np.random.default_rng(staged.seed).integers(len(guilty)))]
     fleet, host_id, ids = staged.stage()
     hypervisor = SimHypervisor(fleet, host_id)
     window, before, baselines = Window.empty(WINDOW_S), None, Baselines()
@@ -115,7 +117,6 @@ def look(staged: Collision) -> list[Naming]:
                             rule,
                             named,
                             guilty,
-                            drawn,
                             confidence,
                         )
                     )
@@ -177,7 +178,7 @@ def metrics(said: list[Naming]) -> dict[str, float]:
     populated = [b for b in bins if b["n"] >= LEAST_IN_BIN]
     out["calibration.worst_bin"] = max((abs(b["gap"]) for b in populated), default=0.0)
     out["calibration.mean"] = sum(abs(b["gap"]) * b["n"] for b in bins) / max(len(said), 1)
-    out["brier"] = float(np.mean([(s.confidence - (s.named == s.drawn)) ** 2 for s in said]))
+    out["brier"] = float(np.mean([_brier(s.confidence, s.chance) for s in said]))
     for case in CASES:
         out[f"culprit_first.{case}"] = _share_right([s for s in said if s.case == case])
     for after_s in LOOKS_S:
@@ -186,14 +187,18 @@ def metrics(said: list[Naming]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in out.items()}
 
 
+def _brier(confidence: float, chance: float) -> float:
+    return chance * (1.0 - confidence) ** 2 + (1.0 - chance) * confidence**2
+
+
 def _share_right(said: list[Naming]) -> float:
     return float(np.mean([s.right for s in said])) if said else 0.0
 
 
 def reliability(said: list[Naming]) -> list[dict[str, float]]:
-    """By stated confidence: how many, mean confidence, share right (equals: by lot), the gap."""
+    """By stated confidence: how many, mean confidence, share right (equals: by lot), gap."""
     stated = np.array([s.confidence for s in said])
-    right = np.array([s.named == s.drawn for s in said], dtype=np.float64)
+    right = np.array([s.chance for s in said])
     which = np.minimum((stated * N_BINS).astype(int), N_BINS - 1)
     rows = []
     for b in np.unique(which):

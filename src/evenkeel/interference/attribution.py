@@ -2,10 +2,11 @@
 
 Stated property: in every row the shares of one victim add up to 1 over {neighbours, host, itself},
 an idle VM gets none, and a VM within both its norm and its fair share gets next to none. The
-weight of j is `surge_j + excess_j + TRACE * demand_j`, where surge is demand above j's own norm and
-excess is demand above its fair share of the pool. A victim's own surge takes its part of the
-blame, which is what breaks the tie between two VMs that slow each other equally: the one that
-changed is the cause. Correlation plays no part.
+weight of j is `max(surge_j, excess_j) + TRACE * demand_j`, where surge is demand above j's own
+norm and excess is demand above its fair share of the pool: what is above both counts once, or a
+world without it would lack more than that. A victim's own surge takes its part of the blame,
+which is what breaks the tie between two VMs that slow each other equally: the one that changed is
+the cause. Correlation plays no part.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ TRACE: Final = 0.1
 class Pressing:
     """What presses on a pool beyond what is usual and fair, in the resource's unit.
 
-    `vms` (T, N): surge + excess + trace, 0 for the idle; `host` (T,) the same of load outside all
-    VMs; `surge` (T, N) demand above the VM's own norm, 0 where that is not known yet. Of B hosts
-    together, each with one axis (B) more in front.
+    `vms` (T, N): surge or excess, and trace, 0 for the idle; `host` (T,) the same of load outside
+    all VMs; `surge` (T, N) demand above the VM's own norm, 0 where that is not known yet. Of B
+    hosts together, each with one axis (B) more in front.
     """
 
     vms: F64
@@ -61,9 +62,9 @@ def pressing(
     excess = np.maximum(demand - fair[:, None], 0.0)
     host_fair = (capacity / (n_vms + 1))[:, None]
     usual = np.where(np.isnan(host_norm), np.inf, host_norm)[:, None]
-    host = np.maximum(background - host_fair, 0.0) + TRACE * background
-    host = (host + np.maximum(background - usual, 0.0)) * (background >= idle_below)
-    return Pressing(surge + excess + TRACE * demand * awake, host, surge)
+    above = np.maximum(background - np.minimum(host_fair, usual), 0.0)
+    host = (above + TRACE * background) * (background >= idle_below)
+    return Pressing(np.maximum(surge, excess) + TRACE * demand * awake, host, surge)
 
 
 def blame(presses: Pressing, meeting: F64) -> F64:

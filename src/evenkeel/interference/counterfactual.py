@@ -1,6 +1,6 @@
 """What a victim would lose without one of its neighbours: the CPU queue, solved anew.
 
-A world takes away what one suspect presses with (its surge, its excess over the fair share, a
+A world takes away what one suspect presses with (its surge or its excess over the fair share, a
 trace), and nothing else. The difference to the world as it is, in hazard, is the suspect's effect.
 Everything lies on the cores that the victim runs on; neighbours beyond the suspects are one load.
 """

@@ -43,7 +43,7 @@ NOISE_SHARE: Final = 0.25
 is more than their scatter."""
 TELLING: Final = 0.02
 """Hazards closer than this are not told apart."""
-SHARPNESS: Final = 1.6
+SHARPNESS: Final = 3.0
 """Pairwise comparisons are taken this much further; chosen on staged collisions (note 0015)."""
 N_OTHERS: Final = 3
 ROUNDING: Final = 1e-9

@@ -15,8 +15,8 @@ import numpy as np
 
 from evenkeel.domain.ids import HOST_ITSELF, HostId, VmId
 from evenkeel.sim.fleet import SimFleet
-from evenkeel.sim.host import HostSpec
-from evenkeel.sim.vm import VmSpec
+from evenkeel.sim.host import TINY, HostSpec
+from evenkeel.sim.vm import VmSpec, Work
 from evenkeel.sim.workload import NOTHING, Noisy, Onset, SquareWave, Steady, Workload
 
 TICK_S: Final = 5.0
@@ -72,23 +72,28 @@ class Collision:
             ids[player.name] = fleet.add_vm(host, spec)
         return fleet, host, ids
 
-    def loss(self, calmed: str = "") -> float:
-        """Share of what it wanted that the victim did not get in the time judged."""
+    def served(self, calmed: str = "") -> Work:
+        """What the victim wanted and got in the time judged."""
         fleet, _, ids = self.stage(calmed)
         fleet.advance(ONSET_S)
         before = fleet.work(ids[VICTIM])
         fleet.advance(JUDGED_S)
-        return 1.0 - (fleet.work(ids[VICTIM]) - before).cpu_share
+        return fleet.work(ids[VICTIM]) - before
 
     def culprits(self) -> tuple[str, ...]:
         """The names without whose doings the victim loses least, all that are equals.
 
+        A loss is in cores, as a share of what it wants as things are: a victim that wants more
+        than ever beside a neighbour as busy as always loses the same share of more.
         `HOST_ITSELF` for the host; empty where nobody made the victim lose anything.
         """
         loud = [p.name for p in self.players if p.loud is not None]
         loud += [HOST_ITSELF] if self.host_loud is not NOTHING else []
-        whole = self.loss()
-        effect = {name: whole - self.loss(name) for name in loud}
+        whole = self.served()
+        wanted = max(whole.wanted_core_s, TINY)
+        effect = {
+            name: (whole.lost_core_s - self.served(name).lost_core_s) / wanted for name in loud
+        }
         most = max(effect.values(), default=0.0)
         return tuple(sorted(n for n, e in effect.items() if e > most - TIE and most >= TIE))
 

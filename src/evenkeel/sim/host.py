@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import numpy as np
 
@@ -20,11 +21,14 @@ from evenkeel.domain.host import Capability, Host
 from evenkeel.domain.ids import HostId, VmId
 from evenkeel.domain.vm import VmState
 from evenkeel.sim.devices import share_disk, share_link, share_memory, stall_share
-from evenkeel.sim.scheduler import share_cores, split_delay
+from evenkeel.sim.scheduler import share_cores, share_within_quota, split_delay
+from evenkeel.sim.spells import in_spells
 from evenkeel.sim.vm import DEFAULT_SHARES, KERNEL_SHARE, SimVm
 from evenkeel.sim.workload import NOTHING, Workload
 
 PSI_WINDOW_S: Final = 10.0
+QUOTA_PERIOD_S: Final = 0.1
+"""libvirt's default, taken for every period."""
 REQUESTS_PER_FAULT: Final = 2.0
 """A page comes in and, in the long run, another one goes out."""
 
@@ -54,6 +58,7 @@ class SimHost:
         self.memory_used_mib = 0.0
         self.psi_cpu = self.psi_memory = self.psi_io = 0.0
         self._n_boots = 0
+        self._seed = uuid5(NAMESPACE_OID, f"evenkeel-sim-host/{spec.name}").int
 
     def describe(self) -> Host:
         spec = self.spec
@@ -141,32 +146,50 @@ class SimHost:
         n_cores = len(cpus)
         n_vcpus_of = np.array([vm.spec.n_vcpus for vm in vms], dtype=np.int64)
         vm_of = np.repeat(np.arange(len(vms)), n_vcpus_of)
+        mine = slice(0, len(vm_of))
         of_host = np.minimum(1.0, self.spec.background.at(time_s) / n_cores)
-        wanted = np.hstack(
-            [
-                (wish * (1 - stall) / n_vcpus_of)[:, vm_of],
-                np.repeat(of_host[:, None], n_cores, axis=1),
-            ]
+        share = np.hstack(
+            [(wish / n_vcpus_of)[:, vm_of], np.repeat(of_host[:, None], n_cores, axis=1)]
         )
-        shares = np.array([vm.tuning.shares or DEFAULT_SHARES for vm in vms]) / n_vcpus_of
-        weight = np.append(shares[vm_of], np.full(n_cores, float(DEFAULT_SHARES)))
-        weight = np.broadcast_to(weight, wanted.shape)
-        allowed = np.vstack([_allowed(cpus, vm.tuning.vcpu_pins) for vm in vms] + [np.eye(n_cores)])
+        wanted = self._in_spells(vms, share, time_s)
+        wanted_s = wanted.sum(axis=0)[mine] * step_s
         quota = np.array([vm.tuning.quota_cores for vm in vms]) / n_vcpus_of
-        limit = np.append(quota[vm_of], np.full(n_cores, np.inf))
+        quota = np.append(quota[vm_of], np.full(n_cores, np.inf))
+        wanted[:, mine] *= (1 - stall)[:, vm_of]
+        shares = np.array([vm.tuning.shares or DEFAULT_SHARES for vm in vms])
+        weight = np.full_like(wanted, DEFAULT_SHARES)
+        # A VM's weight is shared by those of its vCPUs that are on.
+        of_vm = (vm_of[:, None] == np.arange(len(vms))).astype(np.float64)
+        on = (wanted[:, mine] > 0).astype(np.float64) @ of_vm
+        weight[:, mine] = (shares / np.maximum(on, 1))[:, vm_of]
+        allowed = np.vstack([_allowed(cpus, vm.tuning.vcpu_pins) for vm in vms] + [np.eye(n_cores)])
 
-        got = share_cores(np.minimum(wanted, limit), weight, allowed > 0, first_step)
+        can_run, step = allowed > 0, first_step + np.arange(len(wanted))
+        got = share_cores(wanted, weight, can_run, step)
         delayed, throttled = wanted - got, np.zeros_like(got)
-        if (wanted > limit).any():
-            unlimited = share_cores(wanted, weight, allowed > 0, first_step)
-            delayed, throttled = split_delay(wanted, got, unlimited, limit)
+        if (got > quota).any():
+            free, period = got, max(1, round(QUOTA_PERIOD_S / step_s))
+            got, limit = share_within_quota(wanted, weight, can_run, step, quota, period)
+            delayed, throttled = split_delay(wanted, got, free, limit)
 
         self.busy_s += float(got.sum()) * step_s
-        sums = np.array([got, delayed, throttled]).sum(axis=1)[:, : len(vm_of)] * step_s
-        wanted_s = wish.sum(axis=0) * step_s
+        sums = np.array(
+            [wanted_s, *(np.array([got, delayed, throttled]).sum(axis=1)[:, mine] * step_s)]
+        )
         for i, vm in enumerate(vms):
-            vm.count_cores(float(wanted_s[i]), *sums[:, vm_of == i].sum(axis=1).tolist())
-        return delayed[:, : len(vm_of)] + throttled[:, : len(vm_of)]
+            vm.count_cores(*sums[:, vm_of == i].sum(axis=1).tolist())
+        return delayed[:, mine] + throttled[:, mine]
+
+    def _in_spells(self, vms: Sequence[SimVm], share: F64, time_s: F64) -> F64:
+        """Cores wanted by each vCPU, then by the host on each core, given their mean shares."""
+        wanted, first = share.copy(), 0
+        for vm in vms:
+            columns = slice(first, first := first + vm.spec.n_vcpus)
+            if vm.spec.in_spells:
+                wanted[:, columns] = in_spells(share[:, columns], time_s, UUID(vm.id).int)
+        if share[:, first:].any():
+            wanted[:, first:] = in_spells(share[:, first:], time_s, self._seed)
+        return wanted
 
 
 def _columns(columns: Sequence[F64], time_s: F64) -> F64:

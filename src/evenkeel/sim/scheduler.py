@@ -1,6 +1,6 @@
-"""How a host shares its cores, as Linux's fair scheduler does it, in a fluid approximation.
+"""How a host shares its cores, as Linux's fair scheduler does it: a fluid within each step.
 
-Time is cut into sub-steps (50 ms or so), all computed at once: arrays are (step, vCPU). In each
+Time is cut into steps (50 ms or so), all computed at once: arrays are (step, vCPU). In each
 step, every vCPU is placed on the least loaded core it may run on, the least free to choose first,
 the rest in rotation; each core is shared by weight (weighted max-min); idle cores then pull what
 others could not serve. Over many steps this comes within a few per cent of the fair share where
@@ -42,7 +42,7 @@ def share_by_weight(wanted: F64, weight: F64, capacity: float) -> F64:
     return np.minimum(wanted, found[:, None] * weight)
 
 
-def share_cores(wanted: F64, weight: F64, allowed: Bools, first_step: int) -> F64:
+def share_cores(wanted: F64, weight: F64, allowed: Bools, step: Ints) -> F64:
     """Core shares that vCPUs get.
 
     Parameters
@@ -50,7 +50,7 @@ def share_cores(wanted: F64, weight: F64, allowed: Bools, first_step: int) -> F6
     wanted : (n_steps, n_vcpus) cores wanted, each in [0, 1].
     weight : (n_steps, n_vcpus) scheduler weight, > 0.
     allowed : (n_vcpus, n_cores) where a vCPU may run; at least one core each.
-    first_step : number of the first step since the world began; it turns the rotation.
+    step : (n_steps,) their numbers since the world began; they turn the rotation.
 
     Returns
     -------
@@ -61,7 +61,6 @@ def share_cores(wanted: F64, weight: F64, allowed: Bools, first_step: int) -> F6
         return got  # even one core could serve them all
     busy = np.flatnonzero(wanted.any(axis=0))  # sleepers would make the rotation limp
     wanted, weight, allowed = wanted[:, busy], weight[:, busy], allowed[busy]
-    step = first_step + np.arange(len(wanted))
     core_of = _place(wanted, weight, allowed, step)
     got[:, busy], idle = _share_each_core(wanted, weight, core_of, allowed.shape[1])
     got[:, busy] = _pull(wanted, got[:, busy], idle, allowed, step)
@@ -123,11 +122,36 @@ def _pull(wanted: F64, got: F64, idle: F64, allowed: Bools, step: Ints) -> F64:
     return np.minimum(got, wanted)
 
 
-def split_delay(wanted: F64, got: F64, got_without_quota: F64, quota: F64) -> tuple[F64, F64]:
+def share_within_quota(
+    wanted: F64, weight: F64, allowed: Bools, step: Ints, quota: F64, per_period: int
+) -> tuple[F64, F64]:
+    """Core shares of vCPUs that may run for a quota of every period only, as early as they can.
+
+    Parameters are those of `share_cores`, and `quota` (n_vcpus,) cores on average over a period
+    (may be infinite) of `per_period` steps.
+
+    Returns
+    -------
+    (n_steps, n_vcpus) cores got, and the most that each had left to get.
+    """
+    got, limit = np.empty_like(wanted), np.empty_like(wanted)
+    period, place = np.divmod(step, per_period)
+    period -= period[0]
+    left = np.tile(quota * per_period, (int(period[-1]) + 1, 1))
+    for nth in range(per_period):
+        rows = np.flatnonzero(place == nth)
+        limit[rows] = np.maximum(left[period[rows]], 0.0)
+        asked = np.minimum(wanted[rows], limit[rows])
+        got[rows] = share_cores(asked, weight[rows], allowed, step[rows])
+        left[period[rows]] -= got[rows]
+    return got, limit
+
+
+def split_delay(wanted: F64, got: F64, got_without_quota: F64, limit: F64) -> tuple[F64, F64]:
     """Tell apart what neighbours and what its own quota kept from each vCPU.
 
-    All are (n_steps, n_vcpus) in cores; `quota` may be infinite. A vCPU runs, at the rate its
-    neighbours leave it, until the quota of the period is spent, and is throttled for the rest:
+    All are (n_steps, n_vcpus) in cores; `limit` may be infinite. A vCPU runs, at the rate its
+    neighbours leave it, until what is left of its quota is spent, and is throttled for the rest:
     with f = got / got_without_quota, it waits f (wanted - got_without_quota) for neighbours and
     (1 - f) wanted for its quota.
 
@@ -136,7 +160,7 @@ def split_delay(wanted: F64, got: F64, got_without_quota: F64, quota: F64) -> tu
     (delay by neighbours, throttled), both >= 0, together wanted - got.
     """
     lost = wanted - got
-    bound = (got >= quota - 1e-9) & (lost > _EPSILON)
+    bound = (got >= limit - 1e-9) & (lost > _EPSILON)
     fraction = got / np.maximum(got_without_quota, _EPSILON)
     throttled = np.where(bound, np.clip((1.0 - fraction) * wanted, 0.0, lost), 0.0)
     return lost - throttled, throttled

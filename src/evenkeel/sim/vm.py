@@ -21,6 +21,7 @@ class VmSpec:
     """A VM to start. Workloads are in cores, requests/s, Mbit/s and MiB.
 
     No `working_set_mib` means half the memory, all the time; no pins mean any CPU of the host.
+    A vCPU that wants part of a core is on and off (`in_spells`), or wants that part all the time.
     """
 
     name: str
@@ -41,6 +42,7 @@ class VmSpec:
     has_balloon: bool = True
     has_delay: bool = True
     has_profiler: bool = False
+    in_spells: bool = True
 
     def tuning(self, cpus: tuple[int, ...]) -> CpuTuning:
         """The knobs it starts with on a host of these CPUs."""
@@ -61,6 +63,11 @@ class Work:
 
     def __sub__(self, earlier: Work) -> Work:
         return Work(*(getattr(self, f.name) - getattr(earlier, f.name) for f in fields(Work)))
+
+    @property
+    def lost_core_s(self) -> float:
+        """CPU work that was wanted and not done."""
+        return self.wanted_core_s - self.got_core_s
 
     @property
     def cpu_share(self) -> float:

@@ -122,6 +122,7 @@ class AgentsInPlace:
                     net_mbit_s=Steady(wants[NET_AXIS]),
                     working_set_mib=Steady(resident),
                     tenant=TenantId(table.tenant[vm]),
+                    in_spells=False,  # what they cost is the replay's own overlap
                 )
             )
             for vm, wants, size, resident in zip(*columns, strict=True)

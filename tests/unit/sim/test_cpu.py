@@ -37,11 +37,11 @@ def test_pinning_apart_ends_it() -> None:
         assert world.cores(name) == pytest.approx((1, 0, 0))
 
 
-def test_shares_weigh_and_a_small_wish_is_served_first() -> None:
+def test_shares_weigh_and_a_small_wish_at_every_moment_is_served_first() -> None:
     world = World(
         VmSpec("a", cpu=HOG, vcpu_pins=CORE_0),
         VmSpec("b", cpu=HOG, vcpu_pins=CORE_0),
-        VmSpec("c", cpu=Steady(0.1), vcpu_pins=CORE_0),
+        VmSpec("c", cpu=Steady(0.1), vcpu_pins=CORE_0, in_spells=False),
     )
     world.hypervisor.apply(SetCpuShares(world.ids["a"], 2048))
     world.run(5)
@@ -68,7 +68,7 @@ def test_three_hogs_roam_two_cores_and_come_out_even() -> None:
 
 
 def test_no_core_idles_while_somebody_waits_for_it() -> None:
-    world = World(*(VmSpec(name, cpu=Steady(0.6)) for name in "abc"))
+    world = World(*(VmSpec(name, cpu=Steady(0.6), in_spells=False) for name in "abc"))
     world.run(6)
     for name in "abc":
         assert world.cores(name) == pytest.approx((0.6, 0, 0))

@@ -15,6 +15,7 @@ from tests.unit.sim.worlds import World, counters
 
 from evenkeel.domain.errors import VmGone
 from evenkeel.domain.plan import SetVcpuPins
+from evenkeel.domain.resources import SPECS, Resource
 from evenkeel.sim.churn import ChurnKind, ChurnRates, plan_churn
 from evenkeel.sim.fleet import SimFleet
 from evenkeel.sim.host import HostSpec
@@ -22,6 +23,8 @@ from evenkeel.sim.hypervisor import SimHypervisor
 from evenkeel.sim.scenarios import mixed, noisy_neighbour, quiet
 from evenkeel.sim.vm import VmSpec
 from evenkeel.sim.workload import Steady
+
+SHARD = SPECS[Resource.CPU].shard
 
 
 def test_a_reboot_restarts_counters_under_a_new_incarnation_with_default_knobs() -> None:
@@ -155,10 +158,11 @@ def test_the_noisy_neighbour_hurts_one_vm_from_its_onset_on(seed: int) -> None:
     assert scenario.aggressor is not None
     assert scenario.victim is not None
     fleet.advance(scenario.onset_s)
-    assert fleet.work(scenario.victim).cpu_share > 0.99
+    assert fleet.work(scenario.victim).lost_core_s < SHARD * scenario.onset_s
     before = {vm: fleet.work(vm) for vm in fleet.host_of(scenario.victim).vms}
     fleet.advance(30)
-    hurt = {vm for vm, work in before.items() if (fleet.work(vm) - work).cpu_share < 0.9}
+    lost = {vm: (fleet.work(vm) - work).lost_core_s / 30 for vm, work in before.items()}
+    hurt = {vm for vm, cores in lost.items() if cores > 2 * SHARD}
     assert hurt == {scenario.victim, scenario.aggressor}
     tuning = fleet.vm(scenario.aggressor).tuning
     fleet.set_tuning(scenario.aggressor, replace(tuning, vcpu_pins=((2, 3),)))
@@ -177,7 +181,7 @@ def test_a_quiet_fleet_loses_nothing_to_speak_of() -> None:
     fleet.advance(600)
     for host in fleet.hosts.values():
         for vm in host.vms.values():
-            assert vm.work.cpu_share > 0.995
+            assert vm.work.lost_core_s < SHARD * 600
 
 
 def test_long_steps_come_to_the_same_where_demand_stands_still() -> None:
@@ -185,7 +189,7 @@ def test_long_steps_come_to_the_same_where_demand_stands_still() -> None:
         fleet = SimFleet(seed=1)
         host = fleet.add_host(HostSpec("h", cpus=(0, 1, 2)))
         wants = (0.9, 0.8, 0.7, 0.6, 0.5)
-        vms = [fleet.add_vm(host, VmSpec(f"v{w}", cpu=Steady(w))) for w in wants]
+        vms = [fleet.add_vm(host, VmSpec(f"v{w}", cpu=Steady(w), in_spells=False)) for w in wants]
         for seconds, step_s in strides:
             fleet.advance(seconds, step_s)
         return [fleet.work(vm).got_core_s for vm in vms]

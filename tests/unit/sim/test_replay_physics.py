@@ -44,6 +44,7 @@ def test_pools_agree_with_the_small_simulator(name: str) -> None:
             iops=Steady(iops),
             net_mbit_s=Steady(mbit),
             working_set_mib=Steady(mib),
+            in_spells=False,
         )
         for i, (n, cores, mib, mbit, iops) in enumerate(fleet)
     ]
