@@ -2,10 +2,11 @@
 
     log slowdown = queue(pair) * (c + s(victim) + p(partner) + sum s_k(victim) p_k(partner))
 
-`queue` is what the CPU queue says of the two (`queue.hazards`); s and p are the unknown functions
-of the solo profiles that `traits` has, with offsets of the workloads' own. It is the same Gaussian
-process with the queue as each row's weight: where physics sees no contention there is none, and a
-workload never seen gets the physics times what alike workloads made of it.
+`queue` is what the CPU queue says of the two (`queue.hazards`), and the little that any company
+costs by waking up; s and p are the unknown functions of the solo profiles that `traits` has, with
+offsets of the workloads' own. It is the same Gaussian process with the queue as each row's weight:
+where physics sees no contention there is next to none, and a workload never seen gets the physics
+times what alike workloads made of it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from evenkeel.interference.pairs.views import CPU
 
 _INPUTS: Final = ("victim", "partner", "placement", "demand", "victim_id", "partner_id", "weight")
 USED: Final = "cpu_used"
-LEAST_HAZARD: Final = 1e-3
+COMPANY: Final = 0.02
 LEAST_CORES: Final = 1e-3
 
 
@@ -132,7 +133,7 @@ def _inputs(co_runs: CoRuns, by: Scaling, known: Sequence[str], cores: float) ->
         demand=nothing,
         victim_id=_ids(co_runs.victim, known),
         partner_id=_ids(co_runs.partner, known),
-        weight=np.maximum(hazards(co_runs, cores), LEAST_HAZARD),
+        weight=hazards(co_runs, cores) + COMPANY,
     )
 
 
