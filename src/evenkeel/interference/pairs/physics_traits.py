@@ -31,6 +31,7 @@ from evenkeel.interference.pairs.views import CPU
 _INPUTS: Final = ("victim", "partner", "placement", "demand", "victim_id", "partner_id", "weight")
 USED: Final = "cpu_used"
 COMPANY: Final = 0.02
+"""Hazard that any neighbour costs, before traits; measured in docs/designs/0013."""
 LEAST_CORES: Final = 1e-3
 
 
