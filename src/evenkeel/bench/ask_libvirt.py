@@ -17,10 +17,12 @@ from xml.etree import ElementTree
 
 import libvirt
 
+from evenkeel.adapters.libvirt.session import keep_errors_off_stderr
+
 
 def main() -> None:
     daemon_pid, sweeps = int(sys.argv[1]), int(sys.argv[2])
-    libvirt.registerErrorHandler(lambda *_: None, None)
+    keep_errors_off_stderr()
     connection = libvirt.open("qemu:///system")
     taps = {d.UUIDString(): _tap(d) for d in connection.listAllDomains(0)}
     nowait = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT

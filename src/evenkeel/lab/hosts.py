@@ -161,12 +161,14 @@ class LabHosts:
         """A libvirt connection to the host, kept and renewed when it broke. Raises LabError."""
         import libvirt
 
+        from evenkeel.adapters.libvirt.session import keep_errors_off_stderr
+
         with self._guard:
             kept = self._connections.get(host)
             with contextlib.suppress(libvirt.libvirtError):
                 if kept is not None and kept.numOfDomains() >= 0:  # isAlive() sees a crash late
                     return kept
-            libvirt.registerErrorHandler(_ignore_libvirt_message, None)
+            keep_errors_off_stderr()
             try:
                 self._connections[host] = libvirt.open(self.host(host).uri)
             except libvirt.libvirtError as error:
@@ -237,7 +239,3 @@ def _wait_until(
             said = log.read_text(errors="replace")[-500:].strip() if log and log.exists() else ""
             raise LabError(f"waited {timeout_s:.0f} s for {what}" + (f": {said}" if said else ""))
         time.sleep(0.02)
-
-
-def _ignore_libvirt_message(*_: Any) -> None:
-    """libvirt prints every error on stderr; they come as exceptions as well."""

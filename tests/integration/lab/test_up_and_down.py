@@ -122,7 +122,12 @@ def test_up_after_up_was_killed_half_way(config: LabConfig) -> None:
 
 
 def test_ctrl_c_in_up_cleans_up(config: LabConfig) -> None:
-    assert interrupt_up(config, first_keeper_runs, signal.SIGINT) != 0
+    for _ in range(3):
+        status = interrupt_up(config, first_keeper_runs, signal.SIGINT)
+        if status:
+            break
+        evenkeel("down", "--lab", str(config.number))  # it was up before the signal came
+    assert status != 0
     assert left(config) == []
 
 

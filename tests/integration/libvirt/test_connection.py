@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +27,21 @@ pytestmark = pytest.mark.integration
 Make = Callable[..., LibvirtHypervisor]
 LIMIT_S = 1.0
 
+UNDER_SIGNALS = """
+import os, signal, threading, libvirt
+from evenkeel.adapters.libvirt.session import keep_errors_off_stderr
+keep_errors_off_stderr()
+for _ in range(20):
+    threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        while True:
+            try:
+                libvirt.open("qemu+unix:///system?socket=/nonexistent")
+            except libvirt.libvirtError:
+                pass
+    except KeyboardInterrupt:
+        print("told")
+"""
 AS_NOBODY = """
 import os, sys
 from evenkeel.adapters.clock import SystemClock
@@ -91,6 +107,11 @@ def test_without_permission_it_is_denied(lab_host: LabHost) -> None:
 
     assert ran.stdout.startswith("hypervisor_denied |"), ran.stdout + ran.stderr
     assert "libvirt group" in ran.stdout
+
+
+def test_an_interrupt_that_comes_while_libvirt_fails_is_an_interrupt() -> None:
+    ran = subprocess.run([sys.executable, "-c", UNDER_SIGNALS], capture_output=True, text=True)
+    assert ran.stdout.split() == ["told"] * 20, ran.stderr[-500:]
 
 
 def test_a_restarted_libvirtd_is_told_once_and_found_again(

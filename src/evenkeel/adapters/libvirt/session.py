@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
 import threading
 from typing import Any, Final
 
@@ -25,11 +26,19 @@ _EVENTS: Final = (
 )
 
 
+def keep_errors_off_stderr() -> None:
+    """They reach us as exceptions; libvirt prints them as well unless somebody takes them.
+
+    The taker is a function in C: in one in Python a Ctrl-C that waits would be raised, and come out
+    of libvirt as a SystemError.
+    """
+    libvirt.registerErrorHandler(operator.is_, None)
+
+
 @functools.cache
 def start_event_loop() -> threading.Thread:
     """Once per process and before any connection is opened, as libvirt demands."""
-    # Errors reach us as exceptions; without this libvirt also prints them to stderr.
-    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    keep_errors_off_stderr()
     libvirt.virEventRegisterDefaultImpl()
     thread = threading.Thread(target=_run_events, name="libvirt-events", daemon=True)
     thread.start()
