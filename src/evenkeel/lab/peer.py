@@ -22,10 +22,11 @@ class Peer:
         self._server = socket.create_server((address, PORT))
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):  # streams inherit them
             self._server.setsockopt(socket.SOL_SOCKET, option, BUFFER)
-        self._streams: list[socket.socket] = []
+        self._accepting = threading.Thread(target=self._accept, name="peer", daemon=True)
+        self._streams: list[tuple[socket.socket, threading.Thread]] = []
 
     def __enter__(self) -> Peer:
-        threading.Thread(target=self._accept, name="peer", daemon=True).start()
+        self._accepting.start()
         return self
 
     def __exit__(
@@ -34,23 +35,32 @@ class Peer:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        for one in (self._server, *self._streams):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+        _wake(self._server)
+        self._accepting.join()  # no stream comes after this
+        self._server.close()
+        for stream, serving in self._streams:
+            _wake(stream)
+            serving.join()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # closed
+        with contextlib.suppress(OSError):  # shut down
             while True:
                 stream, _ = self._server.accept()
-                self._streams.append(stream)
-                threading.Thread(target=_serve, args=(stream,), daemon=True).start()
+                serving = threading.Thread(target=_serve, args=(stream,), daemon=True)
+                self._streams.append((stream, serving))
+                serving.start()
+
+
+def _wake(end: socket.socket) -> None:
+    """Let the thread that waits in it go on, to its end."""
+    with contextlib.suppress(OSError):  # gone already
+        end.shutdown(socket.SHUT_RDWR)
 
 
 def _serve(stream: socket.socket) -> None:
     """'S' asks us to send; anything else is the beginning of what we are to swallow."""
     nothing = bytes(CHUNK)
-    with contextlib.suppress(OSError):
+    with stream, contextlib.suppress(OSError):
         sends = stream.recv(1) == b"S"
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, CHUNK)
         while True:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import threading
 
 from evenkeel.lab.peer import PORT, Peer
 
@@ -21,3 +23,13 @@ def test_it_sends_to_one_swallows_from_another_and_goes() -> None:
             giver.sendall(b"R" + bytes(3_000_000))  # more than buffers hold
     with Peer(HERE):  # the port is free again
         pass
+
+
+def test_a_stream_that_comes_as_it_goes_is_closed_too() -> None:
+    """The collector warns of a stream left open, and a warning fails the run."""
+    for _ in range(50):
+        with Peer(HERE):
+            taker = socket.create_connection((HERE, PORT), timeout=5)
+        taker.close()
+    gc.collect()
+    assert not [thread for thread in threading.enumerate() if thread.name == "peer"]
