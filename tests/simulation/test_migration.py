@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 from agent_world import an_agent
+from level import level
 
 from evenkeel.adapters.store.store import SqlStore
 from evenkeel.agent.reporter import Reporter
@@ -50,7 +51,7 @@ class SimulatedHost:
 
 def test_what_travelled_with_a_vm_is_undone_where_it_arrives(tmp_path: Path) -> None:
     scenario = noisy_neighbour(4, n_hosts=2)
-    fleet = scenario.fleet
+    fleet = level(scenario.fleet)
     store = SqlStore(f"sqlite:///{tmp_path / 'controller.db'}")
     ingest = Ingest(store, fleet.clock, ACT)
     hosts = {host: SimulatedHost(fleet, host, ingest) for host in fleet.hosts}
@@ -67,7 +68,7 @@ def test_what_travelled_with_a_vm_is_undone_where_it_arrives(tmp_path: Path) -> 
     elsewhere = next(host for host in hosts if host != scenario.host)
     fleet.migrate_vm(mitigation.target, elsewhere)
     assert hosts[elsewhere].hypervisor.tuning(mitigation.target) != mitigation.prior
-    run(15)
+    run(30)
     assert hosts[elsewhere].hypervisor.tuning(mitigation.target) == mitigation.prior
     assert home.journal.open_mitigations() == ()
     with store.read() as session:

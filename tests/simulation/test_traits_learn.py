@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from level import level
 
 from evenkeel.control.measure import Baselines, derive
 from evenkeel.domain.arrays import F64
@@ -73,16 +76,35 @@ def judged(fleet: SimFleet, n_ticks: int) -> tuple[F64, F64, F64]:
     return measured, physics, with_traits
 
 
-@pytest.mark.parametrize(("scenario", "left"), [("in step", 0.65), ("mixed", 1.0)])
-def test_traits_halve_what_physics_gets_wrong(scenario: str, left: float) -> None:
-    """Guests of the mixed fleet wake independently, as physics has it: little is left to learn."""
+def demand_is_level(seed: int) -> SimFleet:
+    """Guests that share a core without ever waiting, where physics expects a queue."""
+    return level(waking_by_chance(seed))
+
+
+def waking_by_chance(seed: int) -> SimFleet:
+    return mixed(seed, n_hosts=1, n_vms=10).fleet
+
+
+def mean_errors(make: Callable[[int], SimFleet]) -> tuple[float, float]:
+    """Of the loss told by physics, and with traits."""
     errors, learnt_errors = [], []
     for seed in range(2):
-        fleet = in_step(seed) if scenario == "in step" else mixed(seed, n_hosts=1, n_vms=10).fleet
+        fleet = make(seed)
         measured, physics, with_traits = judged(fleet, 120)
         assert measured.mean() > 0.005, "somebody has to lose something"
         errors.append(np.abs(physics - measured).mean())
         learnt_errors.append(np.abs(with_traits - measured).mean())
-    print(scenario, errors, learnt_errors)
-    assert np.mean(learnt_errors) < left * np.mean(errors)
-    assert np.mean(learnt_errors) < 0.05
+    print(make.__name__, errors, learnt_errors)
+    return float(np.mean(errors)), float(np.mean(learnt_errors))
+
+
+@pytest.mark.parametrize("make", [in_step, demand_is_level])
+def test_traits_halve_what_physics_gets_wrong(make: Callable[[int], SimFleet]) -> None:
+    physics, with_traits = mean_errors(make)
+    assert with_traits < 0.65 * physics
+
+
+def test_where_physics_is_right_traits_do_no_harm() -> None:
+    physics, with_traits = mean_errors(waking_by_chance)
+    assert physics < 0.05
+    assert with_traits < physics

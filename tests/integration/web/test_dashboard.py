@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -172,7 +173,7 @@ def test_a_page_that_cannot_refresh_says_how_old_it_is(page, fleet):
 def test_a_session_that_ends_leads_to_the_login(page, context):
     sign_in(page)
     context.clear_cookies()
-    page.wait_for_url("**/login", timeout=15_000)
+    expect(page).to_have_url(re.compile("/login$"), timeout=15_000)
 
 
 @pytest.mark.parametrize("width", [1280, 800])
