@@ -98,6 +98,15 @@ class Guest:
         result: dict[str, Any] = json.loads(self.get(path, timeout_s=120))
         return result
 
+    def disk_read_bytes(self) -> int:
+        """What it has read from its disk since it started. Raises LabError."""
+        import libvirt
+
+        try:
+            return int(self.domain().blockStats("vda")[1])
+        except libvirt.libvirtError as error:
+            raise LabError(f"guest {self.name} has no disk to read: {error}") from error
+
     def wait_ready(self, timeout_s: float = 60.0) -> float:
         """Wait until it answers HTTP; returns the seconds waited. Raises LabError."""
         start = time.monotonic()

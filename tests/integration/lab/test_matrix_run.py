@@ -20,10 +20,16 @@ CELLS = tuple(
     for members in (
         ("cpu60",),
         ("receive50",),
+        ("reclaim40",),
+        ("cpu30",),
         ("cpu60", "receive50"),
         ("cpu60", "cpu60"),
+        ("cpu30", "cpu30"),
         ("receive50",),
         ("cpu60",),
+        ("cpu30", "cpu30"),
+        ("cpu30",),
+        ("reclaim40",),
     )
 )
 
@@ -37,8 +43,10 @@ def test_cells_are_measured_once_though_the_run_is_broken_off(
 ) -> None:
     lab = make_lab(n_hosts=1, cpus_per_host=((1,),))
     notes = tmp_path / "cells"
+    read: dict[str, int] = {}
 
     def break_off(done: int, _: int) -> None:
+        read.update({guest.name: guest.disk_read_bytes() for guest in lab.guests()})
         if done == 2:
             raise Killed
 
@@ -49,6 +57,8 @@ def test_cells_are_measured_once_though_the_run_is_broken_off(
         before = notes.read_text().splitlines()[1:]
         done = run(lab, CELLS, 4.0, notes, lambda _: None, lambda *_: None)
 
+    assert set(read) == {"small1", "small2"}
+    assert min(read.values()) >= 128 << 20, "each has filled its memory, though no cell read"
     assert len(before) == 2
     assert notes.read_text().splitlines()[1:3] == before
     assert [c.members for c in done] == [c.members for c in CELLS]
@@ -59,3 +69,9 @@ def test_cells_are_measured_once_though_the_run_is_broken_off(
     assert rows["receive50", ("cpu60",)].loss > 0.15
     assert table(done).solo["receive50"]["net_mbit_s"] > 10
     assert table(done).solo["receive50"]["device_cores"] > 0.05
+
+    young, old = (c.seen[0].memory_mib for c in done if c.members == ("reclaim40",))
+    assert abs(young / old - 1) < 0.15, "a guest is seen to use as much at first as at last"
+    beside = rows["cpu30", ("cpu30",)]
+    assert len(beside.cell_losses) == 4
+    assert beside.loss > 0.12, "two guests in step would take turns and lose half of this"
