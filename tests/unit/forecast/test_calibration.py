@@ -67,6 +67,27 @@ def test_what_is_below_the_grain_does_not_decide_for_what_is_above():
         assert (np.abs(moved).max() < 0.1) == busy_stay
 
 
+@pytest.mark.parametrize("wrong", range(5))
+def test_whoever_is_calmer_or_wilder_does_not_decide_for_others(wrong):
+    """Five kinds of VMs, each less certain than the last; those of one want more than forecast."""
+    relative = np.array([0.05, 0.2, 0.45, 0.8, 1.5])  # (q95 - q25) / ((q50 + q95) / 2)
+    kind = np.arange(N) % len(relative)
+    q25, q95 = norm.ppf([0.25, 0.95])
+    spread = (relative / (q95 - q25 - relative * q95 / 2))[kind][:, None]
+    said = np.maximum(1 + spread * norm.ppf(LEVELS), 0.0).astype(np.float32)[:, None]
+    ids = tuple(str(i) for i in range(N))
+    raw = Forecast(ids, 0.0, 300.0, TARGETS, np.repeat(said, 2, axis=1), said)
+    rng = np.random.default_rng(6)
+    calibration = Calibration.none(3)
+    for _ in range(60):
+        more = np.where(kind == wrong, 2.0, 0.0)[:, None]
+        came = np.maximum(1 + spread * rng.normal(more, 1.0, (N, 3)), 0.0)
+        calibration = calibration.update(raw, came.astype(np.float32))
+    moved = (calibration.apply(raw).values[:, 0, 3] - raw.values[:, 0, 3]) / spread[:, 0]
+    assert (moved[kind == wrong] > 0.3).all()
+    assert np.abs(moved[kind != wrong]).max() < 0.15
+
+
 def test_the_future_is_not_looked_at():
     rng = np.random.default_rng(4)
     values = rng.normal(100, 10, (N, 60)).astype(np.float32)

@@ -85,6 +85,15 @@ def test_two_that_want_less_than_a_core_together_wait_for_each_other() -> None:
     assert lost([(0.4, 1, 1024), (0.4, 1, 1024)], 2, spells=True) == pytest.approx([0, 0])
 
 
+def test_the_hosts_own_work_comes_in_spells_as_a_vms_does() -> None:
+    """It and a VM want .4 of one core each: they wait as two VMs would."""
+    host = HostSpec("h1", cpus=(0,), background=Steady(0.4))
+    world = World(VmSpec("a", cpu=Steady(0.4)), host=host)
+    world.run(MEASURED_S)
+    run, delay, _ = world.cores("a")
+    assert delay / (run + delay) == pytest.approx(0.2, abs=0.02)
+
+
 def test_a_quota_is_spent_from_the_start_of_its_period() -> None:
     """30 ms of every 100: who wants 100 ms, or the first 50, or the last, all get 30."""
     world = World(VmSpec("a", cpu=Steady(0.5)))
