@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 from agent_world import an_agent
-from level import level
 
 from evenkeel.adapters.store.store import SqlStore
 from evenkeel.agent.reporter import Reporter
@@ -21,6 +20,7 @@ from evenkeel.sim.link import SimLink
 from evenkeel.sim.memory import MemoryJournal, MemoryPolicy, MemorySpool
 from evenkeel.sim.scenarios import noisy_neighbour
 from evenkeel.wire import decode_batch
+from level import level
 
 ACT = Policy(mode=Mode.ACT)
 

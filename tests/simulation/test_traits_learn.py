@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from level import level
 
 from evenkeel.control.measure import Baselines, derive
 from evenkeel.domain.arrays import F64
@@ -23,6 +22,7 @@ from evenkeel.sim.hypervisor import SimHypervisor
 from evenkeel.sim.scenarios import mixed
 from evenkeel.sim.vm import VmSpec
 from evenkeel.sim.workload import Noisy, SquareWave
+from level import level
 
 WARM_UP = 20
 SHARD = SPECS[Resource.CPU].shard

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evenkeel.config import load, parse_cpu_list
+from evenkeel.config import load
 from evenkeel.domain.errors import ConfigInvalid
 from evenkeel.domain.plan import ActionKind
 from evenkeel.domain.policy import PairThreshold, Policy
@@ -82,14 +82,3 @@ def test_a_wrong_file_is_named_with_the_field_and_the_reason(tmp_path, text, sai
 def test_a_file_that_was_asked_for_must_be_there(tmp_path):
     with pytest.raises(ConfigInvalid, match="nowhere"):
         load(tmp_path / "nowhere.toml", {})
-
-
-@pytest.mark.parametrize(("text", "cpus"), [("0-2,5", (0, 1, 2, 5)), ("", ()), ("3", (3,))])
-def test_cpu_lists(text, cpus):
-    assert parse_cpu_list(text) == cpus
-
-
-@pytest.mark.parametrize("text", ["a", "3-1", "-1", "1-"])
-def test_bad_cpu_lists(text):
-    with pytest.raises(ConfigInvalid):
-        parse_cpu_list(text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from evenkeel.config import parse_cpu_list
+from evenkeel.domain.cpu_list import parse_cpu_list
 from evenkeel.domain.errors import ConfigInvalid
 from evenkeel.lab.names import MAX_GUESTS, MAX_HOSTS, MAX_LAB, LabNames
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from evenkeel.config import parse_cpu_list
+from evenkeel.domain.cpu_list import parse_cpu_list
 from evenkeel.domain.errors import LabError
 from evenkeel.lab import commands
 from evenkeel.lab.cgroups import LabCgroups, argv0, has_ended, kill

@@ -25,7 +25,8 @@ from evenkeel.agent.contending import Contending
 from evenkeel.agent.foresight import Foresight
 from evenkeel.agent.reporter import Reporter
 from evenkeel.agent.service import Agent
-from evenkeel.config import AgentConfig, parse_cpu_list
+from evenkeel.config import AgentConfig
+from evenkeel.domain.cpu_list import parse_cpu_list
 from evenkeel.domain.errors import EvenkeelError, JournalUnavailable
 from evenkeel.domain.host import Host
 from evenkeel.domain.ids import HostId

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from level import level
 from tests.unit.sim.worlds import World, counters
 
 from evenkeel.domain.errors import VmGone
@@ -24,6 +23,7 @@ from evenkeel.sim.hypervisor import SimHypervisor
 from evenkeel.sim.scenarios import mixed, noisy_neighbour, quiet
 from evenkeel.sim.vm import VmSpec
 from evenkeel.sim.workload import Steady
+from level import level
 
 SHARD = SPECS[Resource.CPU].shard
 

@@ -11,7 +11,8 @@ from typing import Any
 import libvirt
 
 from evenkeel.adapters.libvirt import procfs
-from evenkeel.config import AgentConfig, parse_cpu_list
+from evenkeel.config import AgentConfig
+from evenkeel.domain.cpu_list import parse_cpu_list
 from evenkeel.domain.host import Capability, Host
 from evenkeel.domain.ids import HostId
 

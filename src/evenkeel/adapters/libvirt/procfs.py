@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from evenkeel.config import parse_cpu_list
+from evenkeel.domain.cpu_list import parse_cpu_list
 from evenkeel.domain.errors import EvenkeelError
 from evenkeel.domain.host import NumaCell
 
