@@ -183,6 +183,10 @@ def test_a_host_that_is_busier_than_usual_over_its_share_is_blamed_once(host_nor
     assert pressed(0.3, 0.3, 0.6, host_norm).host[0] == pytest.approx(presses_with + TRACE * 0.6)
 
 
+def test_a_host_that_idles_presses_nobody():
+    assert pressed(0.3, 0.3, 0.04, 0.0).host[0] == 0.0 < pressed(0.3, 0.3, 0.06, 0.0).host[0]
+
+
 def test_loss_inside_a_guest_that_resources_do_not_explain():
     inside = np.array([[0.5, np.nan], [0.5, np.nan]])
     loss = np.zeros((2, 2, 4))

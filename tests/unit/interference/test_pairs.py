@@ -250,6 +250,34 @@ def test_hazards_of_neighbours_add_up_where_only_single_kinds_were_seen():
     assert np.abs(said - logs[is_mixed]).mean() < 0.3
 
 
+def test_more_neighbours_than_ever_seen_cost_nothing_where_the_two_do_not_meet():
+    """One to three were seen, where they meet the victim and where not; there are eight."""
+    rng = np.random.default_rng(4)
+    n = 60
+    counts = np.where(np.arange(n) % 3 == 0, 8, rng.integers(1, 4, n)).astype(float)
+    meet = np.arange(n) % 2 == 0
+    logs = 0.1 + 0.5 * np.log1p(counts) * meet + rng.normal(0, 0.02, n)
+    co_runs = replace(
+        placed(n),
+        partner=tuple(f"{count:.0f} stressors" for count in counts),
+        partner_solo=counts[:, None],
+        placement=np.column_stack([meet, ~meet]).astype(float),
+        slowdown=np.exp(logs),
+    )
+    asked = counts == 8
+    fitted = TraitsModel().fit(co_runs.take(~asked), 1)
+    off = np.log(fitted.predict(co_runs.take(asked).blind()).expected) - logs[asked]
+    assert np.abs(off[~meet[asked]]).mean() < 0.06
+    assert np.abs(off[meet[asked]]).mean() < 0.45, "of 1.1, far beyond what was seen"
+
+
+def test_what_is_said_in_parts_is_said_in_order():
+    parts = [Said(np.array([1.0, 2.0]), np.array([0.1, np.nan])), Said(np.ones(1), np.zeros(1))]
+    whole = Said.joined(parts)
+    np.testing.assert_array_equal(whole.expected, [1.0, 2.0, 1.0])
+    np.testing.assert_array_equal(whole.spread, [0.1, np.nan, 0.0])
+
+
 def test_mean_loss_is_that_of_the_spread_and_of_the_slowdown_where_none_is_known():
     middle, spread = np.array([1.0, 1.1, 2.0, 8.0]), np.array([0.3, 0.05, 0.8, 6.0])
     rng = np.random.default_rng(1)

@@ -36,6 +36,12 @@ def test_a_victim_that_wants_more_beside_a_neighbour_busy_as_always_is_its_own_c
     assert Collision("made", 1, (victim, busy), n_cpus=1).culprits() == (VICTIM,)
 
 
+def test_where_the_victim_loses_nothing_nobody_is_guilty():
+    victim = Player(VICTIM, Steady(0.5))
+    elsewhere = Player("elsewhere", Steady(0.1), loud=Steady(1.0), cpus=(1,))
+    assert Collision("made", 1, (victim, elsewhere), n_cpus=2).culprits() == ()
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_collision_is_its_seeds(case):
     assert collision(case, 5) == collision(case, 5) != collision(case, 6)
