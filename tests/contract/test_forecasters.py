@@ -88,6 +88,27 @@ def breaches(said: Forecast, asked: Panel, targets: Targets = TARGETS) -> list[s
     return [law for law, is_kept in kept.items() if not is_kept]
 
 
+def test_every_breach_is_told():
+    asked = fleet(2, 20, seed=1)
+    flat = [np.ones((2, n, N_QUANTILES), np.float32) for n in (4, 3)]
+    kept = Forecast(asked.ids, asked.end_s, asked.step_s, TARGETS, *flat)
+    assert breaches(kept, asked) == []
+    assert breaches(replace(kept, ids=("a", "b")), asked) == ["ids are those asked for"]
+    assert "values: shape" in breaches(kept, asked, Targets((1,), TARGETS.windows))
+    assert "peaks: shape" in breaches(kept, asked, Targets(TARGETS.horizons, (6,)))
+    assert "targets are those asked for" in breaches(kept, asked, Targets((1, 2, 3, 4)))
+    assert breaches(replace(kept, origin_s=0.0), asked) == ["the origin is the end of the history"]
+    for name, said in zip(("values", "peaks"), flat, strict=True):
+        wrong = {
+            "float32": said.astype(np.float64),
+            "finite": np.where(np.arange(N_QUANTILES) < 8, said, np.float32(np.inf)),
+            "not below 0": -said,
+            "in order": said * np.arange(N_QUANTILES, 0, -1, dtype=np.float32),
+        }
+        for law, what in wrong.items():
+            assert breaches(replace(kept, **{name: what}), asked) == [f"{name}: {law}"]
+
+
 def same(a: Forecast, b: Forecast) -> bool:
     return a.values.tobytes() == b.values.tobytes() and a.peaks.tobytes() == b.peaks.tobytes()
 

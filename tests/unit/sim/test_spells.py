@@ -86,6 +86,17 @@ def test_two_that_want_less_than_a_core_together_wait_for_each_other() -> None:
     assert lost([(0.4, 1, 1024), (0.4, 1, 1024)], 2, spells=True) == pytest.approx([0, 0])
 
 
+def test_a_vms_weight_is_shared_by_those_of_its_vcpus_that_are_on() -> None:
+    """Beside a hog of the same weight it has half of the core whenever it wants any: 3/4 of time."""
+    world = World(
+        VmSpec("two", n_vcpus=2, cpu=Steady(1.0)),
+        VmSpec("hog", cpu=Steady(1.0)),
+        host=HostSpec("h1", cpus=(0,)),
+    )
+    world.run(MEASURED_S)
+    assert world.cores("two")[0] == pytest.approx(0.5 * 0.75, abs=0.02)
+
+
 def test_the_hosts_own_work_comes_in_spells_as_a_vms_does() -> None:
     """It and a VM want .4 of one core each: they wait as two VMs would."""
     host = HostSpec("h1", cpus=(0,), background=Steady(0.4))
