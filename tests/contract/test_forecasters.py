@@ -253,7 +253,7 @@ def test_a_fleet_in_pieces_is_told_the_same(fitted, monkeypatch):
         (partial(replace, whole.only(np.arange(12)[some]), kin=kin) for some in slices(12)),
         TARGETS,
         Threads(2),
-        Calibration.none(len(TARGETS.horizons + TARGETS.windows)),
+        Calibration.none(TARGETS),
     )
     said = fitted.predict(whole, TARGETS)
     assert breaches(raw, whole) == []

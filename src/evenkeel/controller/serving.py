@@ -10,8 +10,8 @@ from typing import Final, Protocol, TypeVar
 from evenkeel.controller.warmth import WarmFleet
 from evenkeel.domain.resources import SPECS, Resource
 from evenkeel.forecast.base import FittedForecaster, Forecast, Forecaster, Targets
-from evenkeel.forecast.calibration import Tracker
 from evenkeel.forecast.empirical import NAME as BUILT_IN
+from evenkeel.forecast.tracker import Tracker
 from evenkeel.forecast.workers import IN_TURN, Workers
 from evenkeel.ports_history import ForecastShelf, ModelRegistry
 
@@ -116,7 +116,7 @@ class Serving:
         def restore() -> None:
             blob = self._shelf.calibration(resource, model)
             if blob is not None:
-                tracker.load(blob, self._targets, step_s)
+                tracker.load(blob, step_s)
 
         self._attempt(f"calibration_{resource.value}", restore)
         return tracker
@@ -134,5 +134,5 @@ class Serving:
 
 
 def new_tracker(resource: Resource, targets: Targets) -> Tracker:
-    n_targets = len(targets.horizons + targets.windows)
-    return Tracker(n_targets, SPECS[resource].shard, LEARN_EVERY_S, LEARN_FROM)
+    shard = SPECS[resource].shard
+    return Tracker(targets, shard, spacing_s=LEARN_EVERY_S, max_series=LEARN_FROM)

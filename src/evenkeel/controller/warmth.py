@@ -19,10 +19,10 @@ from evenkeel.domain.arrays import Bools, Ints
 from evenkeel.domain.panel import DAY_S, Calendar, Kin, Panel
 from evenkeel.domain.resources import Resource
 from evenkeel.forecast.base import FittedForecaster, Forecast, Targets
-from evenkeel.forecast.calibration import Tracker
 from evenkeel.forecast.empirical import Empirical
 from evenkeel.forecast.fleet import forecast_fleet, slices
 from evenkeel.forecast.kin import DAY, kin_of
+from evenkeel.forecast.tracker import Tracker
 from evenkeel.forecast.warm import WarmHistory
 from evenkeel.forecast.workers import Workers
 from evenkeel.ports_history import PanelSource

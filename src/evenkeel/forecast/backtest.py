@@ -16,9 +16,9 @@ from evenkeel.domain.panel import Panel
 from evenkeel.domain.resources import SPECS
 from evenkeel.domain.trace import Trace
 from evenkeel.forecast.base import N_QUANTILES, Forecaster, Targets
-from evenkeel.forecast.calibration import Tracker
 from evenkeel.forecast.metrics import Observed
 from evenkeel.forecast.statistical.empirical import window_peaks
+from evenkeel.forecast.tracker import Tracker
 
 ACTIVE_SHARE = 0.01
 """A VM is active when its mean demand in the history is above this share of its capacity."""
@@ -204,7 +204,7 @@ def run(
     values = np.empty((field.n_rows, len(targets.horizons), N_QUANTILES), dtype=np.float32)
     peaks = np.empty((field.n_rows, len(targets.windows), N_QUANTILES), dtype=np.float32)
     shard = SPECS[courses[0].trace.panel.resource].shard
-    tracker = Tracker(len(targets.horizons + targets.windows), shard)
+    tracker = Tracker(targets, shard, max(course.trace.grain for course in courses))
     done = 0
     for c, slot, rows in field.blocks:
         known = courses[c].trace.known_at(slot, courses[c].history)

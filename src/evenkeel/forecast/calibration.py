@@ -8,228 +8,168 @@ values lay above, down when too few did: quantile tracking (Gibbs & Candes 2021;
 approaches the level at a speed of 1 / (rate x slots).
 
 Shifts are kept apart for each target and for groups by relative spread (calm to wild), and for
-those whose spread is below the grain, a shard, say: idle VMs, of which there are many, do not
-decide what is said of busy ones.
+those whose spread is below a shard: idle VMs, of which there are many, do not decide what is said
+of busy ones.
+
+Peaks are asked whether they need more than k shards. Coverage counts all rows alike, such a
+question only those whose peak may lie on either side of k shards, and between two levels. So the
+levels of peaks are shifted once more, all groups together, until the odds of these questions come
+true.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from evenkeel.domain import bundle
-from evenkeel.domain.arrays import F32, F64, Bools, Ints, positions
-from evenkeel.domain.errors import ModelCorrupt
-from evenkeel.domain.panel import Panel
-from evenkeel.forecast.base import LEVELS, N_QUANTILES, QUANTILES, Forecast, Targets, tidy
-from evenkeel.forecast.features import truth
-from evenkeel.forecast.rows import held_out
+from evenkeel.domain.arrays import F32, F64, Ints
+from evenkeel.forecast.base import (
+    LEVELS,
+    N_QUANTILES,
+    QUANTILES,
+    Forecast,
+    Targets,
+    exceedance,
+    tidy,
+)
 
 EDGES: Final = (0.1, 0.3, 0.6, 1.0, 2.0)
 """Between groups: (q95 - q25) as a share of the median-ish level (q50 + q95) / 2."""
 N_GROUPS: Final = 2 * (len(EDGES) + 1)
 RATE: Final = 0.05
-"""How much of an error of coverage one slot puts right, with as many rows as `FULL_ROWS`."""
+"""How much of an error of coverage, or of odds, one slot puts right."""
 FULL_ROWS: Final = 200.0
+"""With fewer rows a group learns less from a slot."""
+FULL_QUESTIONS: Final = 50.0
+"""As `FULL_ROWS`, of questions whose odds are about those of a level."""
+N_ASKED: Final = 4
+"""Questions to each peak, spread evenly between its .05 and .99 quantiles."""
+_GOLDEN: Final = (5**0.5 - 1) / 2
 FIRST_UPPER: Final = 4
 """Below this level (.75) a quantile of zero that zero met says nothing: it cannot be lower."""
+ROUNDING: Final = 1e-6
 _EXACT: Final = np.array(QUANTILES)
 _LOGITS: Final = np.log(_EXACT / (1 - _EXACT))
-_NONE: Final = np.empty(0, dtype=np.float32)
+_PER_LOGIT: Final = _EXACT * (1.0 - _EXACT)
+"""By how much coverage changes with each logit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """`shift` (G, K, Q) in logits of the level, for K targets: horizons, then windows.
+    """`shift` (G, K, Q) for K targets, horizons, then windows, and `odds_shift` (W, Q) for the
+    windows, in logits of the level.
 
-    `grain`, in the unit of the forecasts: the least difference that anybody cares for.
+    `shard`, in the unit of the forecasts; 0: nobody asks about shards. What is observed was
+    recorded in steps of `recorded_step`: it stands for all within half a step of it.
     """
 
     shift: F64
-    grain: float = 0.0
+    odds_shift: F64
+    shard: float = 0.0
+    recorded_step: float = 0.0
 
     @classmethod
-    def none(cls, n_targets: int, grain: float = 0.0) -> Calibration:
-        return cls(np.zeros((N_GROUPS, n_targets, N_QUANTILES)), grain)
+    def none(cls, targets: Targets, shard: float = 0.0, recorded_step: float = 0.0) -> Calibration:
+        n_targets, n_windows = len(targets.horizons + targets.windows), len(targets.windows)
+        shift = np.zeros((N_GROUPS, n_targets, N_QUANTILES))
+        return cls(shift, np.zeros((n_windows, N_QUANTILES)), shard, recorded_step)
 
     def apply(self, forecast: Forecast) -> Forecast:
         """The forecast with its quantiles shifted; those of rows without any spread stay."""
-        quantiles = _joined(forecast)
-        group, _ = _groups(quantiles, self.grain)
-        targets = np.arange(quantiles.shape[1])[None, :]
-        wanted = _LOGITS + self.shift
-        at = np.clip(np.searchsorted(_LOGITS, wanted) - 1, 0, N_QUANTILES - 2)
-        share = ((wanted - _LOGITS[at]) / (_LOGITS[at + 1] - _LOGITS[at])).astype(np.float32)
-        below = np.take_along_axis(quantiles, at[group, targets], -1)
-        above = np.take_along_axis(quantiles, at[group, targets] + 1, -1)
-        moved = tidy(below + (above - below) * share[group, targets])
         n_horizons = forecast.values.shape[1]
-        return replace(forecast, values=moved[:, :n_horizons], peaks=moved[:, n_horizons:])
+        moved = self._covering(joined(forecast))
+        peaks = moved[:, n_horizons:]
+        if self.odds_shift.any():
+            peaks = _moved(peaks, self.odds_shift, (np.arange(peaks.shape[1])[None, :],))
+        return replace(forecast, values=moved[:, :n_horizons], peaks=peaks)
 
     def update(self, raw: Forecast, truth: F32) -> Calibration:
         """Learn from what came to be: `truth` (N, K), NaN where not known (yet).
 
         `raw` is the forecast before `apply`.
         """
-        quantiles = _joined(raw)
-        group, spread = _groups(quantiles, self.grain)
+        quantiles, n_horizons = joined(raw), raw.values.shape[1]
+        step = self._coverage_step(quantiles, truth)
+        learnt = replace(self, shift=self.shift + step)
+        if not self.shard:
+            return learnt
+        odds_step = self._odds_step(self.apply(raw).peaks, truth[:, n_horizons:])
+        return replace(learnt, odds_shift=self.odds_shift + odds_step)
+
+    def _covering(self, quantiles: F32) -> F32:
+        """Quantiles (N, K, Q) that cover as they say, before the odds of peaks are seen to."""
+        group, _ = _groups(quantiles, self.shard)
+        return _moved(quantiles, self.shift, (group, np.arange(quantiles.shape[1])[None, :]))
+
+    def _coverage_step(self, quantiles: F32, truth: F32) -> F64:
+        """By how much to move `shift`."""
+        group, spread = _groups(quantiles, self.shard)
         targets = np.broadcast_to(np.arange(quantiles.shape[1]), group.shape)
-        calibrated = _joined(self.apply(raw))
         # Rows without spread say nothing: a value that never moves is met exactly.
         counts = ~np.isnan(truth) & (spread > 0)
-        came, said = truth[counts][:, None], calibrated[counts]
+        came, said = truth[counts][:, None], self._covering(quantiles)[counts]
         where = (group[counts], targets[counts])
         tells = np.ones(said.shape, dtype=bool)
         tells[:, :FIRST_UPPER] = (said[:, :FIRST_UPPER] > 0) | (came > 0)
         total, n_above = np.zeros(self.shift.shape), np.zeros(self.shift.shape)
         np.add.at(total, where, tells)
         np.add.at(n_above, where, tells & (came > said))
-        error = n_above / np.maximum(total, 1.0) - (1.0 - LEVELS.astype(np.float64))
-        step = RATE * np.minimum(1.0, total / FULL_ROWS) * np.where(total > 0, error, 0.0)
-        # Coverage changes by level x (1 - level) with each logit.
-        return replace(self, shift=self.shift + step / (_EXACT * (1.0 - _EXACT)))
+        excess = n_above - total * (1.0 - LEVELS.astype(np.float64))
+        return _step(excess, total, FULL_ROWS)
 
-
-class Tracker:
-    """A calibration that follows a row of forecasts: each is learnt from when its truth is known.
-
-    Every target of every forecast counts once, at the first origin at which it has come to be.
-    A forecast of a day ahead waits for a day, so a large fleet keeps one every `spacing_s`, of
-    about `max_series` series, always the same ones.
-    """
-
-    def __init__(
-        self,
-        n_targets: int,
-        grain: float = 0.0,
-        spacing_s: float = 0.0,
-        max_series: int | None = None,
-    ) -> None:
-        self.calibration = Calibration.none(n_targets, grain)
-        self._spacing_s = spacing_s
-        self._max_series = max_series
-        self._kept_s = -np.inf
-        self._waiting: list[tuple[Forecast, Bools]] = []
-
-    def follow(self, known: Panel, raw: Forecast) -> Forecast:
-        """`raw`, made from `known`, calibrated by all that `known` tells of earlier forecasts."""
-        self.learn(known)
-        self.keep(raw)
-        return self.calibration.apply(raw)
-
-    @property
-    def vms(self) -> set[str]:
-        """Of whom `learn` wants to know."""
-        return {vm for forecast, _ in self._waiting for vm in forecast.ids}
-
-    def learn(self, known: Panel) -> None:
-        """From what came to be of earlier forecasts; of those whose VMs `known` lacks, nothing."""
-        waiting = []
-        for forecast, learnt in self._waiting:
-            due = _due(forecast, known.end_s) & ~learnt
-            if due.any():
-                self.calibration = self.calibration.update(forecast, _came(known, forecast, due))
-                learnt = learnt | due
-            if not learnt.all():
-                waiting.append((forecast, learnt))
-        self._waiting = waiting
-
-    def keep(self, raw: Forecast) -> bool:
-        """Remember a forecast until it has come true, if it is time for another one; whether."""
-        if 0 <= raw.origin_s - self._kept_s < self._spacing_s:
-            return False
-        n_targets = len(raw.targets.horizons + raw.targets.windows)
-        self._waiting.append((self._thinned(raw), np.zeros(n_targets, dtype=bool)))
-        self._kept_s = raw.origin_s
-        return True
-
-    def save(self) -> bytes:
-        """All that it learnt and waits for. What comes true later is learnt from after `load`."""
-        forecasts = [forecast for forecast, _ in self._waiting]
-        some = forecasts[:1]
-        return bundle.pack(
-            logits=self.calibration.shift,
-            kept_s=np.array(self._kept_s),
-            grid=np.array([(f.step_s, len(f.targets.horizons)) for f in some]),
-            ahead=np.array([f.targets.horizons + f.targets.windows for f in some]),
-            origins_s=np.array([f.origin_s for f in forecasts]),
-            learnt=np.array([learnt for _, learnt in self._waiting]),
-            ids=bundle.from_text(json.dumps([f.ids for f in forecasts])),
-            quantiles=np.concatenate([_NONE, *(_joined(f).ravel() for f in forecasts)]),
+    def _odds_step(self, peaks: F32, came: F32) -> F64:
+        """By how much to move `odds_shift`: the peaks (N, W, Q) as served, what came (N, W)."""
+        lowest = np.maximum(np.ceil(peaks[..., :1] / self.shard), 1.0)
+        n_more = np.maximum(np.floor(peaks[..., -1:] / self.shard) - lowest, 0.0)
+        # Multiples of the golden ratio fill [0, 1) evenly: among many rows any threshold is asked.
+        row = np.arange(len(peaks))[:, None, None]
+        asked = (row * _GOLDEN + np.arange(N_ASKED) / N_ASKED) % 1.0
+        n_shards = lowest + np.floor(asked * (n_more + 1))
+        more_than = n_shards * self.shard * (1 + ROUNDING) + self.recorded_step / 2
+        odds = exceedance(
+            np.broadcast_to(peaks[..., None, :], (*n_shards.shape, N_QUANTILES)), more_than
         )
-
-    def load(self, blob: bytes, targets: Targets, step_s: float) -> None:
-        """Go on where `save` was; unless it was for other targets or slots: that is no use.
-
-        Raises ModelCorrupt; then nothing changed.
-        """
-        parts = bundle.unpack(blob)
-        ahead = targets.horizons + targets.windows
-        try:
-            ids = [tuple(map(str, each)) for each in json.loads(bundle.text(parts["ids"]))]
-            shift, kept_s = parts["logits"].astype(np.float64), float(parts["kept_s"])
-            if ids and (
-                parts["grid"].tolist() != [[step_s, len(targets.horizons)]]
-                or parts["ahead"].tolist() != [list(ahead)]
-            ):
-                return
-            if shift.shape != self.calibration.shift.shape or not np.isfinite(shift).all():
-                return
-            ends = np.cumsum([0, *(len(each) for each in ids)])
-            shape = (int(ends[-1]), len(ahead), N_QUANTILES)
-            quantiles = parts["quantiles"].astype(np.float32).reshape(shape)
-            learnt = parts["learnt"].astype(bool).reshape(len(ids), len(ahead))
-            origins_s = parts["origins_s"].reshape(len(ids))
-        except (KeyError, ValueError, TypeError) as error:
-            raise ModelCorrupt(f"this is no saved calibration: {error}") from error
-        n = len(targets.horizons)
-        self._waiting = []
-        for k, vms in enumerate(ids):
-            said = quantiles[ends[k] : ends[k + 1]]
-            forecast = Forecast(vms, float(origins_s[k]), step_s, targets, said[:, :n], said[:, n:])
-            self._waiting.append((forecast, learnt[k]))
-        self.calibration, self._kept_s = replace(self.calibration, shift=shift), kept_s
-
-    def _thinned(self, raw: Forecast) -> Forecast:
-        if self._max_series is None or len(raw.ids) <= self._max_series:
-            return raw
-        rows = np.flatnonzero(held_out(raw.ids, 0, self._max_series / len(raw.ids)))
-        ids = tuple(raw.ids[i] for i in rows)
-        return replace(raw, ids=ids, values=raw.values[rows], peaks=raw.peaks[rows])
+        # The two levels on either side of these odds answer for them, the nearer one more.
+        counts = (odds <= 1 - _EXACT[0]) & (odds >= 1 - _EXACT[-1]) & ~np.isnan(came)[..., None]
+        window = np.nonzero(counts)[1]
+        excess = (came[..., None] > more_than)[counts] - odds[counts]
+        logits = np.log((1 - odds[counts]) / odds[counts])
+        at = np.interp(logits, _LOGITS, np.arange(N_QUANTILES))
+        below = np.minimum(at.astype(np.intp), N_QUANTILES - 2)
+        sums = np.zeros((2, *self.odds_shift.shape))
+        for level, part in ((below, 1 - (at - below)), (below + 1, at - below)):
+            np.add.at(sums[0], (window, level), part * excess)
+            np.add.at(sums[1], (window, level), part)
+        return _step(sums[0], sums[1], FULL_QUESTIONS)
 
 
-def _due(forecast: Forecast, now_s: float) -> Bools:
-    """Which targets lie before `now_s`, (K,)."""
-    ahead = np.array(forecast.targets.horizons + forecast.targets.windows)
-    return forecast.origin_s + ahead * forecast.step_s <= now_s
-
-
-def _came(known: Panel, forecast: Forecast, wanted: Bools) -> F32:
-    """Truth (N, K) for the forecast's series; NaN where not wanted, or not known, or gone."""
-    origin = round((forecast.origin_s - known.start_s) / known.step_s)
-    n_targets = len(wanted)
-    came = np.full((len(forecast.ids), n_targets), np.nan, dtype=np.float32)
-    if origin < 0 or not known.ids:
-        return came
-    found = truth(known, origin, forecast.targets)
-    if known.ids != forecast.ids:
-        at = positions(forecast.ids, known.ids)
-        found = np.where((at >= 0)[:, None], found[at], np.float32(np.nan))
-    came[:, wanted] = found[:, wanted]
-    return came
-
-
-def _joined(forecast: Forecast) -> F32:
+def joined(forecast: Forecast) -> F32:
+    """Quantiles (N, K, Q) of all targets: horizons, then windows."""
     return np.concatenate([forecast.values, forecast.peaks], axis=1)
 
 
-def _groups(quantiles: F32, grain: float) -> tuple[Ints, F32]:
+def _step(excess: F64, total: F64, full: float) -> F64:
+    """Logits (..., Q) that put right a part of an error: `excess` came above of `total`."""
+    error = excess / np.maximum(total, 1e-9) * np.minimum(1.0, total / full)
+    return RATE * error / _PER_LOGIT
+
+
+def _moved(quantiles: F32, shift: F64, where: tuple[Ints, ...]) -> F32:
+    """Each level of `quantiles` (N, K, Q) read off `shift[where]` logits further up."""
+    wanted = _LOGITS + shift
+    at = np.clip(np.searchsorted(_LOGITS, wanted) - 1, 0, N_QUANTILES - 2)
+    share = ((wanted - _LOGITS[at]) / (_LOGITS[at + 1] - _LOGITS[at])).astype(np.float32)
+    below = np.take_along_axis(quantiles, at[where], -1)
+    above = np.take_along_axis(quantiles, at[where] + 1, -1)
+    return tidy(below + (above - below) * share[where])
+
+
+def _groups(quantiles: F32, shard: float) -> tuple[Ints, F32]:
     """Group and spread of every row and target."""
     spread = quantiles[..., 7] - quantiles[..., 2]
     level = (quantiles[..., 3] + quantiles[..., 7]) / 2
     relative = spread / np.maximum(level, 1e-12)
     wildness = np.searchsorted(np.array(EDGES), relative)
-    return wildness + np.where(spread < grain, 0, N_GROUPS // 2), spread
+    return wildness + np.where(spread < shard, 0, N_GROUPS // 2), spread

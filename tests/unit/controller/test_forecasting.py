@@ -328,8 +328,10 @@ class TestCalibrationSurvives:
         known = shelf.calibration(CPU, "empirical")
         assert known is not None
         tracker = new_tracker(CPU, again._targets)
-        tracker.load(known, again._targets, 300.0)
+        tracker.load(known, 300.0)
         np.testing.assert_array_equal(tracker.calibration.shift, learnt)
+        odds_shift = through._serving._trackers[CPU][1].calibration.odds_shift
+        np.testing.assert_array_equal(tracker.calibration.odds_shift, odds_shift)
         moved = np.abs(self.shift(again) - learnt).max()
         assert 0 < moved < 0.2
         assert events(store) == []

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 from evenkeel.domain.errors import ModelCorrupt
 from evenkeel.domain.panel import Panel
+from evenkeel.domain.quantiles import MEDIAN
 from evenkeel.domain.resources import Resource
 from evenkeel.forecast.base import LEVELS, Forecast, Targets
-from evenkeel.forecast.calibration import FIRST_UPPER, Calibration, Tracker
+from evenkeel.forecast.calibration import FIRST_UPPER, Calibration
+from evenkeel.forecast.metrics import peak_reliability
+from evenkeel.forecast.tracker import Tracker
 
 N = 400
 TARGETS = Targets(horizons=(1, 3), windows=(2,))
@@ -38,7 +43,7 @@ def believed(known: Panel, spread: float) -> Forecast:
 def test_a_forecaster_that_is_too_sure_or_too_shy_is_put_right(spread):
     rng = np.random.default_rng(3)
     values = rng.normal(100, 10, (N, 200)).astype(np.float32)
-    tracker = Tracker(3)
+    tracker = Tracker(TARGETS)
     late, raw_late = [], []
     for slot in range(10, 190):
         known = panel_until(values, slot)
@@ -51,14 +56,14 @@ def test_a_forecaster_that_is_too_sure_or_too_shy_is_put_right(spread):
     assert np.abs(np.mean(raw_late, axis=0) - LEVELS).max() > 0.08
 
 
-def test_what_is_below_the_grain_does_not_decide_for_what_is_above():
+def test_what_is_below_a_shard_does_not_decide_for_what_is_above():
     ids = tuple(str(i) for i in range(N))
     size = np.where(np.arange(N) < N // 2, 0.01, 1.0)[:, None, None]  # the idle, the busy
     said = np.broadcast_to(size * (1 + norm.ppf(LEVELS) / 4), (N, 2, len(LEVELS)))
     raw = Forecast(ids, 0.0, 300.0, TARGETS, said.astype(np.float32), said[:, :1].astype("f4"))
     rng = np.random.default_rng(5)
-    for grain, busy_stay in ((0.05, True), (0.0, False)):
-        calibration = Calibration.none(3, grain)
+    for shard, busy_stay in ((0.05, True), (0.0, False)):
+        calibration = Calibration.none(TARGETS, shard)
         for _ in range(60):
             came = size[..., 0] * (1 + rng.normal(0, 0.25, (N, 3)))
             came[: N // 2] *= 3  # the idle want more than forecast
@@ -95,7 +100,7 @@ def test_the_future_is_not_looked_at():
     changed[:, 40:] = 1e6
     answers = []
     for world in (values, changed):
-        tracker = Tracker(3)
+        tracker = Tracker(TARGETS)
         for slot in range(10, 41):
             said = tracker.follow(panel_until(world, slot), believed(panel_until(world, slot), 4.0))
         answers.append(said.values.tobytes() + said.peaks.tobytes())
@@ -104,7 +109,7 @@ def test_the_future_is_not_looked_at():
 
 def test_every_target_counts_once_and_when_it_is_over():
     values = np.full((N, 30), 200, dtype=np.float32)
-    tracker = Tracker(3)
+    tracker = Tracker(TARGETS)
     first = panel_until(values, 10)
     tracker.follow(first, believed(first, 4.0))
     tracker.follow(first, believed(first, 4.0))
@@ -121,7 +126,7 @@ def test_every_target_counts_once_and_when_it_is_over():
 def test_series_that_left_and_came_do_not_mix():
     values = np.full((N, 30), 100, dtype=np.float32)
     values[0] = 900
-    tracker = Tracker(3)
+    tracker = Tracker(TARGETS)
     first = panel_until(values, 10)
     tracker.follow(first, believed(first, 4.0))
     later = panel_until(values, 13).only(np.arange(N)[::-1][:-1])
@@ -134,7 +139,7 @@ def test_all_levels_of_peaks_are_put_right():
     rng = np.random.default_rng(5)
     values = rng.normal(100, 10, (N, 260)).astype(np.float32)
     peaks = np.maximum(values[:, :-1], values[:, 1:])
-    tracker = Tracker(3)
+    tracker = Tracker(TARGETS)
     late = []
     for slot in range(10, 250):
         known = panel_until(values, slot)
@@ -144,9 +149,57 @@ def test_all_levels_of_peaks_are_put_right():
     assert np.abs(np.mean(late, axis=0) - LEVELS).max() < 0.03
 
 
+def demand_low_between_levels(rng: np.random.Generator) -> tuple[Forecast, np.ndarray]:
+    """Quantiles that cover what comes (N, 3); between two of them it lies near the lower one."""
+    size = rng.gamma(2.0, 2.0, (N, 1, 1))
+    said = (size * np.exp(norm.ppf(LEVELS))).astype(np.float32)
+    ids = tuple(str(i) for i in range(N))
+    raw = Forecast(ids, 0.0, 300.0, TARGETS, np.repeat(said, 2, axis=1), said)
+    odds = rng.random((N, 3))
+    at = np.clip(np.searchsorted(LEVELS, odds) - 1, 0, len(LEVELS) - 2)
+    share = np.clip((odds - LEVELS[at]) / (LEVELS[at + 1] - LEVELS[at]), 0.0, 1.0)
+    low, high = (said[np.arange(N)[:, None], 0, i] for i in (at, at + 1))
+    came = np.where(odds < LEVELS[0], low * odds / LEVELS[0], low + (high - low) * share**2)
+    return raw, came.astype(np.float32)
+
+
+@pytest.mark.parametrize(("shard", "errs"), [(1.0, False), (0.0, True)])
+def test_the_odds_of_more_than_k_shards_are_put_right(shard: float, *, errs: bool):
+    rng = np.random.default_rng(6)
+    calibration = Calibration.none(TARGETS, shard)
+    said, came = [], []
+    for slot in range(200):
+        raw, truth = demand_low_between_levels(rng)
+        if slot > 120:
+            said.append(calibration.apply(raw).peaks)
+            came.append(truth[:, 2:])
+        calibration = calibration.update(raw, truth)
+    deciles = peak_reliability(np.concatenate(said), np.concatenate(came), 1.0, rng)[0]
+    often = [decile for decile in deciles if decile.n > 2_500]
+    assert len(often) >= 6
+    worst = max(abs(decile.said - decile.came) for decile in often)
+    assert worst > 0.025 if errs else worst < 0.015
+
+
+def test_what_was_recorded_in_steps_is_asked_about_between_them():
+    """A peak of 2 shards in whole shards may have been 2.4: it does not speak against its odds."""
+    rng = np.random.default_rng(7)
+    quantiles = np.tile(2.0 + norm.ppf(LEVELS).astype(np.float32), (N, 1, 1))
+    ids = tuple(str(i) for i in range(N))
+    raw = Forecast(ids, 0.0, 300.0, TARGETS, np.repeat(quantiles, 2, axis=1), quantiles)
+    shifts = []
+    for step in (1.0, 0.0):
+        calibration = Calibration.none(TARGETS, 1.0, step)
+        for _ in range(100):
+            came = np.rint(2.0 + rng.normal(size=(N, 3))).astype(np.float32)
+            calibration = calibration.update(raw, came)
+        shifts.append(abs(calibration.odds_shift[0, MEDIAN]))
+    assert shifts[0] < 0.2 < 0.5 < shifts[1]
+
+
 def test_a_fleet_that_is_empty_for_a_while_does_no_harm():
     values = np.full((N, 30), 200, dtype=np.float32)
-    tracker = Tracker(3)
+    tracker = Tracker(TARGETS)
     for slot, rows in ((10, []), (11, range(N)), (12, []), (13, range(N))):
         known = panel_until(values, slot).only(np.array(rows, dtype=np.intp))
         assert tracker.follow(known, believed(known, 4.0)).ids == known.ids
@@ -155,7 +208,7 @@ def test_a_fleet_that_is_empty_for_a_while_does_no_harm():
 
 def test_a_large_fleet_is_learnt_from_by_a_part_of_it_now_and_then():
     values = np.full((N, 60), 200, dtype=np.float32)
-    tracker = Tracker(3, spacing_s=3 * 300.0, max_series=40)
+    tracker = Tracker(TARGETS, spacing_s=3 * 300.0, max_series=40)
     for slot in range(10, 50):
         known = panel_until(values, slot)
         said = tracker.follow(known, believed(known, 4.0))
@@ -166,15 +219,15 @@ def test_a_large_fleet_is_learnt_from_by_a_part_of_it_now_and_then():
 
 def test_a_forecast_without_spread_stays_as_it_is():
     known = panel_until(np.zeros((N, 20), dtype=np.float32), 20)
-    sure = believed(known, 0.0)
-    shifted = Calibration(np.ones_like(Calibration.none(3).shift)).apply(sure)
+    sure, none = believed(known, 0.0), Calibration.none(TARGETS)
+    shifted = replace(none, shift=none.shift + 1, odds_shift=none.odds_shift + 1).apply(sure)
     np.testing.assert_array_equal(shifted.values, sure.values)
 
 
 def saved() -> bytes:
     rng = np.random.default_rng(8)
     values = rng.normal(100, 10, (N, 60)).astype(np.float32)
-    tracker = Tracker(3)
+    tracker = Tracker(TARGETS)
     for slot in range(20, 60):
         tracker.follow(panel_until(values, slot), believed(panel_until(values, slot), 4.0))
     return tracker.save()
@@ -182,10 +235,10 @@ def saved() -> bytes:
 
 def test_saved_and_loaded_it_learns_the_same_from_what_comes_true():
     values = np.random.default_rng(9).normal(100, 10, (N, 80)).astype(np.float32)
-    trackers = [Tracker(3), Tracker(3)]
+    trackers = [Tracker(TARGETS), Tracker(TARGETS)]
     for tracker in trackers:
-        tracker.load(saved(), TARGETS, 300.0)
-    trackers[1].load(trackers[1].save(), TARGETS, 300.0)
+        tracker.load(saved(), 300.0)
+    trackers[1].load(trackers[1].save(), 300.0)
     for tracker in trackers:
         assert len(tracker.vms) == N
         tracker.learn(panel_until(values, 70))
@@ -196,8 +249,8 @@ def test_saved_and_loaded_it_learns_the_same_from_what_comes_true():
 
 def test_of_other_targets_or_slots_it_starts_anew():
     for targets, step_s in ((Targets((1, 4), (2,)), 300.0), (TARGETS, 60.0), (Targets((1,)), 300)):
-        tracker = Tracker(len(targets.horizons + targets.windows))
-        tracker.load(saved(), targets, step_s)
+        tracker = Tracker(targets)
+        tracker.load(saved(), step_s)
         assert not tracker.vms
         assert not tracker.calibration.shift.any()
 
@@ -208,9 +261,9 @@ def test_damage_is_told_and_changes_nothing():
     for _ in range(60):
         damaged = bytearray(blob)
         damaged[rng.integers(len(blob))] ^= 1 << int(rng.integers(8))
-        tracker = Tracker(3)
+        tracker = Tracker(TARGETS)
         for damage in (bytes(damaged), blob[: rng.integers(len(blob))]):
             try:
-                tracker.load(damage, TARGETS, 300.0)
+                tracker.load(damage, 300.0)
             except ModelCorrupt:
                 assert not tracker.vms
