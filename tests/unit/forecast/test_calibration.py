@@ -83,7 +83,7 @@ def test_whoever_is_calmer_or_wilder_does_not_decide_for_others(wrong):
     ids = tuple(str(i) for i in range(N))
     raw = Forecast(ids, 0.0, 300.0, TARGETS, np.repeat(said, 2, axis=1), said)
     rng = np.random.default_rng(6)
-    calibration = Calibration.none(3)
+    calibration = Calibration.none(TARGETS)
     for _ in range(60):
         more = np.where(kind == wrong, 2.0, 0.0)[:, None]
         came = np.maximum(1 + spread * rng.normal(more, 1.0, (N, 3)), 0.0)
