@@ -87,7 +87,7 @@ def test_two_that_want_less_than_a_core_together_wait_for_each_other() -> None:
 
 
 def test_a_vms_weight_is_shared_by_those_of_its_vcpus_that_are_on() -> None:
-    """Beside a hog of the same weight it has half of the core whenever it wants any: 3/4 of time."""
+    """Beside a hog of its weight it has half of the core whenever it wants any: 3/4 of the time."""
     world = World(
         VmSpec("two", n_vcpus=2, cpu=Steady(1.0)),
         VmSpec("hog", cpu=Steady(1.0)),
