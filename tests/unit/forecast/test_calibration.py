@@ -181,6 +181,18 @@ def test_the_odds_of_more_than_k_shards_are_put_right(shard: float, *, errs: boo
     assert worst > 0.025 if errs else worst < 0.015
 
 
+def test_the_odds_of_one_window_are_put_right_without_those_of_another():
+    targets = Targets((1, 3), (2, 6))
+    quantiles = np.tile(2.0 + norm.ppf(LEVELS).astype(np.float32), (N, 2, 1))
+    raw = Forecast(tuple(map(str, range(N))), 0.0, 300.0, targets, quantiles, quantiles)
+    none = Calibration.none(targets, 1.0)
+    second = np.repeat([[0.0], [1.0]], len(LEVELS), axis=1)
+    said = replace(none, odds_shift=second).apply(raw)
+    np.testing.assert_allclose(said.values, quantiles, atol=1e-5)
+    np.testing.assert_allclose(said.peaks[:, 0], quantiles[:, 0], atol=1e-5)
+    assert (said.peaks[:, 1, MEDIAN] > quantiles[:, 1, MEDIAN] + 0.3).all()
+
+
 def test_what_was_recorded_in_steps_is_asked_about_between_them():
     """A peak of 2 shards in whole shards may have been 2.4: it does not speak against its odds."""
     rng = np.random.default_rng(7)
