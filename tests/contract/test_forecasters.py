@@ -68,18 +68,45 @@ def fitted(model: Forecaster, train: list[Panel]) -> FittedForecaster:
     return model.fit(train, TARGETS, SEED)
 
 
-def keeps_the_contract(said: Forecast, asked: Panel, targets: Targets = TARGETS) -> None:
+def breaches(said: Forecast, asked: Panel, targets: Targets = TARGETS) -> list[str]:
+    """In words, of what every forecast promises; none in one that keeps the contract."""
     n = asked.n_series
-    assert said.ids == asked.ids
-    assert said.targets == targets
-    assert said.origin_s == asked.end_s
-    assert said.values.shape == (n, len(targets.horizons), N_QUANTILES)
-    assert said.peaks.shape == (n, len(targets.windows), N_QUANTILES)
-    for quantiles in (said.values, said.peaks):
-        assert quantiles.dtype == np.float32
-        assert np.isfinite(quantiles).all()
-        assert (quantiles >= 0).all()
-        assert (np.diff(quantiles, axis=-1) >= 0).all()
+    kept = {
+        "ids are those asked for": said.ids == asked.ids,
+        "targets are those asked for": said.targets == targets,
+        "the origin is the end of the history": said.origin_s == asked.end_s,
+        "values: shape": said.values.shape == (n, len(targets.horizons), N_QUANTILES),
+        "peaks: shape": said.peaks.shape == (n, len(targets.windows), N_QUANTILES),
+    }
+    for name, quantiles in (("values", said.values), ("peaks", said.peaks)):
+        kept |= {
+            f"{name}: float32": quantiles.dtype == np.float32,
+            f"{name}: finite": bool(np.isfinite(quantiles).all()),
+            f"{name}: not below 0": bool((quantiles >= 0).all()),
+            f"{name}: in order": bool((np.diff(quantiles, axis=-1) >= 0).all()),
+        }
+    return [law for law, is_kept in kept.items() if not is_kept]
+
+
+def test_every_breach_is_told():
+    asked = fleet(2, 20, seed=1)
+    flat = [np.ones((2, n, N_QUANTILES), np.float32) for n in (4, 3)]
+    kept = Forecast(asked.ids, asked.end_s, asked.step_s, TARGETS, *flat)
+    assert breaches(kept, asked) == []
+    assert breaches(replace(kept, ids=("a", "b")), asked) == ["ids are those asked for"]
+    assert "values: shape" in breaches(kept, asked, Targets((1,), TARGETS.windows))
+    assert "peaks: shape" in breaches(kept, asked, Targets(TARGETS.horizons, (6,)))
+    assert "targets are those asked for" in breaches(kept, asked, Targets((1, 2, 3, 4)))
+    assert breaches(replace(kept, origin_s=0.0), asked) == ["the origin is the end of the history"]
+    for name, said in zip(("values", "peaks"), flat, strict=True):
+        wrong = {
+            "float32": said.astype(np.float64),
+            "finite": np.where(np.arange(N_QUANTILES) < 8, said, np.float32(np.inf)),
+            "not below 0": -said,
+            "in order": said * np.arange(N_QUANTILES, 0, -1, dtype=np.float32),
+        }
+        for law, what in wrong.items():
+            assert breaches(replace(kept, **{name: what}), asked) == [f"{name}: {law}"]
 
 
 def same(a: Forecast, b: Forecast) -> bool:
@@ -92,7 +119,7 @@ def test_it_has_the_name_it_is_found_by(name, model, fitted):
 
 def test_shapes_and_order(fitted):
     asked = fleet(5, 2 * 288, seed=3)
-    keeps_the_contract(fitted.predict(asked, TARGETS), asked)
+    assert breaches(fitted.predict(asked, TARGETS), asked) == []
 
 
 def test_the_future_does_not_move_the_forecast(fitted):
@@ -138,7 +165,7 @@ def test_sent_elsewhere_it_forecasts_the_same_bytes(fitted):
 @pytest.mark.parametrize("n_slots", [1, 2, 5, 11, 12, 13, 100, 288, 300, 577])
 def test_any_length_of_history(fitted, n_slots):
     asked = fleet(4, n_slots, seed=9)
-    keeps_the_contract(fitted.predict(asked, TARGETS), asked)
+    assert breaches(fitted.predict(asked, TARGETS), asked) == []
 
 
 def odd_series() -> dict[str, np.ndarray]:
@@ -171,12 +198,12 @@ def odd_series() -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("what", list(odd_series()))
 def test_odd_series(fitted, what):
     asked = panel(odd_series()[what])
-    keeps_the_contract(fitted.predict(asked, TARGETS), asked)
+    assert breaches(fitted.predict(asked, TARGETS), asked) == []
 
 
 def test_odd_series_beside_usual_ones(fitted):
     asked = panel(np.stack(list(odd_series().values())))
-    keeps_the_contract(fitted.predict(asked, TARGETS), asked)
+    assert breaches(fitted.predict(asked, TARGETS), asked) == []
 
 
 def test_a_vm_that_is_always_zero_is_not_expected_to_want_much(fitted):
@@ -190,29 +217,29 @@ def test_unknown_kinds_and_capacity(fitted):
         kinds=("never seen", "", "web", "another"),
         capacity=np.full(4, np.nan),
     )
-    keeps_the_contract(fitted.predict(asked, TARGETS), asked)
+    assert breaches(fitted.predict(asked, TARGETS), asked) == []
 
 
 def test_censored_samples(fitted):
     asked = fleet(4, 300, seed=11)
     asked = replace(asked, censored=np.random.default_rng(0).random((4, 300)) < 0.1)
-    keeps_the_contract(fitted.predict(asked, TARGETS), asked)
+    assert breaches(fitted.predict(asked, TARGETS), asked) == []
 
 
 def test_no_windows(fitted):
     targets = Targets(horizons=(1, 6, 12, 288))
     asked = fleet(4, 300, seed=12)
-    keeps_the_contract(fitted.predict(asked, targets), asked, targets)
+    assert breaches(fitted.predict(asked, targets), asked, targets) == []
 
 
 def test_nobody_to_forecast(fitted):
     asked = fleet(4, 300, seed=13).only(np.array([], dtype=np.intp))
-    keeps_the_contract(fitted.predict(asked, TARGETS), asked)
+    assert breaches(fitted.predict(asked, TARGETS), asked) == []
 
 
 def test_no_history_at_all(fitted):
     asked = panel(np.empty((3, 0)))
-    keeps_the_contract(fitted.predict(asked, TARGETS), asked)
+    assert breaches(fitted.predict(asked, TARGETS), asked) == []
 
 
 def test_a_fleet_in_pieces_is_told_the_same(fitted, monkeypatch):
@@ -229,7 +256,7 @@ def test_a_fleet_in_pieces_is_told_the_same(fitted, monkeypatch):
         Calibration.none(TARGETS),
     )
     said = fitted.predict(whole, TARGETS)
-    keeps_the_contract(raw, whole)
+    assert breaches(raw, whole) == []
     for ours in (raw, calibrated):
         np.testing.assert_allclose(ours.values, said.values, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(ours.peaks, said.peaks, rtol=1e-5, atol=1e-5)

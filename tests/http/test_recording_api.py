@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -248,3 +249,10 @@ class TestCommand:
         ended = run("record", str(tmp_path / "file" / "f"), "--until", str(T0 + SLOTS * STEP_S))
         assert ended.exit_code == 2
         assert "cannot be written" in ended.output
+
+    def test_without_pyarrow_it_says_what_to_install(self, run, tmp_path, monkeypatch) -> None:
+        monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not there
+        ended = run("record", str(tmp_path / "f"), "--until", str(T0 + SLOTS * STEP_S))
+        assert ended.exit_code == 2
+        assert "pip install 'evenkeel[forecast]'" in ended.output
+        assert not (tmp_path / "f").exists()

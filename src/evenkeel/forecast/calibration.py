@@ -35,8 +35,8 @@ from evenkeel.forecast.base import (
     tidy,
 )
 
-EDGES: Final = (0.1, 0.3, 0.6, 1.0, 2.0)
-"""Between groups: (q95 - q25) as a share of the median-ish level (q50 + q95) / 2."""
+EDGES: Final = (0.1, 0.3, 0.6, 1.0)
+"""Between groups: (q95 - q25) as a share of the median-ish level (q50 + q95) / 2; at most 2."""
 N_GROUPS: Final = 2 * (len(EDGES) + 1)
 RATE: Final = 0.05
 """How much of an error of coverage, or of odds, one slot puts right."""

@@ -72,6 +72,27 @@ def test_what_is_below_a_shard_does_not_decide_for_what_is_above():
         assert (np.abs(moved).max() < 0.1) == busy_stay
 
 
+@pytest.mark.parametrize("wrong", range(5))
+def test_whoever_is_calmer_or_wilder_does_not_decide_for_others(wrong):
+    """Five kinds of VMs, each less certain than the last; those of one want more than forecast."""
+    relative = np.array([0.05, 0.2, 0.45, 0.8, 1.5])  # (q95 - q25) / ((q50 + q95) / 2)
+    kind = np.arange(N) % len(relative)
+    q25, q95 = norm.ppf([0.25, 0.95])
+    spread = (relative / (q95 - q25 - relative * q95 / 2))[kind][:, None]
+    said = np.maximum(1 + spread * norm.ppf(LEVELS), 0.0).astype(np.float32)[:, None]
+    ids = tuple(str(i) for i in range(N))
+    raw = Forecast(ids, 0.0, 300.0, TARGETS, np.repeat(said, 2, axis=1), said)
+    rng = np.random.default_rng(6)
+    calibration = Calibration.none(TARGETS)
+    for _ in range(60):
+        more = np.where(kind == wrong, 2.0, 0.0)[:, None]
+        came = np.maximum(1 + spread * rng.normal(more, 1.0, (N, 3)), 0.0)
+        calibration = calibration.update(raw, came.astype(np.float32))
+    moved = (calibration.apply(raw).values[:, 0, 3] - raw.values[:, 0, 3]) / spread[:, 0]
+    assert (moved[kind == wrong] > 0.3).all()
+    assert np.abs(moved[kind != wrong]).max() < 0.15
+
+
 def test_the_future_is_not_looked_at():
     rng = np.random.default_rng(4)
     values = rng.normal(100, 10, (N, 60)).astype(np.float32)
@@ -158,6 +179,18 @@ def test_the_odds_of_more_than_k_shards_are_put_right(shard: float, *, errs: boo
     assert len(often) >= 6
     worst = max(abs(decile.said - decile.came) for decile in often)
     assert worst > 0.025 if errs else worst < 0.015
+
+
+def test_the_odds_of_one_window_are_put_right_without_those_of_another():
+    targets = Targets((1, 3), (2, 6))
+    quantiles = np.tile(2.0 + norm.ppf(LEVELS).astype(np.float32), (N, 2, 1))
+    raw = Forecast(tuple(map(str, range(N))), 0.0, 300.0, targets, quantiles, quantiles)
+    none = Calibration.none(targets, 1.0)
+    second = np.repeat([[0.0], [1.0]], len(LEVELS), axis=1)
+    said = replace(none, odds_shift=second).apply(raw)
+    np.testing.assert_allclose(said.values, quantiles, atol=1e-5)
+    np.testing.assert_allclose(said.peaks[:, 0], quantiles[:, 0], atol=1e-5)
+    assert (said.peaks[:, 1, MEDIAN] > quantiles[:, 1, MEDIAN] + 0.3).all()
 
 
 def test_what_was_recorded_in_steps_is_asked_about_between_them():

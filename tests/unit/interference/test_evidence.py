@@ -9,7 +9,7 @@ from builders import a_host, a_tick, a_vm, a_window
 
 from batches import a_batch
 from evenkeel.domain.resources import CPU_AXIS, Resource
-from evenkeel.interference.attribution import pressing
+from evenkeel.interference.attribution import TRACE, Pressing, pressing
 from evenkeel.interference.contention import score_host
 from evenkeel.interference.counterfactual import SharedCores, effects
 from evenkeel.interference.evidence import unexplained
@@ -146,6 +146,45 @@ def test_worlds_agree_with_the_physics_of_the_host():
     # Two on/off vCPUs that meet 10 % of the time share the core while they do.
     assert -np.expm1(-worlds[0, 0]) == pytest.approx(0.05)
     assert worlds[0, 1] == pytest.approx(0.0, abs=1e-12)
+
+
+def pressed(demand: float, norm: float, background: float, host_norm: float) -> Pressing:
+    """One core that two share half and half; the second is always at what is usual and fair."""
+    return pressing(
+        demand=np.array([[[demand, 0.3]]]),
+        background=np.array([[background]]),
+        norm=np.array([[norm, 0.3]]),
+        weight=np.ones((1, 2)),
+        capacity=np.ones(1),
+        idle_below=0.05,
+        n_vms=np.array([2.0]),
+        host_norm=np.array([host_norm]),
+    ).on(0)
+
+
+@pytest.mark.parametrize(
+    ("norm", "presses_with"),
+    [(0.2, 0.7), (0.7, 0.4), (0.9, 0.4), (np.nan, 0.4)],
+    ids=["more above its norm", "more above its share", "as always", "norm not known"],
+)
+def test_a_vm_that_surges_over_its_share_is_blamed_once(norm, presses_with):
+    """It wants .9 where .5 is fair: of what is above its norm and its share, the larger."""
+    vms = pressed(0.9, norm, 0.0, 0.0).vms[0]
+    np.testing.assert_allclose(vms, [presses_with + TRACE * 0.9, TRACE * 0.3])
+
+
+@pytest.mark.parametrize(
+    ("host_norm", "presses_with"),
+    [(0.1, 0.5), (0.5, 0.6 - 1 / 3), (0.9, 0.6 - 1 / 3), (np.nan, 0.6 - 1 / 3)],
+    ids=["more above its norm", "more above its share", "less than usual", "norm not known"],
+)
+def test_a_host_that_is_busier_than_usual_over_its_share_is_blamed_once(host_norm, presses_with):
+    """It takes .6 of a core that it shares with two VMs."""
+    assert pressed(0.3, 0.3, 0.6, host_norm).host[0] == pytest.approx(presses_with + TRACE * 0.6)
+
+
+def test_a_host_that_idles_presses_nobody():
+    assert pressed(0.3, 0.3, 0.04, 0.0).host[0] == 0.0 < pressed(0.3, 0.3, 0.06, 0.0).host[0]
 
 
 def test_loss_inside_a_guest_that_resources_do_not_explain():

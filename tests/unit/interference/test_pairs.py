@@ -85,6 +85,25 @@ def test_where_two_run_is_what_tells_campaigns_apart():
     assert knowing < 0.3 * error(model, co_runs.without_placement(), Facing.CAMPAIGN, 0)
 
 
+def test_diluted_members_help_where_partners_are_gone_before_the_victim():
+    """The truth here is that who is there for half of the time hurts half as much."""
+    co_runs = known_traits(6)
+    seconds = np.array([5.0, 9.0, 17.0, 30.0, 55.0, 100.0])
+    victim, partner = co_runs.victim_solo.copy(), co_runs.partner_solo.copy()
+    victim[:, -1] = seconds[[int(name[1:]) for name in co_runs.victim]]
+    partner[:, -1] = seconds[[int(name[1:]) for name in co_runs.partner]]
+    logs = np.log(co_runs.slowdown) * np.minimum(partner[:, -1] / victim[:, -1], 1.0)
+    co_runs = replace(co_runs, victim_solo=victim, partner_solo=partner, slowdown=np.exp(logs))
+    error_of_both, error_of_plain = [], []
+    for _, train, test in folds(co_runs, Facing.PAIR, 3, seed=1):
+        ask = co_runs.take(test)
+        both = TraitsModel().fit(co_runs.take(train), 1)
+        plain = replace(both, members=tuple(m for m in both.members if not m.is_diluted))
+        for fitted, errors in ((both, error_of_both), (plain, error_of_plain)):
+            errors += list(np.abs(np.log(fitted.predict(ask.blind()).expected) - logs[test]))
+    assert np.mean(error_of_both) < 0.95 * np.mean(error_of_plain)
+
+
 def test_spread_is_wider_for_one_never_seen():
     co_runs = known_traits(9)
     known = np.array(["w0" not in pair for pair in co_runs.pair])
@@ -131,6 +150,17 @@ def test_loss_auc_and_bins():
     assert perfect["auc.loss10"] == 1.0
 
 
+def test_scores_are_judged_by_the_losses_said_and_slowdowns_by_the_slowdowns():
+    """A mean loss is not the loss of the mean slowdown: 20 % is said here, slowdowns of 1.25."""
+    came, said, lost = np.full(20, 1.0), np.full(20, 1.25), np.full(20, 0.3)
+    judged = metrics(said, lost, came)
+    assert judged["mae"] == pytest.approx(0.25)
+    assert judged["mae.loss"] == pytest.approx(20.0)
+    for name in ("bias.loss", "calibration.worst", "calibration.mean"):
+        assert judged[name] == pytest.approx(30.0)
+    assert metrics(said, np.full(20, 0.1), came)["false_alarms"] == 0.0 < judged["false_alarms"]
+
+
 def test_physics_traits_learn_what_the_queue_alone_cannot_say():
     co_runs = queued(10)
     errors = {"physics-traits": [], "queue": [], "traits": []}
@@ -143,6 +173,32 @@ def test_physics_traits_learn_what_the_queue_alone_cannot_say():
     mae = {name: np.mean(found) for name, found in errors.items()}
     assert mae["physics-traits"] < 0.5 * mae["queue"]
     assert mae["physics-traits"] < 0.8 * mae["traits"]
+
+
+def test_a_neighbour_that_wants_nothing_costs_what_such_company_was_seen_to_cost():
+    """Whom to ask about was never seen; everybody costs .03 more than the queue says."""
+    co_runs = queued(6)
+    idle = ("w1", "w3", "w5")
+
+    def calm(names, solo):
+        return np.where(np.isin(names, idle)[:, None], [0.0, 0.0, 1.0], solo)
+
+    co_runs = replace(
+        co_runs,
+        victim_solo=calm(co_runs.victim, co_runs.victim_solo),
+        partner_solo=calm(co_runs.partner, co_runs.partner_solo),
+    )
+    co_runs = replace(co_runs, slowdown=np.exp(1.3 * hazards(co_runs, 1.0) + 0.03))
+    model = models(Facing.WORKLOAD, Scale.SLOWDOWN, co_runs, 1.0)["physics-traits"]
+    found = []
+    for name, train, test in folds(co_runs, Facing.WORKLOAD, 0, 1):
+        ask = co_runs.take(test)
+        said = model.fit(co_runs.take(train), 1).predict(ask.blind()).expected
+        beside_idle = (np.array(ask.partner) == name) & ~np.isin(ask.victim, idle)
+        found += list(np.log(said)[beside_idle & (name in idle)])
+    assert len(found) == 9
+    assert min(found) > 0.02
+    assert max(found) < 0.04
 
 
 @pytest.mark.parametrize("vcpus", [1.0, 2.0])
@@ -192,6 +248,34 @@ def test_hazards_of_neighbours_add_up_where_only_single_kinds_were_seen():
     fitted = TraitsModel().fit(co_runs.take(~is_mixed), 1)
     said = np.log(fitted.predict(co_runs.take(is_mixed).blind()).expected)
     assert np.abs(said - logs[is_mixed]).mean() < 0.3
+
+
+def test_more_neighbours_than_ever_seen_cost_nothing_where_the_two_do_not_meet():
+    """One to three were seen, where they meet the victim and where not; there are eight."""
+    rng = np.random.default_rng(4)
+    n = 60
+    counts = np.where(np.arange(n) % 3 == 0, 8, rng.integers(1, 4, n)).astype(float)
+    meet = np.arange(n) % 2 == 0
+    logs = 0.1 + 0.5 * np.log1p(counts) * meet + rng.normal(0, 0.02, n)
+    co_runs = replace(
+        placed(n),
+        partner=tuple(f"{count:.0f} stressors" for count in counts),
+        partner_solo=counts[:, None],
+        placement=np.column_stack([meet, ~meet]).astype(float),
+        slowdown=np.exp(logs),
+    )
+    asked = counts == 8
+    fitted = TraitsModel().fit(co_runs.take(~asked), 1)
+    off = np.log(fitted.predict(co_runs.take(asked).blind()).expected) - logs[asked]
+    assert np.abs(off[~meet[asked]]).mean() < 0.06
+    assert np.abs(off[meet[asked]]).mean() < 0.45, "of 1.1, far beyond what was seen"
+
+
+def test_what_is_said_in_parts_is_said_in_order():
+    parts = [Said(np.array([1.0, 2.0]), np.array([0.1, np.nan])), Said(np.ones(1), np.zeros(1))]
+    whole = Said.joined(parts)
+    np.testing.assert_array_equal(whole.expected, [1.0, 2.0, 1.0])
+    np.testing.assert_array_equal(whole.spread, [0.1, np.nan, 0.0])
 
 
 def test_mean_loss_is_that_of_the_spread_and_of_the_slowdown_where_none_is_known():

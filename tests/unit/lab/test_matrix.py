@@ -191,6 +191,66 @@ def test_cells_of_one_co_run_are_one_row_that_says_how_far_apart_they_were() -> 
     assert np.isnan(rows["cpu30", ("write50",)].cell_spread)
 
 
+def test_cells_of_the_same_partners_are_one_row_in_whatever_order_they_stand() -> None:
+    cells = a_run()
+    one = next(c for c in cells if c.members == ("cpu30", "cpu95", "send20"))
+    turned = replace(
+        one,
+        index=len(cells),
+        members=("send20", "cpu95", "cpu30"),
+        rates=one.rates[::-1],
+        seen=one.seen[::-1],
+    )
+    rows = [row for row in table([*cells, turned]).rows if row.victim == "cpu30"]
+    (row,) = (row for row in rows if set(row.partners) == {"cpu95", "send20"})
+
+    assert len(row.cell_losses) == 2
+    assert row.cell_losses[0] == pytest.approx(row.cell_losses[1])
+
+
+def test_what_a_cell_could_not_see_is_taken_from_those_that_could() -> None:
+    cells = a_run()
+    one = next(c for c in cells if c.members == ("cpu30", "cpu95"))
+    blind = tuple(replace(s, inside_loss=float("nan")) for s in one.seen)
+    again = replace(one, index=len(cells), seen=blind)
+    rows = {(r.victim, r.partners): r.seen.inside_loss for r in table([*cells, again]).rows}
+    assert rows["cpu30", ("cpu95",)] == pytest.approx(one.seen[0].inside_loss)
+
+    nobody = [replace(c, seen=blind) if c.members == one.members else c for c in cells]
+    rows = {(r.victim, r.partners): r.seen.inside_loss for r in table(nobody).rows}
+    assert np.isnan(rows["cpu30", ("cpu95",)])
+
+
+def test_how_well_a_cell_is_repeated_is_told_in_points_of_loss() -> None:
+    cells = [
+        replace(
+            cell,
+            seen=tuple(
+                replace(s, loss_cpu=1 - rate / 100)
+                for s, rate in zip(cell.seen, cell.rates, strict=True)
+            ),
+        )
+        for cell in a_run()
+    ]
+    once = [c for c in cells if len(set(c.members)) == len(c.members)]
+    assert "cell_spread.points" not in table(once).metrics(), "each was measured once"
+
+    one = next(c for c in once if c.members == ("cpu30", "cpu95"))
+    again = replace(one, index=len(cells), rates=tuple(0.9 * rate for rate in one.rates))
+    apart = (1 - 0.9) * np.array([1 - USED["cpu95"] / 2, 1 - USED["cpu30"] / 2])
+    told = table([*once, again]).metrics()["cell_spread.points"]
+    assert told == pytest.approx(100 * apart.mean() / np.sqrt(2))
+
+
+def test_repeats_bring_controls_of_their_own() -> None:
+    """Else what drifts meanwhile would be taken for the neighbours' doing."""
+    for name in BY_NAME:
+        alone = [
+            sum(c.members == (name,) for c in plan(1, is_quick=False, repeats=n)) for n in (1, 2, 3)
+        ]
+        assert alone[0] < alone[1] < alone[2]
+
+
 def test_repeats_come_one_after_all_others() -> None:
     once, twice = (plan(1, is_quick=False, repeats=n) for n in (1, 2))
     co_runs = [tuple(sorted(c.members)) for c in twice if len(c.members) > 1]

@@ -67,6 +67,13 @@ def test_three_hogs_roam_two_cores_and_come_out_even() -> None:
         assert world.cores(name)[0] == pytest.approx(2 / 3, abs=0.01)
 
 
+def test_three_hogs_under_a_quota_come_out_even_too() -> None:
+    world = World(*(VmSpec(name, cpu=HOG, quota_us=90_000) for name in "abc"))
+    world.run(6)
+    for name in "abc":
+        assert world.cores(name)[0] == pytest.approx(2 / 3, abs=0.01)
+
+
 def test_no_core_idles_while_somebody_waits_for_it() -> None:
     world = World(*(VmSpec(name, cpu=Steady(0.6), in_spells=False) for name in "abc"))
     world.run(6)

@@ -131,7 +131,7 @@ def test_another_process_gives_the_same_bytes() -> None:
     script += "print(hashlib.sha256(history(11)).hexdigest())"
     there = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": "tests"},
+        env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": os.pathsep.join(sys.path)},
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,

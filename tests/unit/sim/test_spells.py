@@ -12,6 +12,7 @@ import pytest
 from tests.unit.sim.worlds import World
 
 from evenkeel.domain.plan import SetCpuQuota
+from evenkeel.sim.fleet import SimFleet
 from evenkeel.sim.host import HostSpec
 from evenkeel.sim.spells import in_spells
 from evenkeel.sim.vm import DEFAULT_SHARES, VmSpec
@@ -83,6 +84,49 @@ def test_two_that_want_less_than_a_core_together_wait_for_each_other() -> None:
         assert shares == pytest.approx(0.2, abs=0.02)
     assert lost([(0.4, 1, 1024), (0.4, 1, 1024)], 1, spells=False) == pytest.approx([0, 0])
     assert lost([(0.4, 1, 1024), (0.4, 1, 1024)], 2, spells=True) == pytest.approx([0, 0])
+
+
+def test_a_vms_weight_is_shared_by_those_of_its_vcpus_that_are_on() -> None:
+    """Beside a hog of its weight it has half of the core whenever it wants any: 3/4 of the time."""
+    world = World(
+        VmSpec("two", n_vcpus=2, cpu=Steady(1.0)),
+        VmSpec("hog", cpu=Steady(1.0)),
+        host=HostSpec("h1", cpus=(0,)),
+    )
+    world.run(MEASURED_S)
+    assert world.cores("two")[0] == pytest.approx(0.5 * 0.75, abs=0.02)
+
+
+def test_the_hosts_own_work_comes_in_spells_as_a_vms_does() -> None:
+    """It and a VM want .4 of one core each: they wait as two VMs would."""
+    host = HostSpec("h1", cpus=(0,), background=Steady(0.4))
+    world = World(VmSpec("a", cpu=Steady(0.4)), host=host)
+    world.run(MEASURED_S)
+    run, delay, _ = world.cores("a")
+    assert delay / (run + delay) == pytest.approx(0.2, abs=0.02)
+
+
+def test_hosts_work_at_times_of_their_own() -> None:
+    fleet = SimFleet(seed=3)
+    hosts = [
+        fleet.add_host(HostSpec(name, cpus=(0,), background=Steady(0.5))) for name in ("h1", "h2")
+    ]
+    both, either = 0, 0
+    for _ in range(200):
+        before = [fleet.hosts[host].busy_s for host in hosts]
+        fleet.advance(STEP_S)
+        busy = [fleet.hosts[h].busy_s > was for h, was in zip(hosts, before, strict=True)]
+        both, either = both + all(busy), either + any(busy)
+    assert both / 200 == pytest.approx(0.25, abs=0.06)
+    assert either / 200 == pytest.approx(0.75, abs=0.06)
+
+
+def test_a_vm_alone_loses_nothing_at_any_moment() -> None:
+    """What it wants is what its spells want, not their mean."""
+    world = World(VmSpec("a", cpu=Steady(0.43)))
+    for _ in range(30):
+        world.fleet.advance(STEP_S)
+        assert world.fleet.work(world.ids["a"]).lost_core_s == pytest.approx(0.0, abs=1e-9)
 
 
 def test_a_quota_is_spent_from_the_start_of_its_period() -> None:
