@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
 
 from evenkeel.adapters.traces.lab_matrix import FEATURES, read_lab_matrix
 from evenkeel.bench.triples import judge_triples
-from evenkeel.domain.errors import LabError, TraceInvalid
+from evenkeel.domain.errors import TraceInvalid
 from evenkeel.interference.pairs.base import Facing, Scale
 from evenkeel.interference.pairs.catalogue import models
-from evenkeel.lab import matrix_run
-from evenkeel.lab.guests import JOBS, Guest
 from evenkeel.lab.matrix_plan import (
     BY_NAME,
-    IDLE,
     POOL_SIZE,
-    POOLS,
     QUICK,
     TRIPLES,
     WORKLOADS,
@@ -31,7 +26,7 @@ from evenkeel.lab.matrix_plan import (
     plan,
     pool_of,
 )
-from evenkeel.lab.matrix_run import Measured, Notes, age
+from evenkeel.lab.matrix_run import Measured, Notes
 from evenkeel.lab.matrix_seen import FIELDS, Seen
 from evenkeel.lab.matrix_table import table
 
@@ -105,42 +100,6 @@ def test_there_are_guests_for_every_cell_and_no_more(is_quick: bool) -> None:
         assert len(set(cell.guests)) == len(cell.members)
         for guest, member in zip(cell.guests, cell.members, strict=True):
             assert guest.startswith(BY_NAME[member].pool)
-
-
-@dataclass
-class Reader:
-    """Stands in for a guest of 128 MiB; reads `mib_a_look` whenever it is asked how much."""
-
-    name: str
-    mib_a_look: int
-    looks: int = 0
-    knobs: dict[str, int] = field(default_factory=dict)
-    knobs_at_rest: dict[str, int] | None = None
-
-    def set_load(self, **knobs: int) -> None:
-        assert self.knobs_at_rest is None
-        self.knobs = knobs
-
-    def disk_read_bytes(self) -> int:
-        self.looks += self.knobs["job"] == JOBS.index("cached") and self.knobs["cpu"] == 100
-        return (self.looks * self.mib_a_look) << 20
-
-    def suspend(self) -> None:
-        self.knobs_at_rest = self.knobs
-
-
-def test_a_guest_is_aged_when_it_has_read_what_fills_its_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(matrix_run.time, "sleep", lambda _: None)
-    reader = Reader("small1", 50)
-    age(cast(Guest, reader), 60)
-
-    assert reader.looks == 3
-    assert reader.knobs_at_rest == IDLE
-    with pytest.raises(LabError, match="small1 has read 0 of 128 MiB"):
-        age(cast(Guest, Reader("small1", 0)), 0.01)
-    assert all(spec.disk_mib > spec.memory_mib for spec in POOLS.values()), "it never could"
 
 
 def test_what_was_measured_outlives_the_run_but_not_its_plan(tmp_path: Path) -> None:
