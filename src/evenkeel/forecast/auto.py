@@ -2,9 +2,8 @@
 
 A tenth of the VMs is kept apart from all training. On them every model, the mean of every two
 learnt ones, and every simple forecast is measured, for each kind of series and each target; the
-simplest that is not clearly beaten serves. What serves nowhere is not kept; what does is fitted
-once more on all VMs, those kept apart included. For far targets a learnt model also has to prove
-itself in time (see `far`).
+simplest that is not clearly beaten serves. What serves nowhere is not kept. For far targets a
+learnt model also has to prove itself in time (see `far`).
 """
 
 from __future__ import annotations
@@ -113,12 +112,7 @@ class AutoForecaster:
             choice[:, is_far] = self._proven(early, learn, targets, seed, choice)[:, is_far]
         used = {name for i in np.unique(choice) for name in options[int(i)]} & set(models)
         kept = {name: model for name, model in models.items() if name in used}
-        if judge and kept:
-            fit = partial(_fit, self.make, panels, targets, seed)
-            again = [number for number, name in enumerate(models) if name in kept]
-            report = partial(_on_all, self.report)
-            kept = {model.name: model for model in self.workers.map(fit, again, report)}
-        return FittedAuto(kept, options, choice, losses, targets, least_scale(panels))
+        return FittedAuto(kept, options, choice, losses, targets, least_scale(learn))
 
     def _proven(
         self,
@@ -160,10 +154,6 @@ class AutoForecaster:
             Targets(ahead[:n_horizons], ahead[n_horizons:]),
             float(parts["floor"]),
         )
-
-
-def _on_all(report: Report, words: str) -> None:
-    report(f"{words}, with the VMs kept apart")
 
 
 def _fit(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,7 @@ from evenkeel.domain.panel import Panel
 from evenkeel.domain.resources import Resource
 from evenkeel.forecast.auto import AutoForecaster, _options, choose
 from evenkeel.forecast.base import Targets
-from evenkeel.forecast.features import CANDIDATES, N_CANDIDATES, N_KINDS, Features
+from evenkeel.forecast.features import CANDIDATES, N_CANDIDATES, N_KINDS
 from evenkeel.forecast.network.forecaster import NetworkForecaster
 from evenkeel.forecast.network.settings import Training
 from evenkeel.forecast.rows import draw, held_out
@@ -111,31 +109,3 @@ def test_a_day_ahead_without_a_past_to_prove_it_is_a_simple_forecast():
     auto = AutoForecaster(lambda _: (NetworkForecaster(training=training),), judged_rows=200)
     fitted = auto.fit([noise(15)], Targets((1, 288)), seed=1)
     assert (fitted.choice[:, 1] == CANDIDATES.index("trailing-24h")).all()
-
-
-class Grows:
-    """Knows that whatever was last grows by a hundredth, and notes whom it was shown."""
-
-    name = "grows"
-
-    def __init__(self) -> None:
-        self.shown: list[int] = []
-
-    def fit(self, panels: Sequence[Panel], targets: Targets, seed: int) -> Grows:
-        self.shown.append(sum(panel.n_series for panel in panels))
-        return self
-
-    def from_features(self, features: Features) -> np.ndarray:
-        return 1.01 * features.candidates[:, :, CANDIDATES.index("last")]
-
-
-@pytest.mark.parametrize(("rate", "serves"), [(1.01, True), (1.0, False)])
-def test_what_serves_has_learnt_from_all_vms_in_the_end(rate: float, *, serves: bool):
-    learner, n = Grows(), 200
-    values = (np.arange(1, n + 1)[:, None] * rate ** np.arange(400)).astype(np.float32)
-    panel = Panel(tuple(f"vm{i}" for i in range(n)), values, 0.0, Resource.CPU)
-    fitted = AutoForecaster(lambda _: (learner,), judged_rows=500).fit([panel], Targets((1,)), 1)
-    n_apart = int(held_out(panel.ids, 1).sum())
-    assert n_apart > 10
-    assert learner.shown == ([n - n_apart, n] if serves else [n - n_apart])
-    assert list(fitted.models) == (["grows"] if serves else [])
