@@ -92,12 +92,15 @@ class Tracker:
         )
 
     def load(self, blob: bytes, step_s: float) -> None:
-        """Go on where `save` was; unless it was for other targets or slots: that is no use.
+        """Go on where `save` was; unless it was for other targets or slots, or before odds were
+        learnt: that is no use.
 
         Raises ModelCorrupt; then nothing changed.
         """
         parts, targets = bundle.unpack(blob), self._targets
         ahead = targets.horizons + targets.windows
+        if "logits" in parts and "odds_logits" not in parts:
+            return
         try:
             ids = [tuple(map(str, each)) for each in json.loads(bundle.text(parts["ids"]))]
             shift, odds_shift = (parts[k].astype(np.float64) for k in ("logits", "odds_logits"))

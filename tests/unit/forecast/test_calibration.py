@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from evenkeel.domain import bundle
 from evenkeel.domain.errors import ModelCorrupt
 from evenkeel.domain.panel import Panel
 from evenkeel.domain.quantiles import MEDIAN
@@ -265,6 +266,15 @@ def test_of_other_targets_or_slots_it_starts_anew():
         tracker.load(saved(), step_s)
         assert not tracker.vms
         assert not tracker.calibration.shift.any()
+
+
+def test_from_before_odds_were_learnt_it_starts_anew():
+    parts = bundle.unpack(saved())
+    del parts["odds_logits"]
+    tracker = Tracker(TARGETS)
+    tracker.load(bundle.pack(**parts), 300.0)
+    assert not tracker.vms
+    assert not tracker.calibration.shift.any()
 
 
 def test_damage_is_told_and_changes_nothing():
