@@ -149,6 +149,7 @@ def advice(sight: Sight) -> AdviceOut:
     aggressor, aggressor_name = sight.shown("batch7")
     rejected = [
         (ActionKind.BOOST, "web1", 0.18, "helps less than pinning apart"),
+        (ActionKind.BOOST, "web1", 0.1802, "helps less than pinning apart"),  # twice as strong
         (ActionKind.QUOTA, "batch7", 0.05, "would take half of what it wants"),
     ]
     return AdviceOut(

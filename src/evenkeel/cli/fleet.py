@@ -204,10 +204,13 @@ def _print_advice(advice: Json) -> None:
                 f"; predicted loss afterwards {show.percent(advice['predicted_loss'])}",
             )
         )
-    for no in advice["rejected"]:
-        kind = no["kind"].replace("_", " ")
-        line = f"  not {kind} of {no['target_name']}: {no['why']}"
+    for line in dict.fromkeys(map(_not_taken, advice["rejected"])):  # of equal effect: once
         out.print(Text(show.clean(line).plain, style="dim"))
+
+
+def _not_taken(no: Json) -> str:
+    kind, loss = no["kind"].replace("_", " "), show.percent(no["predicted_loss"])
+    return f"  not {kind} of {no['target_name']} (loss {loss}): {no['why']}"
 
 
 @friendly_errors

@@ -136,13 +136,14 @@ def test_why_gives_evidence_and_help_and_the_roads_not_taken(run):
         "12 samples in 60 s",
         "what would help: keep batch7 off the CPUs of web1",
         "predicted loss afterwards 3 %",
-        "not quota of batch7: would take half of what it wants",
+        "not quota of batch7 (loss 5 %): would take half of what it wants",
         "ineffective: loss stayed",
         "CPU loss 42 % measured, 36 % by physics",
         "seen by run-queue delay 42 %, memory reclaim 0 %, the guest itself 50 %",
         "confirmed, loss 41 % free, 30 % while it was throttled (12 and 6 ticks)",
     ):
         assert words in shown
+    assert shown.count("not boost of web1 (loss 18 %)") == 1, "two strengths, one effect"
 
 
 def test_mitigations_open_asks_for_those_in_force(run, api):
