@@ -13,6 +13,8 @@ N_QUANTILES: Final = len(QUANTILES)
 LEVELS: Final = np.array(QUANTILES, dtype=np.float32)
 _EXACT: Final = np.array(QUANTILES)
 MEDIAN: Final = QUANTILES.index(0.5)
+ROUNDING: Final = 1e-6
+"""Relative error of a float32 quantile, with a margin."""
 _TAIL: Final = 1.0 - np.concatenate([[0.0], QUANTILES])
 """P(demand > knot) at zero demand and at each quantile."""
 
@@ -48,6 +50,16 @@ def exceedance(quantiles: F32, threshold: F64) -> F64:
     inside -= span * t * (1 - t) * (of(slope, at - 1) * (1 - t) - of(slope, at) * t)
     beyond = _TAIL[-1] * np.exp(-rate * np.maximum(x - knots[..., -1], 0.0))
     result: F64 = np.where(x < 0, 1.0, np.where(x >= knots[..., -1], beyond, inside))
+    return result
+
+
+def whole_shards(quantiles: F32, shard: float, share: F64) -> F64:
+    """Counts of shards that a demand with `quantiles` (..., Q) may need more than: the one that
+    lies `share` (...) of the way, in [0, 1), from the least to the most. At least one.
+    """
+    least = np.maximum(np.ceil(quantiles[..., 0] / shard), 1.0)
+    most = np.maximum(np.floor(quantiles[..., -1] / shard), least)
+    result: F64 = least + np.floor(share * (most - least + 1))
     return result
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from evenkeel.domain.arrays import F32, F64
 from evenkeel.domain.ids import VmId
-from evenkeel.domain.quantiles import MEDIAN, N_QUANTILES, QUANTILES, exceedance
+from evenkeel.domain.quantiles import MEDIAN, N_QUANTILES, QUANTILES, ROUNDING, exceedance
 from evenkeel.domain.resources import SPECS, Resource
 
 RDV_VERSION: Final = 1
@@ -25,8 +25,6 @@ LIKELY: Final = 0.8
 EVEN_ODDS: Final = 0.5
 _DIGITS: Final = 6
 _SAME_ODDS: Final = 1e-4
-_ROUNDING: Final = 1e-6
-"""Relative error of a float32 quantile, with a margin."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +70,7 @@ class ResourceDemand:
             raise ValueError(f"no peak was forecast for a window of {within_s:g} s")
         held = self.held_shards() if held_shards is None else held_shards
         # n shards are not enough as soon as the peak passes n shards (and not by mere rounding).
-        threshold = (held + k_shards - 1) * SPECS[self.resource].shard * (1 + _ROUNDING)
+        threshold = (held + k_shards - 1) * SPECS[self.resource].shard * (1 + ROUNDING)
         if threshold < 0:
             return 1.0
         odds = exceedance(self.peaks, np.full(len(self.peaks), threshold))
@@ -150,7 +148,7 @@ class FleetDemand:
 
 def shards_for(resource: Resource, amount: float) -> int:
     """Whole shards that hold this amount; a rounding error makes no further shard."""
-    return max(0, math.ceil(amount / SPECS[resource].shard * (1 - _ROUNDING)))
+    return max(0, math.ceil(amount / SPECS[resource].shard * (1 - ROUNDING)))
 
 
 def headline(demand: ResourceDemand, within_s: float, held_shards: int | None = None) -> str:

@@ -25,6 +25,7 @@ from typing import Final
 import numpy as np
 
 from evenkeel.domain.arrays import F32, F64, Ints
+from evenkeel.domain.quantiles import ROUNDING, whole_shards
 from evenkeel.forecast.base import (
     LEVELS,
     N_QUANTILES,
@@ -49,7 +50,6 @@ N_ASKED: Final = 4
 _GOLDEN: Final = (5**0.5 - 1) / 2
 FIRST_UPPER: Final = 4
 """Below this level (.75) a quantile of zero that zero met says nothing: it cannot be lower."""
-ROUNDING: Final = 1e-6
 _EXACT: Final = np.array(QUANTILES)
 _LOGITS: Final = np.log(_EXACT / (1 - _EXACT))
 _PER_LOGIT: Final = _EXACT * (1.0 - _EXACT)
@@ -62,19 +62,19 @@ class Calibration:
     windows, in logits of the level.
 
     `shard`, in the unit of the forecasts; 0: nobody asks about shards. What is observed was
-    recorded in steps of `recorded_step`: it stands for all within half a step of it.
+    recorded in steps of `grain`: it stands for all within half a step of it.
     """
 
     shift: F64
     odds_shift: F64
     shard: float = 0.0
-    recorded_step: float = 0.0
+    grain: float = 0.0
 
     @classmethod
-    def none(cls, targets: Targets, shard: float = 0.0, recorded_step: float = 0.0) -> Calibration:
+    def none(cls, targets: Targets, shard: float = 0.0, grain: float = 0.0) -> Calibration:
         n_targets, n_windows = len(targets.horizons + targets.windows), len(targets.windows)
         shift = np.zeros((N_GROUPS, n_targets, N_QUANTILES))
-        return cls(shift, np.zeros((n_windows, N_QUANTILES)), shard, recorded_step)
+        return cls(shift, np.zeros((n_windows, N_QUANTILES)), shard, grain)
 
     def apply(self, forecast: Forecast) -> Forecast:
         """The forecast with its quantiles shifted; those of rows without any spread stay."""
@@ -121,13 +121,11 @@ class Calibration:
 
     def _odds_step(self, peaks: F32, came: F32) -> F64:
         """By how much to move `odds_shift`: the peaks (N, W, Q) as served, what came (N, W)."""
-        lowest = np.maximum(np.ceil(peaks[..., :1] / self.shard), 1.0)
-        n_more = np.maximum(np.floor(peaks[..., -1:] / self.shard) - lowest, 0.0)
         # Multiples of the golden ratio fill [0, 1) evenly: among many rows any threshold is asked.
         row = np.arange(len(peaks))[:, None, None]
         asked = (row * _GOLDEN + np.arange(N_ASKED) / N_ASKED) % 1.0
-        n_shards = lowest + np.floor(asked * (n_more + 1))
-        more_than = n_shards * self.shard * (1 + ROUNDING) + self.recorded_step / 2
+        n_shards = whole_shards(peaks[..., None, :], self.shard, asked)
+        more_than = n_shards * self.shard * (1 + ROUNDING) + self.grain / 2
         odds = exceedance(
             np.broadcast_to(peaks[..., None, :], (*n_shards.shape, N_QUANTILES)), more_than
         )

@@ -197,11 +197,9 @@ def peak_reliability(
     for w in range(peaks.shape[1]):
         rows = np.flatnonzero(np.isfinite(observed[:, w]))
         q, y = peaks[rows, w], observed[rows, w].astype(np.float64)
-        low = np.maximum(np.ceil(q[:, 0] / shard), 1.0)
-        high = np.maximum(np.floor(q[:, -1] / shard), low)
         said, came = [], []
         for _ in range(n_draws):
-            k = low + np.floor(rng.random(len(rows)) * (high - low + 1))
+            k = quantiles.whole_shards(q, shard, rng.random(len(rows)))
             # A peak of exactly k shards does not need more than k, whatever its last bit says.
             at = k * shard + grain / 2
             at += TOLERANCE * np.maximum(1.0, at)

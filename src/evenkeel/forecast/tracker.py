@@ -32,11 +32,11 @@ class Tracker:
         self,
         targets: Targets,
         shard: float = 0.0,
-        recorded_step: float = 0.0,
+        grain: float = 0.0,
         spacing_s: float = 0.0,
         max_series: int | None = None,
     ) -> None:
-        self.calibration = Calibration.none(targets, shard, recorded_step)
+        self.calibration = Calibration.none(targets, shard, grain)
         self._targets = targets
         self._spacing_s = spacing_s
         self._max_series = max_series
@@ -110,11 +110,10 @@ class Tracker:
                 or parts["ahead"].tolist() != [list(ahead)]
             ):
                 return
-            if shift.shape != self.calibration.shift.shape or not np.isfinite(shift).all():
-                return
-            odds_fit = odds_shift.shape == self.calibration.odds_shift.shape
-            if not odds_fit or not np.isfinite(odds_shift).all():
-                return
+            now = self.calibration
+            for found, ours in ((shift, now.shift), (odds_shift, now.odds_shift)):
+                if found.shape != ours.shape or not np.isfinite(found).all():
+                    return
             ends = np.cumsum([0, *(len(each) for each in ids)])
             shape = (int(ends[-1]), len(ahead), N_QUANTILES)
             quantiles = parts["quantiles"].astype(np.float32).reshape(shape)
@@ -128,7 +127,7 @@ class Tracker:
             said = quantiles[ends[k] : ends[k + 1]]
             forecast = Forecast(vms, float(origins_s[k]), step_s, targets, said[:, :n], said[:, n:])
             self._waiting.append((forecast, learnt[k]))
-        self.calibration = replace(self.calibration, shift=shift, odds_shift=odds_shift)
+        self.calibration = replace(now, shift=shift, odds_shift=odds_shift)
         self._kept_s = kept_s
 
     def _thinned(self, raw: Forecast) -> Forecast:

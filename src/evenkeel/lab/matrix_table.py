@@ -46,8 +46,8 @@ class Row:
 
     `slowdown` is the work alone, at the rate between the controls before and after, over the work
     here. `control_spread` is the standard deviation of the workload's controls, relative to their
-    mean. `cell_losses` are the losses in each cell: two in a cell of the
-    workload beside itself.
+    mean. `cell_losses` are the losses in each cell: two in a cell of the workload
+    beside itself.
     """
 
     victim: str

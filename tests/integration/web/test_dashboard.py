@@ -168,12 +168,14 @@ def test_a_page_that_cannot_refresh_says_how_old_it_is(page, fleet):
     expect(page.locator("ol.alarms li").first).to_contain_text("batch7")
     fleet.away = False
     expect(page.locator("#stale")).to_be_hidden(timeout=15_000)
+    assert page.locator("#stale").is_hidden()
 
 
 def test_a_session_that_ends_leads_to_the_login(page, context):
     sign_in(page)
     context.clear_cookies()
     expect(page).to_have_url(re.compile("/login$"), timeout=15_000)
+    assert page.locator("input[name=token]").is_visible(), "one can sign in there"
 
 
 @pytest.mark.parametrize("width", [1280, 800])
