@@ -47,6 +47,7 @@ def test_says_something_sane_for_all(case, fitted):
     assert said.expected.shape == said.spread.shape == (ask.n,)
     assert ((said.expected >= LEAST) & (said.expected <= MOST)).all()
     assert (np.isnan(said.spread) | (said.spread > 0)).all()
+    assert ((said.lost >= 0) & (said.lost <= 1)).all()
 
 
 def test_the_truth_of_what_is_asked_is_not_looked_at(case, fitted):
@@ -68,7 +69,7 @@ def test_same_seed_same_bytes_and_saved_as_fitted(case, fitted):
     assert model.fit(learn, SEED).save() == blob
     again = model.load(blob)
     assert again.save() == blob
-    for name in ("expected", "spread"):
+    for name in ("expected", "spread", "lost"):
         np.testing.assert_array_equal(
             getattr(again.predict(ask.blind()), name), getattr(fitted.predict(ask.blind()), name)
         )

@@ -104,7 +104,7 @@ class Outcome:
                 ratio = ours[metric] / self.metrics[all_best][metric]
                 ours[f"ratio.{metric}.same_inputs"] = ratio
         said = self.said[self.ours]
-        bins = reliability(said.loss(), self.asked.slowdown)
+        bins = reliability(said.lost, self.asked.slowdown)
         known = np.isfinite(said.spread)
         if known.any():
             off = np.abs(said.expected - self.asked.slowdown)[known]
@@ -134,7 +134,7 @@ class Outcome:
             self.asked.campaign,
             self.asked.slowdown.tolist(),
             self.said[self.ours].expected.tolist(),
-            self.said[self.ours].loss().tolist(),
+            self.said[self.ours].lost.tolist(),
             strict=True,
         )
         names = ("victim", "partner", "campaign", "slowdown", "predicted", "predicted_loss")
@@ -174,7 +174,7 @@ def evaluate(question: Question, on_step: OnStep = lambda *_: None) -> Outcome:
     candidates = {**models(split, kind.scale, train, kind.cores)}
     own = ours(train, kind.cores)
     if train.placement_features:
-        candidates[BLIND] = TraitsModel(BLIND)
+        candidates[BLIND] = TraitsModel(split, BLIND)
     said: dict[str, Said] = {}
     more: dict[str, dict[str, float]] = {}
     if cuts:
@@ -214,7 +214,7 @@ def _metrics(
     said: Said, asked: CoRuns, left_out: tuple[str, ...], split: Facing, kind: Format
 ) -> dict[str, float]:
     """Over all, and of each workload or campaign (by the scale of the format)."""
-    out = metrics(said.expected, said.loss(), asked.slowdown)
+    out = metrics(said.expected, said.lost, asked.slowdown)
     errors = kind.scale.errors(said.expected, asked.slowdown)
     if split is Facing.CAMPAIGN:
         groups = {name: np.array(asked.campaign) == name for name in sorted(set(asked.campaign))}

@@ -15,8 +15,7 @@ import numpy as np
 
 from evenkeel.adapters.traces.lab_matrix import LabMatrix, read_lab_matrix
 from evenkeel.domain.arrays import Ints
-from evenkeel.interference.pairs.base import FittedPairModel
-from evenkeel.interference.pairs.judge import loss
+from evenkeel.interference.pairs.base import FittedPairModel, loss
 
 TIE: Final = 0.02
 FittedFold = tuple[str, FittedPairModel]

@@ -9,12 +9,13 @@ import pytest
 from coruns import known_traits, placed, queued
 
 from evenkeel.domain.corun import CoRuns, joined
-from evenkeel.interference.pairs.base import Facing, Said, Scale
+from evenkeel.interference.pairs.base import Facing, Said, Scale, loss, mean_loss
 from evenkeel.interference.pairs.catalogue import models
 from evenkeel.interference.pairs.folds import folds, unseen
-from evenkeel.interference.pairs.judge import auc, loss, metrics, reliability
-from evenkeel.interference.pairs.process import minimum
+from evenkeel.interference.pairs.judge import auc, metrics, reliability
+from evenkeel.interference.pairs.process import Inputs, Process, minimum
 from evenkeel.interference.pairs.queue import hazards
+from evenkeel.interference.pairs.score import AS_SAID, SAID, Calibration
 from evenkeel.interference.pairs.traits import TraitsModel
 
 
@@ -65,7 +66,7 @@ def test_what_is_unseen_in_another_file():
 
 def test_known_traits_are_found_again_for_unseen_pairs():
     co_runs = known_traits(9)
-    ours = error(TraitsModel(), co_runs, Facing.PAIR, 6)
+    ours = error(TraitsModel(Facing.PAIR), co_runs, Facing.PAIR, 6)
     effects = models(Facing.PAIR, Scale.SLOWDOWN, co_runs)["effects"]
     assert ours < 0.03
     assert ours < 0.8 * error(effects, co_runs, Facing.PAIR, 6)
@@ -73,14 +74,14 @@ def test_known_traits_are_found_again_for_unseen_pairs():
 
 def test_known_traits_are_found_again_for_unseen_workloads():
     co_runs = known_traits(9)
-    ours = error(TraitsModel(), co_runs, Facing.WORKLOAD, 0)
+    ours = error(TraitsModel(Facing.WORKLOAD), co_runs, Facing.WORKLOAD, 0)
     constant = models(Facing.WORKLOAD, Scale.SLOWDOWN, co_runs)["constant"]
     assert ours < 0.6 * error(constant, co_runs, Facing.WORKLOAD, 0)
 
 
 def test_where_two_run_is_what_tells_campaigns_apart():
     co_runs = placed(60)
-    model = TraitsModel()
+    model = TraitsModel(Facing.CAMPAIGN)
     knowing = error(model, co_runs, Facing.CAMPAIGN, 0)
     assert knowing < 0.3 * error(model, co_runs.without_placement(), Facing.CAMPAIGN, 0)
 
@@ -97,7 +98,7 @@ def test_diluted_members_help_where_partners_are_gone_before_the_victim():
     error_of_both, error_of_plain = [], []
     for _, train, test in folds(co_runs, Facing.PAIR, 3, seed=1):
         ask = co_runs.take(test)
-        both = TraitsModel().fit(co_runs.take(train), 1)
+        both = TraitsModel(Facing.PAIR).fit(co_runs.take(train), 1)
         plain = replace(both, members=tuple(m for m in both.members if not m.is_diluted))
         for fitted, errors in ((both, error_of_both), (plain, error_of_plain)):
             errors += list(np.abs(np.log(fitted.predict(ask.blind()).expected) - logs[test]))
@@ -107,13 +108,13 @@ def test_diluted_members_help_where_partners_are_gone_before_the_victim():
 def test_spread_is_wider_for_one_never_seen():
     co_runs = known_traits(9)
     known = np.array(["w0" not in pair for pair in co_runs.pair])
-    fitted = TraitsModel().fit(co_runs.take(known), 1)
+    fitted = TraitsModel(Facing.WORKLOAD).fit(co_runs.take(known), 1)
     spread = fitted.predict(co_runs.blind()).spread
     assert np.median(spread[~known]) > 1.5 * np.median(spread[known])
 
 
 def test_other_features_are_refused():
-    fitted = TraitsModel().fit(known_traits(4), 1)
+    fitted = TraitsModel(Facing.WORKLOAD).fit(known_traits(4), 1)
     with pytest.raises(ValueError, match="other features"):
         fitted.predict(placed(10))
 
@@ -225,7 +226,9 @@ def test_a_copy_hurts_by_its_cores_and_one_never_seen_is_told_so():
     for facing, n_folds in ((Facing.PAIR, 6), (Facing.WORKLOAD, 0)):
         off = []
         for _, train, test in folds(co_runs, facing, n_folds, seed=1):
-            said = TraitsModel().fit(co_runs.take(train), 1).predict(co_runs.take(test))
+            said = (
+                TraitsModel(Facing.WORKLOAD).fit(co_runs.take(train), 1).predict(co_runs.take(test))
+            )
             off += list((said.expected / co_runs.slowdown[test])[is_copy[test]])
         assert abs(np.mean(np.log(off))) < 0.05
 
@@ -245,7 +248,7 @@ def test_hazards_of_neighbours_add_up_where_only_single_kinds_were_seen():
         partner_solo=counts,
         slowdown=np.exp(logs),
     ).without_placement()
-    fitted = TraitsModel().fit(co_runs.take(~is_mixed), 1)
+    fitted = TraitsModel(Facing.WORKLOAD).fit(co_runs.take(~is_mixed), 1)
     said = np.log(fitted.predict(co_runs.take(is_mixed).blind()).expected)
     assert np.abs(said - logs[is_mixed]).mean() < 0.3
 
@@ -265,24 +268,102 @@ def test_more_neighbours_than_ever_seen_cost_nothing_where_the_two_do_not_meet()
         slowdown=np.exp(logs),
     )
     asked = counts == 8
-    fitted = TraitsModel().fit(co_runs.take(~asked), 1)
+    fitted = TraitsModel(Facing.WORKLOAD).fit(co_runs.take(~asked), 1)
     off = np.log(fitted.predict(co_runs.take(asked).blind()).expected) - logs[asked]
     assert np.abs(off[~meet[asked]]).mean() < 0.06
     assert np.abs(off[meet[asked]]).mean() < 0.45, "of 1.1, far beyond what was seen"
 
 
 def test_what_is_said_in_parts_is_said_in_order():
-    parts = [Said(np.array([1.0, 2.0]), np.array([0.1, np.nan])), Said(np.ones(1), np.zeros(1))]
+    parts = [
+        Said.of(np.array([1.0, 2.0]), np.array([0.1, np.nan])),
+        Said.of(np.ones(1), np.zeros(1)),
+    ]
     whole = Said.joined(parts)
     np.testing.assert_array_equal(whole.expected, [1.0, 2.0, 1.0])
     np.testing.assert_array_equal(whole.spread, [0.1, np.nan, 0.0])
+    np.testing.assert_array_equal(whole.lost, [*parts[0].lost, 0.0])
 
 
 def test_mean_loss_is_that_of_the_spread_and_of_the_slowdown_where_none_is_known():
     middle, spread = np.array([1.0, 1.1, 2.0, 8.0]), np.array([0.3, 0.05, 0.8, 6.0])
     rng = np.random.default_rng(1)
-    for m, s, said in zip(middle, spread, Said(middle, spread).loss(), strict=True):
+    for m, s, said in zip(middle, spread, mean_loss(middle, spread), strict=True):
         drawn = np.exp(rng.normal(np.log(m), s / m, 200_000))
         assert said == pytest.approx(loss(drawn).mean(), abs=0.003)
     for unknown in (np.full(4, np.nan), np.zeros(4)):
-        np.testing.assert_allclose(Said(middle, unknown).loss(), loss(middle))
+        np.testing.assert_allclose(mean_loss(middle, unknown), loss(middle))
+    np.testing.assert_array_equal(Said.of(middle, spread).lost, mean_loss(middle, spread))
+
+
+def test_what_a_process_says_of_rows_left_out_is_what_it_would_say_without_them():
+    rng = np.random.default_rng(5)
+    n, who = 30, np.repeat(np.arange(6), 5)
+    rows = Inputs(
+        victim=rng.normal(size=(n, 2)),
+        partner=rng.normal(size=(n, 2)),
+        placement=np.empty((n, 0)),
+        demand=rng.normal(size=(n, 1)),
+        victim_id=who,
+        partner_id=rng.permutation(who),
+        weight=rng.uniform(0.5, 1.0, n),
+    )
+    came = rng.normal(0.4, 0.2, n)
+    whole = Process.fit(rows, came, seed=1)
+    groups = [np.flatnonzero(who == i) for i in range(6)] + [np.array([0, 29])]
+    mean, variance = whole.left_out(groups)
+    at = 0
+    for group in groups:
+        kept = np.setdiff1d(np.arange(n), group)
+        told = whole.given(rows.take(kept), came[kept])
+        expected = told.predict(rows.take(group))
+        np.testing.assert_allclose(mean[at : at + len(group)], expected[0], rtol=1e-6)
+        np.testing.assert_allclose(variance[at : at + len(group)], expected[1], rtol=1e-3)
+        at += len(group)
+    assert at == len(mean)
+    assert [len(part) for part in whole.left_out([])] == [0, 0]
+
+
+def test_scores_are_moved_to_what_came_where_alike_ones_were_said():
+    rng = np.random.default_rng(2)
+    said = rng.uniform(0, 0.8, 4000)
+    came = np.clip(said + np.where(said > 0.5, -0.1, 0.0) + rng.normal(0, 0.05, 4000), 0, 1)
+    scores = Calibration.learn(said, came)
+    asked = Said.of(1 / (1 - np.array([0.2, 0.3, 0.65, 0.7])))
+    np.testing.assert_allclose(scores(asked).lost, [0.2, 0.3, 0.55, 0.6], atol=0.01)
+    np.testing.assert_array_equal(scores(asked).expected, asked.expected)
+    far = Said.of(np.array([50.0]))
+    np.testing.assert_allclose(scores(far).lost, far.lost, atol=0.001)
+
+
+def test_a_few_co_runs_move_a_score_a_little():
+    scores = Calibration.learn(np.full(5, 0.4), np.full(5, 0.9))
+    assert scores(Said.of(np.array([1 / 0.6]))).lost[0] == pytest.approx(
+        0.4 + 0.5 * 5 / (5 + AS_SAID)
+    )
+    np.testing.assert_array_equal(Calibration.learn(np.empty(0), np.empty(0)).comes, SAID)
+
+
+def test_a_higher_loss_never_gets_a_lower_score():
+    said = np.concatenate([np.full(300, 0.4), np.full(300, 0.45)])
+    scores = Calibration.learn(said, np.concatenate([np.full(300, 0.9), np.zeros(300)]))
+    assert (np.diff(scores.comes) >= 0).all()
+    assert ((scores.comes >= 0) & (scores.comes <= 1)).all()
+
+
+def test_scores_learn_from_what_was_said_unseen():
+    co_runs = known_traits(8)
+    fitted = TraitsModel(Facing.WORKLOAD).fit(co_runs, 1)
+    groups = [np.flatnonzero(test) for _, _, test in folds(co_runs, Facing.WORKLOAD, 0, 1)]
+    asked = []
+
+    def say(which) -> Said:
+        asked.extend(which)
+        return Said.of(np.full(sum(map(len, which)), 1.5))
+
+    scores = Calibration.of(co_runs, Facing.WORKLOAD, say)
+    assert [g.tolist() for g in asked] == [g.tolist() for g in groups]
+    came = loss(co_runs.slowdown[np.concatenate(groups)])
+    expected = Calibration.learn(np.full(len(came), 1 / 3), came)
+    np.testing.assert_allclose(scores.comes, expected.comes)
+    assert not np.array_equal(fitted.scores.comes, SAID)

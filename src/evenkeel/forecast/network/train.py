@@ -126,8 +126,9 @@ def train(
             optimiser = torch.optim.AdamW(
                 net.parameters(), training.learning_rate, weight_decay=training.weight_decay
             )
+            n_scheduled = training.epochs * steps  # later epochs may have a few rows more, or fewer
             schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimiser, training.learning_rate, total_steps=training.epochs * steps + 1
+                optimiser, training.learning_rate, total_steps=n_scheduled + 1
             )
         net.train()
         for chosen in torch.randperm(len(truth)).tensor_split(steps):
@@ -140,7 +141,7 @@ def train(
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimiser.step()
-            if schedule.last_epoch < training.epochs * steps:
+            if schedule.last_epoch < n_scheduled:
                 schedule.step()
         report((epoch + 1) / training.epochs)
     if net is None:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
 import numpy as np
 
-from evenkeel.domain.arrays import F64
+from evenkeel.domain.arrays import F64, Ints
 from evenkeel.domain.bundle import from_text, pack, text, unpack
 from evenkeel.domain.corun import CoRuns
 from evenkeel.domain.errors import ModelCorrupt
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 LEAST: Final = 0.5
 MOST: Final = 200.0
 """Slowdowns beyond these were never measured anywhere; nothing is predicted there."""
@@ -50,40 +50,25 @@ class Scale(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Said:
-    """`expected` (N,) slowdown; `spread` (N,) its standard deviation, NaN where it is not known."""
+    """`expected` (N,) slowdown, the middle one; `spread` (N,) its standard deviation, NaN where it
+    is not known; `lost` (N,) mean share of wanted work not done, which the score is of.
+    """
 
     expected: F64
     spread: F64
+    lost: F64
 
     @classmethod
     def of(cls, expected: F64, spread: F64 | None = None) -> Said:
-        """Bounded to what slowdowns can be; never NaN."""
-        unknown = np.full(len(expected), np.nan)
+        """Bounded to what slowdowns can be; never NaN. `lost` is what the two make of it."""
         bounded = np.clip(np.nan_to_num(expected, nan=1.0), LEAST, MOST)
-        return cls(bounded, unknown if spread is None else spread)
+        spread = np.full(len(bounded), np.nan) if spread is None else spread
+        return cls(bounded, spread, mean_loss(bounded, spread))
 
     @classmethod
     def joined(cls, parts: Sequence[Said]) -> Said:
         """What was said to each part, in order."""
-        return cls(
-            *(np.concatenate([getattr(p, n) for p in parts]) for n in ("expected", "spread"))
-        )
-
-    def loss(self) -> F64:
-        """(N,) mean share of wanted work not done, 0 for one that gets faster; without a spread
-        the loss of `expected`.
-
-        A loss is bounded by 1, so its mean is below that of the middle slowdown. With log slowdown
-        x ~ N(m, s), the mean of max(1 - exp(-x), 0) is F(m / s) - exp(s s / 2 - m) F(m / s - s),
-        F the normal distribution.
-        """
-        plain = np.maximum(1.0 - 1.0 / self.expected, 0.0)
-        is_known = np.isfinite(self.spread) & (self.spread > 0)
-        middle = np.log(self.expected)
-        wide = np.clip(np.where(is_known, self.spread, 0.0) / self.expected, 1e-6, 3.0)
-        some = _below(middle / wide)
-        less = np.exp(wide**2 / 2 - middle) * _below(middle / wide - wide)
-        return np.where(is_known, np.clip(some - less, 0.0, 1.0), plain)
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
 
 class FittedPairModel(Protocol):
@@ -114,6 +99,32 @@ class PairModel(Protocol):
     def load(self, blob: bytes) -> FittedPairModel:
         """Raises ModelCorrupt for what this model did not save, or another version of it did."""
         ...
+
+
+def loss(slowdown: F64) -> F64:
+    """(N,) share of wanted work not done: 1 - 1 / slowdown, 0 for one that got faster."""
+    return np.asarray(np.maximum(1.0 - 1.0 / slowdown, 0.0))
+
+
+def mean_loss(expected: F64, spread: F64) -> F64:
+    """(N,) mean loss of log-normal slowdowns; without a spread the loss of `expected`.
+
+    A loss is bounded by 1, so its mean is below that of the middle slowdown. With log slowdown
+    x ~ N(m, s), the mean of max(1 - exp(-x), 0) is F(m / s) - exp(s s / 2 - m) F(m / s - s),
+    F the normal distribution.
+    """
+    is_known = np.isfinite(spread) & (spread > 0)
+    middle = np.log(expected)
+    wide = np.clip(np.where(is_known, spread, 0.0) / expected, 1e-6, 3.0)
+    some = _below(middle / wide)
+    less = np.exp(wide**2 / 2 - middle) * _below(middle / wide - wide)
+    return np.where(is_known, np.clip(some - less, 0.0, 1.0), loss(expected))
+
+
+def identities(who: Sequence[str], names: Sequence[str]) -> Ints:
+    """(N,) the place of each of `who` among `names`, -1 for one that is not there."""
+    at = {name: i for i, name in enumerate(names)}
+    return np.array([at.get(name, -1) for name in who], dtype=np.intp)
 
 
 def _below(z: F64) -> F64:

@@ -108,9 +108,9 @@ def models(
 
     found: list[PairModel] = []
     if cores is not None and knows_queue(co_runs):
-        found += [PhysicsTraitsModel(facing, scale, cores, PHYSICAL), QueueModel(cores)]
+        found += [PhysicsTraitsModel(facing, cores, PHYSICAL), QueueModel(cores)]
     found += [
-        TraitsModel(OURS),
+        TraitsModel(facing, OURS),
         EffectsModel(facing, scale, is_flat=True),
         EffectsModel(facing, scale),
         table("ridge", "ridge", log_profiles),

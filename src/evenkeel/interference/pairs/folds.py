@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from evenkeel.domain.arrays import Bools
+from evenkeel.domain.arrays import Bools, Ints
 from evenkeel.domain.corun import CoRuns
 from evenkeel.interference.pairs.base import Facing
 
@@ -29,6 +29,11 @@ def folds(co_runs: CoRuns, facing: Facing, n_folds: int, seed: int) -> list[Fold
     if facing is Facing.PAIR:
         return _groups(co_runs.pair, n_folds, seed, "pairs")
     return _groups(co_runs.campaign, n_folds, seed, "campaigns")
+
+
+def apart(co_runs: CoRuns, facing: Facing) -> list[Ints]:
+    """Rows of each workload, pair or campaign by itself; a workload's are of both its sides."""
+    return [np.flatnonzero(test) for _, _, test in folds(co_runs, facing, 0, seed=0)]
 
 
 def unseen(train: CoRuns, test: CoRuns, facing: Facing) -> Bools:

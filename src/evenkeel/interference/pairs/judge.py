@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from evenkeel.domain.arrays import F64, Bools
-from evenkeel.interference.pairs.base import Scale
+from evenkeel.interference.pairs.base import Scale, loss
 
 BIN_WIDTH: Final = 10.0
 MIN_IN_BIN: Final = 10
@@ -31,11 +31,6 @@ class Bin:
     @property
     def gap(self) -> float:
         return abs(self.predicted - self.measured)
-
-
-def loss(slowdown: F64) -> F64:
-    """(N,) share of wanted work not done: 1 - 1 / slowdown, 0 for one that got faster."""
-    return np.asarray(np.maximum(1.0 - 1.0 / slowdown, 0.0))
 
 
 def reliability(lost: F64, came: F64) -> list[Bin]:

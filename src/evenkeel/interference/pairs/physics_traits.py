@@ -18,17 +18,25 @@ from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F64, Ints
+from evenkeel.domain.arrays import F64
 from evenkeel.domain.bundle import from_text, text
 from evenkeel.domain.corun import CoRuns
 from evenkeel.domain.errors import ModelCorrupt
-from evenkeel.interference.pairs.base import Arrays, Facing, Said, Scale, learnable, opened, sealed
+from evenkeel.interference.pairs.base import (
+    Arrays,
+    Facing,
+    Said,
+    identities,
+    learnable,
+    opened,
+    sealed,
+)
 from evenkeel.interference.pairs.process import Inputs, Process
 from evenkeel.interference.pairs.queue import DEVICES, VCPUS, hazards
 from evenkeel.interference.pairs.scaling import Scaling
+from evenkeel.interference.pairs.score import Calibration
 from evenkeel.interference.pairs.views import CPU
 
-_INPUTS: Final = ("victim", "partner", "placement", "demand", "victim_id", "partner_id", "weight")
 USED: Final = "cpu_used"
 COMPANY: Final = 0.02
 """Hazard that any neighbour costs, before traits; measured in docs/designs/0013."""
@@ -47,7 +55,8 @@ def shape_of(names: tuple[str, ...], values: F64) -> F64:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedPhysicsTraits:
-    """The process, how its features are scaled, and the workloads that it knows by name."""
+    """The process, how its features are scaled, the workloads that it knows by name, and how its
+    scores come true."""
 
     name: str
     cores: float
@@ -55,29 +64,22 @@ class FittedPhysicsTraits:
     process: Process
     known: tuple[str, ...]
     features: tuple[str, ...]
+    scores: Calibration
 
     def predict(self, co_runs: CoRuns) -> Said:
         if co_runs.victim_features != self.features or co_runs.partner_features != self.features:
             raise ValueError("these co-runs have other features than those learnt from")
-        mean, variance = self.process.predict(_inputs(co_runs, self.by, self.known, self.cores))
-        expected = np.exp(np.maximum(mean, 0.0))  # nobody gets faster by a queue
-        return Said.of(expected, expected * np.sqrt(variance))
+        inputs = _inputs(co_runs, self.by, self.known, self.cores)
+        return self.scores(_said(*self.process.predict(inputs)))
 
     def save(self) -> bytes:
-        about = {
-            "known": self.known,
-            "features": self.features,
-            "cores": self.cores,
-            "scale": self.process.scale,
-        }
+        about = {"known": self.known, "features": self.features, "cores": self.cores}
         arrays: Arrays = {
             "about": from_text(json.dumps(about)),
-            "theta": self.process.theta,
-            "answers": self.process.answers,
             "by": np.stack([self.by.mean, self.by.spread]),
+            "scores": self.scores.comes,
         }
-        for part in _INPUTS:
-            arrays[f"rows.{part}"] = getattr(self.process.rows, part)
+        arrays |= self.process.save()
         return sealed(self.name, arrays)
 
 
@@ -86,7 +88,6 @@ class PhysicsTraitsModel:
     """For co-runs that share `cores` CPUs and whose profiles say what the queue needs."""
 
     facing: Facing
-    scale: Scale
     cores: float
     name: str = "physics-traits"
 
@@ -103,23 +104,24 @@ class PhysicsTraitsModel:
         by = Scaling.of(whole[first])
         rows = _inputs(co_runs, by, known, self.cores)
         process = Process.fit(rows, np.log(co_runs.slowdown), seed)
-        return FittedPhysicsTraits(
-            self.name, self.cores, by, process, known, co_runs.victim_features
+        scores = Calibration.of(
+            co_runs, self.facing, lambda groups: _said(*process.left_out(groups))
         )
+        features = co_runs.victim_features
+        return FittedPhysicsTraits(self.name, self.cores, by, process, known, features, scores)
 
     def load(self, blob: bytes) -> FittedPhysicsTraits:
         arrays = opened(self.name, blob)
         try:
             about = json.loads(text(arrays["about"]))
-            rows = Inputs(*(arrays[f"rows.{part}"] for part in _INPUTS))
-            process = Process(rows, arrays["theta"], arrays["answers"], float(about["scale"]))
             return FittedPhysicsTraits(
                 self.name,
                 float(about["cores"]),
                 Scaling(*arrays["by"]),
-                process,
+                Process.load(arrays),
                 tuple(map(str, about["known"])),
                 tuple(map(str, about["features"])),
+                Calibration(arrays["scores"]),
             )
         except (KeyError, ValueError, TypeError) as error:
             raise ModelCorrupt(f"a part of this model is missing or damaged: {error}") from error
@@ -132,12 +134,13 @@ def _inputs(co_runs: CoRuns, by: Scaling, known: Sequence[str], cores: float) ->
         partner=by(shape_of(co_runs.partner_features, co_runs.partner_solo)),
         placement=nothing,
         demand=nothing,
-        victim_id=_ids(co_runs.victim, known),
-        partner_id=_ids(co_runs.partner, known),
+        victim_id=identities(co_runs.victim, known),
+        partner_id=identities(co_runs.partner, known),
         weight=hazards(co_runs, cores) + COMPANY,
     )
 
 
-def _ids(who: Sequence[str], known: Sequence[str]) -> Ints:
-    at = {name: i for i, name in enumerate(known)}
-    return np.array([at.get(name, -1) for name in who], dtype=np.intp)
+def _said(mean: F64, variance: F64) -> Said:
+    """From mean and variance of log slowdown."""
+    expected = np.exp(np.maximum(mean, 0.0))  # nobody gets faster by a queue
+    return Said.of(expected, expected * np.sqrt(variance))

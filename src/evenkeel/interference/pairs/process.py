@@ -18,13 +18,14 @@ posteriori, under log-normal priors; found without gradients, so that NumPy alon
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
 
 from evenkeel.domain.arrays import F64, Ints
+from evenkeel.interference.pairs.base import Arrays
 
 STRENGTHS: Final = {
     "base": 0.75,
@@ -66,15 +67,7 @@ class Inputs:
     weight: F64
 
     def take(self, which: Ints) -> Inputs:
-        return Inputs(
-            self.victim[which],
-            self.partner[which],
-            self.placement[which],
-            self.demand[which],
-            self.victim_id[which],
-            self.partner_id[which],
-            self.weight[which],
-        )
+        return Inputs(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,10 +132,13 @@ class Process:
             held = 0.5 * float((((theta - prior) / PRIOR_WIDTH) ** 2).sum())
             return held + _surprise(_noisy(between.kernel(theta), theta), some_y)
 
-        theta = minimum(unlikely, prior)
-        covariance = _noisy(_Between.of(rows, rows).kernel(theta), theta)
-        answers = np.asarray(np.linalg.solve(covariance, log_slowdown / scale), dtype=np.float64)
-        return cls(rows, theta, answers, scale)
+        return cls(rows, minimum(unlikely, prior), np.empty(0), scale).given(rows, log_slowdown)
+
+    def given(self, rows: Inputs, log_slowdown: F64) -> Process:
+        """The same strengths, and these rows to answer from."""
+        covariance = _noisy(_Between.of(rows, rows).kernel(self.theta), self.theta)
+        answers = np.linalg.solve(covariance, log_slowdown / self.scale)
+        return Process(rows, self.theta, np.asarray(answers, dtype=np.float64), self.scale)
 
     def predict(self, rows: Inputs) -> tuple[F64, F64]:
         """(N,) mean and variance of the log slowdown of a new measurement."""
@@ -153,6 +149,29 @@ class Process:
         noise = float(np.exp(self.theta[NAMES.index("noise")]))
         variance = np.maximum(self._own(rows) - explained, 0.0) + noise
         return np.asarray(mean * self.scale), np.asarray(variance * self.scale**2)
+
+    def left_out(self, groups: Sequence[Ints]) -> tuple[F64, F64]:
+        """What `predict` would say of each group of the rows learnt from, had it not been there,
+        group after group; strengths stay (Rasmussen & Williams 2006, eq. 5.12, for groups).
+        """
+        covariance = _noisy(_Between.of(self.rows, self.rows).kernel(self.theta), self.theta)
+        precision, came = np.linalg.inv(covariance), covariance @ self.answers
+        means, variances = [np.empty(0)], [np.empty(0)]
+        for group in groups:
+            own = np.linalg.inv(precision[np.ix_(group, group)])
+            means.append(came[group] - own @ self.answers[group])
+            variances.append(np.diag(own))
+        return np.concatenate(means) * self.scale, np.concatenate(variances) * self.scale**2
+
+    def save(self) -> Arrays:
+        rows = {f"rows.{field.name}": getattr(self.rows, field.name) for field in fields(Inputs)}
+        return rows | {"theta": self.theta, "answers": self.answers, "scale": np.array(self.scale)}
+
+    @classmethod
+    def load(cls, arrays: Arrays) -> Process:
+        """Raises KeyError for a part that is not there."""
+        rows = Inputs(*(arrays[f"rows.{field.name}"] for field in fields(Inputs)))
+        return cls(rows, arrays["theta"], arrays["answers"], float(arrays["scale"]))
 
     def _own(self, rows: Inputs) -> F64:
         """(N,) prior variance of each row; one never seen counts as one of its own."""

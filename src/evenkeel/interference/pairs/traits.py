@@ -3,6 +3,7 @@
 Each member is a `Process` over one view. Physics enters twice: as what both demand of a pool, and,
 in diluted members, as the share of the victim's time that its partner is there at all. Whether
 dilution helps depends on how the co-runs were measured: the mean is over both kinds of members.
+Scores are calibrated by what came of co-runs left out (`score`).
 """
 
 from __future__ import annotations
@@ -18,14 +19,22 @@ from evenkeel.domain.arrays import F64, Ints
 from evenkeel.domain.bundle import from_text, text
 from evenkeel.domain.corun import CoRuns
 from evenkeel.domain.errors import ModelCorrupt
-from evenkeel.interference.pairs.base import Arrays, Said, learnable, opened, sealed
+from evenkeel.interference.pairs.base import (
+    Arrays,
+    Facing,
+    Said,
+    identities,
+    learnable,
+    opened,
+    sealed,
+)
 from evenkeel.interference.pairs.process import Inputs, Process
 from evenkeel.interference.pairs.scaling import Scaling
+from evenkeel.interference.pairs.score import Calibration
 from evenkeel.interference.pairs.views import demands, look, together, views_of
 
 DILUTION: Final = 0.5
 """Weight of a partner that is there for a share s of the time: s ** DILUTION (noisy times)."""
-_INPUTS: Final = ("victim", "partner", "placement", "demand", "victim_id", "partner_id", "weight")
 _SCALINGS: Final = ("victim_by", "partner_by", "placement_by", "demand_by")
 Asked = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 
@@ -70,32 +79,29 @@ class Member:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedTraits:
-    """Members, the workloads they know by name, and the features they were learnt from."""
+    """Members, the workloads they know by name, the features they were learnt from, and how their
+    scores come true."""
 
     name: str
     members: tuple[Member, ...]
     known: tuple[str, ...]
     features: Asked
+    scores: Calibration
 
     def predict(self, co_runs: CoRuns) -> Said:
         if _features(co_runs) != self.features:
             raise ValueError("these co-runs have other features than those learnt from")
-        mean, spread = _mean([m.predict(co_runs, self.known) for m in self.members])
-        expected = np.exp(mean)
-        return Said.of(expected, expected * spread)
+        return self.scores(_said([m.predict(co_runs, self.known) for m in self.members]))
 
     def save(self) -> bytes:
         about = {
             "known": self.known,
             "features": self.features,
-            "members": [(m.view, m.is_diluted, m.process.scale) for m in self.members],
+            "members": [(m.view, m.is_diluted) for m in self.members],
         }
-        arrays: Arrays = {"about": from_text(json.dumps(about))}
+        arrays: Arrays = {"about": from_text(json.dumps(about)), "scores": self.scores.comes}
         for i, member in enumerate(self.members):
-            arrays[f"{i}.theta"] = member.process.theta
-            arrays[f"{i}.answers"] = member.process.answers
-            for part in _INPUTS:
-                arrays[f"{i}.rows.{part}"] = getattr(member.process.rows, part)
+            arrays |= {f"{i}.{part}": array for part, array in member.process.save().items()}
             for part in _SCALINGS:
                 by: Scaling = getattr(member, part)
                 arrays[f"{i}.{part}"] = np.stack([by.mean, by.spread])
@@ -104,36 +110,46 @@ class FittedTraits:
 
 @dataclass(frozen=True, slots=True)
 class TraitsModel:
-    """The same whatever will be unseen: nothing is chosen."""
+    """Slowdowns are the same whatever will be unseen, for nothing is chosen; scores are not."""
 
+    facing: Facing
     name: str = "traits"
 
     def fit(self, co_runs: CoRuns, seed: int) -> FittedTraits:
         co_runs = learnable(co_runs)
         known = tuple(sorted({*co_runs.victim, *co_runs.partner}))
         members = _members(co_runs, known, seed)
-        return FittedTraits(self.name, members, known, _features(co_runs))
+
+        def say(groups: Sequence[Ints]) -> Said:
+            return _said([member.process.left_out(groups) for member in members])
+
+        scores = Calibration.of(co_runs, self.facing, say)
+        return FittedTraits(self.name, members, known, _features(co_runs), scores)
 
     def load(self, blob: bytes) -> FittedTraits:
         arrays = opened(self.name, blob)
         try:
             about = json.loads(text(arrays["about"]))
             members = [
-                _member(arrays, i, view, is_diluted, scale)
-                for i, (view, is_diluted, scale) in enumerate(about["members"])
+                _member(arrays, f"{i}.", view, is_diluted)
+                for i, (view, is_diluted) in enumerate(about["members"])
             ]
             one, two, three = (tuple(map(str, names)) for names in about["features"])
-            return FittedTraits(self.name, tuple(members), tuple(about["known"]), (one, two, three))
+            return FittedTraits(
+                self.name,
+                tuple(members),
+                tuple(about["known"]),
+                (one, two, three),
+                Calibration(arrays["scores"]),
+            )
         except (KeyError, ValueError, TypeError) as error:
             raise ModelCorrupt(f"a part of this model is missing or damaged: {error}") from error
 
 
-def _member(arrays: Arrays, i: int, view: str, is_diluted: bool, scale: float) -> Member:
-    victim_by, partner_by, placement_by, demand_by = (
-        Scaling(*arrays[f"{i}.{part}"]) for part in _SCALINGS
-    )
-    rows = Inputs(*(arrays[f"{i}.rows.{part}"] for part in _INPUTS))
-    process = Process(rows, arrays[f"{i}.theta"], arrays[f"{i}.answers"], scale)
+def _member(arrays: Arrays, prefix: str, view: str, is_diluted: bool) -> Member:
+    own = {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
+    victim_by, partner_by, placement_by, demand_by = (Scaling(*own[part]) for part in _SCALINGS)
+    process = Process.load(own)
     return Member(view, is_diluted, victim_by, partner_by, placement_by, demand_by, process)
 
 
@@ -160,23 +176,20 @@ def _inputs(
         partner=partner_by(look(view, co_runs.partner_features, co_runs.partner_solo)),
         placement=placement_by(co_runs.placement),
         demand=demand_by(demands(co_runs)),
-        victim_id=_ids(co_runs.victim, names),
-        partner_id=_ids(co_runs.partner, names),
+        victim_id=identities(co_runs.victim, names),
+        partner_id=identities(co_runs.partner, names),
         weight=np.exp(DILUTION * together(co_runs)) if is_diluted else np.ones(co_runs.n),
     )
-
-
-def _ids(who: Sequence[str], names: Sequence[str]) -> Ints:
-    at = {name: i for i, name in enumerate(names)}
-    return np.array([at.get(name, -1) for name in who], dtype=np.intp)
 
 
 def _features(co_runs: CoRuns) -> Asked:
     return co_runs.victim_features, co_runs.partner_features, co_runs.placement_features
 
 
-def _mean(said: Sequence[tuple[F64, F64]]) -> tuple[F64, F64]:
-    """Mean of members, and the standard deviation of the mixture (within and between them)."""
-    means = np.array([mean for mean, _ in said])
-    variance = np.array([v for _, v in said]).mean(axis=0) + means.var(axis=0)
-    return np.asarray(means.mean(axis=0)), np.asarray(np.sqrt(variance))
+def _said(members: Sequence[tuple[F64, F64]]) -> Said:
+    """From means and variances of log slowdown: the mean of the members, and the spread of their
+    mixture (within and between them)."""
+    means = np.array([mean for mean, _ in members])
+    variance = np.array([v for _, v in members]).mean(axis=0) + means.var(axis=0)
+    expected = np.exp(means.mean(axis=0))
+    return Said.of(expected, expected * np.sqrt(variance))
