@@ -48,6 +48,27 @@ def test_both_directions_and_repeats_of_a_pair_stay_together(n_folds):
     assert np.sum([test for _, _, test in cuts], axis=0).tolist() == [1] * co_runs.n
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_every_group_of_pairs_has_as_many_of_each_workload(seed):
+    cuts = folds(known_traits(6), Facing.PAIR, 6, seed)
+    assert len(cuts) == 6
+    for _, _, test in cuts:
+        left_out = known_traits(6).take(test)
+        assert sorted(left_out.victim) == sorted(left_out.partner) == [f"w{i}" for i in range(6)]
+
+
+@pytest.mark.parametrize("n_folds", [0, 2, 10, 100])
+def test_few_pairs_are_left_out_each_by_itself(n_folds):
+    """Two pairs whose workloads' numbers add up alike are no reason to leave out nothing."""
+    whole = known_traits(4)
+    for seed in range(6):
+        few = whole.take(np.array([pair in (("w0", "w3"), ("w1", "w2")) for pair in whole.pair]))
+        assert sorted(name for name, _, _ in folds(few, Facing.PAIR, n_folds, seed)) == [
+            "('w0', 'w3')",
+            "('w1', 'w2')",
+        ]
+
+
 def test_campaigns_each_by_itself_or_nothing_at_all():
     co_runs = placed(40)
     assert [name for name, _, _ in folds(co_runs, Facing.CAMPAIGN, 0, 1)] == list("abcd")

@@ -22,12 +22,13 @@ def folds(co_runs: CoRuns, facing: Facing, n_folds: int, seed: int) -> list[Fold
 
     Workloads: each is left out once, as victim and as partner; the test is all its pairs. Where
     victims and partners are different things, partners are left out. Pairs and campaigns: in
-    `n_folds` groups by `seed`; 0 campaigns folds means each by itself.
+    `n_folds` groups by `seed`, or each by itself (0); every group of pairs has as many of one
+    workload as of another, so that none is left out with all that was known of it.
     """
     if facing is Facing.WORKLOAD:
         return _workloads(co_runs, n_folds, seed)
     if facing is Facing.PAIR:
-        return _groups(co_runs.pair, n_folds, seed, "pairs")
+        return _pairs(co_runs, n_folds, seed)
     return _groups(co_runs.campaign, n_folds, seed, "campaigns")
 
 
@@ -61,6 +62,19 @@ def _workloads(co_runs: CoRuns, n_folds: int, seed: int) -> list[Fold]:
         if not test.all():
             out.append((name, ~test, test))
     return out
+
+
+def _pairs(co_runs: CoRuns, n_folds: int, seed: int) -> list[Fold]:
+    """Each workload has a number by `seed`; a pair's group is the sum of both numbers, modulo how
+    many there are: a symmetric Latin square.
+    """
+    names = sorted({*co_runs.victim, *co_runs.partner})
+    number = dict(zip(names, np.random.default_rng(seed).permutation(len(names)), strict=True))
+    group = np.array([number[one] + number[other] for one, other in co_runs.pair])
+    at = group % max(n_folds, 1)
+    if n_folds >= len(set(co_runs.pair)) or len(np.unique(at)) < 2:
+        return _groups(co_runs.pair, n_folds, seed, "pairs")
+    return [(f"pairs {k + 1}", at != k, at == k) for k in np.unique(at).tolist()]
 
 
 def _groups(keys: Sequence[Hashable], n_folds: int, seed: int, what: str) -> list[Fold]:
