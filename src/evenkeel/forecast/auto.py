@@ -87,7 +87,7 @@ class AutoForecaster:
         return NAME
 
     def fit(self, panels: Sequence[Panel], targets: Targets, seed: int) -> FittedAuto:
-        """Raises ValueError when no panel is long enough to learn from."""
+        """Raises ValueError when nothing is known late enough to learn from."""
         apart = [held_out(panel.ids, seed) for panel in panels]
         learn = [panel.only(~mask) for panel, mask in zip(panels, apart, strict=True)]
         judge = [panel.only(mask) for panel, mask in zip(panels, apart, strict=True) if mask.any()]
@@ -98,15 +98,16 @@ class AutoForecaster:
         fitted = list(self.workers.map(fit, range(n_learners + n_proofs), self.report))
         models = {model.name: model for model in fitted[:n_learners]}
         options = _options(tuple(models))
-        if judge:
-            self.report("choosing among models")
-            rng = np.random.default_rng(seed + 1)
+        self.report("choosing among models")
+        rng = np.random.default_rng(seed + 1)
+        try:
             rows = draw(judge, targets, least_scale(learn), self.judged_rows, rng)
-            losses, count = measure(rows, models, options)
-            choice = choose(losses, count, [len(option) for option in options])
-        else:  # too few VMs to keep any apart: the cheapest learnt model, unmeasured
+        except ValueError:  # nothing known of VMs apart: the cheapest learnt model, unmeasured
             losses = np.zeros((len(options), N_KINDS, len(targets.horizons + targets.windows)))
             choice = np.full(losses.shape[1:], N_CANDIDATES)
+        else:
+            losses, count = measure(rows, models, options)
+            choice = choose(losses, count, [len(option) for option in options])
         if is_far.any():
             early = fitted[-1] if n_proofs else None
             choice[:, is_far] = self._proven(early, learn, targets, seed, choice)[:, is_far]
@@ -128,7 +129,10 @@ class AutoForecaster:
         if early is None:
             return np.full_like(choice, UNJUDGED)
         rng = np.random.default_rng(seed + 2)
-        rows = later_rows(panels, targets, least_scale(panels), self.judged_rows, rng)
+        try:
+            rows = later_rows(panels, targets, least_scale(panels), self.judged_rows, rng)
+        except ValueError:
+            return np.full_like(choice, UNJUDGED)
         options = _options((early.name,))
         losses, count = measure(rows, {early.name: early}, options)
         best = choose(losses, count, [len(option) for option in options])

@@ -29,7 +29,7 @@ def far(targets: Targets, step_s: float) -> Bools:
 
 def provable(panels: Sequence[Panel]) -> bool:
     """Whether there is an earlier time to learn from."""
-    return any(_cut(panel) > FIRST_ORIGIN for panel in panels)
+    return any(np.isfinite(panel.values[:, FIRST_ORIGIN:]).any() for panel in earlier(panels))
 
 
 def earlier(panels: Sequence[Panel]) -> list[Panel]:

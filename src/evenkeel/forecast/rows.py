@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from evenkeel.domain.arrays import F32, Bools
+from evenkeel.domain.arrays import F32, Bools, Ints
 from evenkeel.domain.panel import Panel
 from evenkeel.forecast.base import Targets
 from evenkeel.forecast.features import Features, describe, truth
@@ -46,25 +46,37 @@ def draw(
     """About `n_rows` rows, all series at random origins; panels in proportion to their length.
 
     For `short_share` of the origins what came before is forgotten, as if the VMs were new.
-    `firsts`: the first origin in each panel.
+    `firsts`: the first origin in each panel. Raises ValueError when nothing is known after those.
     """
     firsts = [FIRST_ORIGIN] * len(panels) if firsts is None else firsts
-    slots = np.array([max(0, p.n_slots - first) for p, first in zip(panels, firsts, strict=True)])
-    weight = slots * np.array([panel.n_series for panel in panels])
-    if weight.sum() == 0:
-        raise ValueError(f"nothing to learn from: no panel is longer than {FIRST_ORIGIN} slots")
+    origins = [_origins(p, first, targets) for p, first in zip(panels, firsts, strict=True)]
+    weight = np.array([len(o) * p.n_series for o, p in zip(origins, panels, strict=True)])
     parts: list[Rows] = []
-    shares = weight / weight.sum()
-    for panel, first, n_slots, share in zip(panels, firsts, slots, shares, strict=True):
+    for panel, useful, share in zip(panels, origins, weight / max(weight.sum(), 1), strict=True):
         if not share:
             continue
-        n_origins = min(n_slots, max(1, round(share * min(n_rows / panel.n_series, MAX_ORIGINS))))
-        chosen = rng.choice(n_slots, n_origins, replace=False)
+        n_origins = max(1, round(share * min(n_rows / panel.n_series, MAX_ORIGINS)))
+        chosen = rng.choice(len(useful), min(len(useful), n_origins), replace=False)
         parts += [
-            _rows_at(panel, first + int(at), targets, floor, rng, short_share)
+            _rows_at(panel, int(useful[at]), targets, floor, rng, short_share)
             for at in np.sort(chosen)
         ]
+    if not any(len(part.truth) for part in parts):
+        raise ValueError(f"nothing to learn from: no demand is known after {FIRST_ORIGIN} slots")
     return _joined(parts)
+
+
+def _origins(panel: Panel, first: int, targets: Targets) -> Ints:
+    """Slots from `first` on after which a target of some series is known, as far as one can tell
+    from the fleet as a whole: not before a hole that all share."""
+    n_known = np.concatenate([[0], np.cumsum((~np.isnan(panel.values)).any(axis=0))])
+    at = np.arange(first, max(first, panel.n_slots))
+    spans = [(h - 1, h) for h in targets.horizons] + [(0, w) for w in targets.windows]
+    is_known = np.zeros(len(at), dtype=bool)
+    for start, end in spans:
+        n_before, n_after = (n_known[np.minimum(at + n, panel.n_slots)] for n in (start, end))
+        is_known |= n_after > n_before
+    return at[is_known]
 
 
 def _rows_at(

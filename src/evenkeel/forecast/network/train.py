@@ -65,8 +65,10 @@ class BlendNet(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def learn_units(self, series: Tensor, target: Tensor) -> None:
-        self.series_mean, self.series_unit = series.mean(0), series.std(0) + 1e-3
-        self.target_mean, self.target_unit = target.mean((0, 1)), target.std((0, 1)) + 1e-3
+        """Of the rows of the first epoch; a single one has no spread."""
+        self.series_mean, self.series_unit = series.mean(0), _spread(series) + 1e-3
+        every = target.flatten(0, 1)
+        self.target_mean, self.target_unit = every.mean(0), _spread(every) + 1e-3
 
     def forward(
         self, series: Tensor, sequence: Tensor, target: Tensor, candidates: Tensor, scale: Tensor
@@ -158,6 +160,10 @@ def _drawn(draw: Callable[[int], Rows], n: int) -> Iterator[Rows]:
             if epoch < n:
                 coming.append(pool.submit(draw, epoch))
             yield rows
+
+
+def _spread(values: Tensor) -> Tensor:
+    return values.std(0, correction=min(1, len(values) - 1))
 
 
 def _tensors(features: Features) -> list[Tensor]:
