@@ -32,7 +32,7 @@ from evenkeel.forecast.features import (
 )
 from evenkeel.forecast.network.forecaster import NetworkForecaster
 from evenkeel.forecast.network.settings import Training
-from evenkeel.forecast.rows import Rows, draw, held_out, least_scale
+from evenkeel.forecast.rows import NothingKnown, Rows, draw, held_out, least_scale
 from evenkeel.forecast.workers import IN_TURN, Report, Workers, ignore
 
 NAME: Final = "auto"
@@ -87,7 +87,7 @@ class AutoForecaster:
         return NAME
 
     def fit(self, panels: Sequence[Panel], targets: Targets, seed: int) -> FittedAuto:
-        """Raises ValueError when nothing is known late enough to learn from."""
+        """Raises NothingKnown."""
         apart = [held_out(panel.ids, seed) for panel in panels]
         learn = [panel.only(~mask) for panel, mask in zip(panels, apart, strict=True)]
         judge = [panel.only(mask) for panel, mask in zip(panels, apart, strict=True) if mask.any()]
@@ -102,7 +102,7 @@ class AutoForecaster:
         rng = np.random.default_rng(seed + 1)
         try:
             rows = draw(judge, targets, least_scale(learn), self.judged_rows, rng)
-        except ValueError:  # nothing known of VMs apart: the cheapest learnt model, unmeasured
+        except NothingKnown:  # of VMs kept apart: the cheapest learnt model serves, unmeasured
             losses = np.zeros((len(options), N_KINDS, len(targets.horizons + targets.windows)))
             choice = np.full(losses.shape[1:], N_CANDIDATES)
         else:
@@ -131,7 +131,7 @@ class AutoForecaster:
         rng = np.random.default_rng(seed + 2)
         try:
             rows = later_rows(panels, targets, least_scale(panels), self.judged_rows, rng)
-        except ValueError:
+        except NothingKnown:
             return np.full_like(choice, UNJUDGED)
         options = _options((early.name,))
         losses, count = measure(rows, {early.name: early}, options)

@@ -40,7 +40,7 @@ class BoostedForecaster:
         return NAME
 
     def fit(self, panels: Sequence[Panel], targets: Targets, seed: int) -> FittedBoosted:
-        """Raises ValueError when nothing is known late enough to learn from."""
+        """Raises NothingKnown."""
         import lightgbm
 
         floor = least_scale(panels)

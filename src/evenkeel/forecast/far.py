@@ -40,7 +40,7 @@ def earlier(panels: Sequence[Panel]) -> list[Panel]:
 def later_rows(
     panels: Sequence[Panel], targets: Targets, floor: float, n_rows: int, rng: np.random.Generator
 ) -> Rows:
-    """Rows with origins in the rest, what came before known. Raises ValueError if there is none."""
+    """Rows with origins in the rest, what came before known. Raises NothingKnown."""
     firsts = [max(FIRST_ORIGIN, _cut(panel)) for panel in panels]
     return draw(panels, targets, floor, n_rows, rng, firsts=firsts)
 

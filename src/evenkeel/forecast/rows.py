@@ -22,6 +22,10 @@ MAX_ORIGINS = 700
 """At most so many origins in one drawing: with few VMs each costs more than it teaches."""
 
 
+class NothingKnown(ValueError):
+    """No demand is known where a target would lie."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """Features of R series-origins and what came to be, `truth` (R, K), NaN where not known.
@@ -46,7 +50,7 @@ def draw(
     """About `n_rows` rows, all series at random origins; panels in proportion to their length.
 
     For `short_share` of the origins what came before is forgotten, as if the VMs were new.
-    `firsts`: the first origin in each panel. Raises ValueError when nothing is known after those.
+    `firsts`: the first origin in each panel. Raises NothingKnown.
     """
     firsts = [FIRST_ORIGIN] * len(panels) if firsts is None else firsts
     origins = [_origins(p, first, targets) for p, first in zip(panels, firsts, strict=True)]
@@ -62,7 +66,7 @@ def draw(
             for at in np.sort(chosen)
         ]
     if not any(len(part.truth) for part in parts):
-        raise ValueError(f"nothing to learn from: no demand is known after {FIRST_ORIGIN} slots")
+        raise NothingKnown(f"nothing to learn from: no demand is known after {FIRST_ORIGIN} slots")
     return _joined(parts)
 
 

@@ -10,7 +10,7 @@ from evenkeel.forecast.auto import AutoForecaster, Learner
 from evenkeel.forecast.base import Targets
 from evenkeel.forecast.network.forecaster import NetworkForecaster
 from evenkeel.forecast.network.settings import Training
-from evenkeel.forecast.rows import draw, held_out
+from evenkeel.forecast.rows import NothingKnown, draw, held_out
 from evenkeel.forecast.workers import Report
 from panels import panel
 
@@ -63,7 +63,7 @@ def test_learns_from_what_there_is(panels: list[Panel]) -> None:
 
 @pytest.mark.parametrize("panels", NOTHING.values(), ids=NOTHING)
 def test_says_that_there_is_nothing(panels: list[Panel]) -> None:
-    with pytest.raises(ValueError, match="nothing to learn from"):
+    with pytest.raises(NothingKnown, match="nothing to learn from"):
         AutoForecaster(brief, judged_rows=200).fit(panels, TARGETS, seed=1)
 
 

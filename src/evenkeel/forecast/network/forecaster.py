@@ -32,7 +32,7 @@ class NetworkForecaster:
         return "recurrent" if self.recurrent else "blend"
 
     def fit(self, panels: Sequence[Panel], targets: Targets, seed: int) -> FittedNetwork:
-        """Raises ValueError when nothing is known late enough, ConfigInvalid when PyTorch lacks."""
+        """Raises NothingKnown, and ConfigInvalid when PyTorch lacks."""
         try:
             from evenkeel.forecast.network.train import train  # PyTorch: hundreds of MB
         except ModuleNotFoundError as error:

@@ -22,8 +22,8 @@ def folds(co_runs: CoRuns, facing: Facing, n_folds: int, seed: int) -> list[Fold
 
     Workloads: each is left out once, as victim and as partner; the test is all its pairs. Where
     victims and partners are different things, partners are left out. Pairs and campaigns: in
-    `n_folds` groups by `seed`, or each by itself (0); every group of pairs has as many of one
-    workload as of another, so that none is left out with all that was known of it.
+    `n_folds` groups by `seed`, or each by itself (0); every group of pairs has about as
+    many of one workload as of another, so that none is left out with all that was known of it.
     """
     if facing is Facing.WORKLOAD:
         return _workloads(co_runs, n_folds, seed)
