@@ -20,7 +20,7 @@ from evenkeel.envelope import Result
 from evenkeel.interference.pairs.base import Facing, Said, Scale
 from evenkeel.interference.pairs.catalogue import OURS, models, ours
 from evenkeel.interference.pairs.folds import Fold, folds, unseen
-from evenkeel.interference.pairs.judge import metrics, reliability
+from evenkeel.interference.pairs.judge import Bin, metrics, reliability
 from evenkeel.interference.pairs.traits import TraitsModel
 
 SAME_INPUTS: Final = "+placement"
@@ -91,6 +91,11 @@ class Outcome:
     def best(self, names: Sequence[str], metric: str) -> str:
         return min(names, key=lambda name: self.metrics[name][metric])
 
+    def bins(self) -> list[Bin]:
+        """Score and loss that came, of ours."""
+        groups = self.left_out or self.asked.victim
+        return reliability(self.said[self.ours].lost, self.asked.slowdown, groups)
+
     def result(self) -> Result:
         """The envelope: `ratio.*` is ours over the best baseline of the run (below 1: better)."""
         ours = dict(self.metrics[self.ours])
@@ -104,7 +109,6 @@ class Outcome:
                 ratio = ours[metric] / self.metrics[all_best][metric]
                 ours[f"ratio.{metric}.same_inputs"] = ratio
         said = self.said[self.ours]
-        bins = reliability(said.lost, self.asked.slowdown)
         known = np.isfinite(said.spread)
         if known.any():
             off = np.abs(said.expected - self.asked.slowdown)[known]
@@ -121,7 +125,7 @@ class Outcome:
                 "best_baseline": self.best(self.baselines, self.headline),
                 "n_tested": self.asked.n,
                 "left_out": list(dict.fromkeys(self.left_out)),
-                "calibration": [asdict(b) for b in bins],
+                "calibration": [asdict(b) for b in self.bins()],
                 "notes": list(self.notes),
                 "co_runs": self._rows(),
             },

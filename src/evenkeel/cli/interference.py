@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 interference_app = typer.Typer(no_args_is_help=True, help="Who will hurt whom, and how badly.")
 
 _COLUMNS = {
-    "MAE": "mae",
-    "MAE log": "mae.log",
-    "loss\npoints": "mae.loss",
-    "bias\npoints": "bias.loss",
-    "AUC\n> 10 %": "auc.loss10",
-    "false\nalarms": "false_alarms",
-    "culprit\nfirst": "culprit_first",
-    "calibration\nworst bin": "calibration.worst",
+    "MAE": ("mae", 3),
+    "MAE\nlog": ("mae.log", 3),
+    "points\nof loss": ("mae.loss", 2),
+    "bias": ("bias.loss", 2),
+    "AUC\n>10 %": ("auc.loss10", 3),
+    "false\nalarms": ("false_alarms", 3),
+    "first\nright": ("culprit_first", 3),
+    "worst\nbin": ("calibration.worst", 2),
 }
+"""Heading -> metric, and its decimals."""
 
 
 @interference_app.command(cls=lists_of_words("--train", "--test"))
@@ -84,13 +85,23 @@ def _show(outcome: Outcome, ours: dict[str, float]) -> None:
     )
     table.add_column("model", no_wrap=True)
     for heading in _COLUMNS:
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     best = outcome.best(outcome.baselines, outcome.headline)
     for name, found in outcome.metrics.items():
-        cells = [f"{found[m]:.3f}" if m in found else "" for m in _COLUMNS.values()]
+        cells = [f"{found[m]:.{digits}f}" if m in found else "" for m, digits in _COLUMNS.values()]
         style = "bold" if name == outcome.ours else "green" if name == best else ""
         table.add_row(name, *cells, style=style)
     out.print(table)
+    bins = Table(
+        title=f"Do scores of {outcome.ours} come true?", title_justify="left", box=SIMPLE_HEAD
+    )
+    for heading in ("score", "co-runs", "said", "came", "standard error"):
+        bins.add_column(heading, justify="right")
+    for b in outcome.bins():
+        error = "" if b.error is None else f"{b.error:.1f}"
+        score = f"{b.low:.0f}-{b.high:.0f}"
+        bins.add_row(score, str(b.n), f"{b.predicted:.1f}", f"{b.measured:.1f}", error)
+    out.print(bins)
     told = ", ".join(f"{name} {ours[name]:.3f}" for name in ours if name.startswith("ratio."))
     out.print(f"{outcome.ours} over the best baseline, below 1 is better: {told}", highlight=False)
     for note in outcome.notes:

@@ -42,7 +42,13 @@ def test_in_folds(pairs, tmp_path, split, n):
     assert baselines == set(told["baselines"])
     best = min(told["baselines"][name]["mae"] for name in baselines)
     assert told["metrics"]["ratio.mae"] == pytest.approx(told["metrics"]["mae"] / best)
-    assert "traits" in said.output
+    assert "…" not in said.output, "80 columns are enough"
+    assert "traits over the best baseline" in said.output
+    for b in told["detail"]["calibration"]:
+        line = next(
+            li for li in said.output.splitlines() if f"{b['low']:.0f}-{b['high']:.0f}" in li
+        )
+        assert line.split()[1:4] == [str(b["n"]), f"{b['predicted']:.1f}", f"{b['measured']:.1f}"]
 
 
 def test_other_files_are_tested_where_they_are_new(tmp_path):
@@ -65,9 +71,11 @@ def test_other_files_are_tested_where_they_are_new(tmp_path):
 def test_ntua_by_campaign(tmp_path):
     tests, found = write_csv(tmp_path / "t.csv", ntua_rows()), tmp_path / "found.json"
     args = ("--format", "ntua", "--split", "unseen-campaign", "--folds", 0, "--json", found)
-    assert run(*args, "--train", tests, "--test", tests).exit_code == 0
+    said = run(*args, "--train", tests, "--test", tests)
+    assert said.exit_code == 0, said.output
     told = json.loads(found.read_text())
     assert {"mae.log.c0", "ratio.mae.log", "ratio.mae.log.same_inputs"} <= set(told["metrics"])
+    assert "…" not in said.output
     assert {"two-sigma", "forest+placement", "traits-placement"} <= set(told["baselines"])
     assert "residency" in told["detail"]["notes"][0]
     assert not told["detail"]["best_baseline"].endswith("+placement")

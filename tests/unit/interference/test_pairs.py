@@ -163,13 +163,29 @@ def test_loss_auc_and_bins():
     assert auc(np.array([1.0, 2.0, 3.0]), np.array([False, True, True])) == 1.0
     assert auc(np.array([1.0, 1.0]), np.array([False, True])) == 0.5
     assert auc(np.ones(2), np.array([True, True])) is None
-    bins = reliability(loss(np.array([1.0, 1.3, 1.3])), np.array([1.0, 1.3, 2.0]))
+    bins = reliability(loss(np.array([1.0, 1.3, 1.3])), np.array([1.0, 1.3, 2.0]), "aab")
     assert [(b.low, b.n) for b in bins] == [(0.0, 1), (20.0, 2)]
     assert bins[1].gap == pytest.approx(100 * (0.5 - 0.3 / 1.3) / 2)
+    assert bins[0].error is None, "of one group"
     came = np.tile([1.0, 1.6], 10)
     perfect = metrics(came, loss(came), came)
     assert perfect["mae"] == perfect["calibration.worst"] == 0.0
     assert perfect["auc.loss10"] == 1.0
+
+
+def test_what_errs_together_says_less_than_as_many_that_err_alone():
+    """Six groups of 50 that err alike are six, not 300."""
+    rng = np.random.default_rng(4)
+    gaps = []
+    for _ in range(400):
+        off, group = rng.normal(0, 0.04, 6), np.repeat(np.arange(6), 50)
+        came = 1 / (1 - (0.35 + off[group]))
+        gaps.append(reliability(np.full(300, 0.35), came, group.tolist())[0])
+    spread = np.std([b.measured - b.predicted for b in gaps])
+    assert np.mean([b.error for b in gaps]) == pytest.approx(spread, rel=0.1)
+    alone = reliability(np.full(300, 0.35), came)[0]
+    assert alone.error == pytest.approx(100 * np.std(loss(came) - 0.35, ddof=1) / np.sqrt(300))
+    assert alone.error < 0.5 * spread
 
 
 def test_scores_are_judged_by_the_losses_said_and_slowdowns_by_the_slowdowns():

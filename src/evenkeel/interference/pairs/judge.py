@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from evenkeel.domain.arrays import F64, Bools
+from evenkeel.domain.arrays import F64, Bools, Ints
 from evenkeel.interference.pairs.base import Scale, loss
 
 BIN_WIDTH: Final = 10.0
@@ -20,30 +21,50 @@ ALARM_LOSS: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Co-runs whose score (100 x predicted loss) lies in [low, high): mean loss, in points."""
+    """Co-runs whose score (100 x predicted loss) lies in [low, high): mean loss, in points.
+
+    `error`: the standard error of `measured - predicted`, None where all of it is of one group.
+    """
 
     low: float
     high: float
     n: int
     predicted: float
     measured: float
+    error: float | None
 
     @property
     def gap(self) -> float:
         return abs(self.predicted - self.measured)
 
 
-def reliability(lost: F64, came: F64) -> list[Bin]:
-    """Mean predicted (`lost`) and measured loss of every score bin that has a co-run."""
+def reliability(lost: F64, came: F64, group: Sequence[Hashable] | None = None) -> list[Bin]:
+    """Mean predicted (`lost`) and measured loss of every score bin that has a co-run.
+
+    Co-runs of one `group` (N,), as a workload that was left out, err together; None: each alone.
+    """
     predicted, measured = 100 * lost, 100 * loss(came)
+    names = range(len(lost)) if group is None else group
+    _, of = np.unique(np.array([str(name) for name in names]), return_inverse=True)
     which = np.floor(predicted / BIN_WIDTH).astype(int)
     out = []
-    for at in sorted(set(which.tolist())):
+    for at in np.unique(which).tolist():
         inside = which == at
-        mean_said, mean_came = float(predicted[inside].mean()), float(measured[inside].mean())
+        said, found, n = predicted[inside], measured[inside], int(inside.sum())
         low = at * BIN_WIDTH
-        out.append(Bin(low, low + BIN_WIDTH, int(inside.sum()), mean_said, mean_came))
+        error = _error_of_mean(found - said, of[inside])
+        out.append(Bin(low, low + BIN_WIDTH, n, float(said.mean()), float(found.mean()), error))
     return out
+
+
+def _error_of_mean(off: F64, group: Ints) -> float | None:
+    """Standard error of the mean of what errs together group by group (the linearised ratio:
+    Cochran 1977, ch. 6)."""
+    sums = np.bincount(group, off - off.mean())
+    n_groups = int((np.bincount(group) > 0).sum())
+    if n_groups < 2:
+        return None
+    return float(np.sqrt((sums**2).sum() * n_groups / (n_groups - 1)) / len(off))
 
 
 def auc(score: F64, is_bad: Bools) -> float | None:
