@@ -110,7 +110,9 @@ def test_without_permission_it_is_denied(lab_host: LabHost) -> None:
 
 
 def test_an_interrupt_that_comes_while_libvirt_fails_is_an_interrupt() -> None:
-    ran = subprocess.run([sys.executable, "-c", UNDER_SIGNALS], capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", UNDER_SIGNALS], capture_output=True, text=True, timeout=60
+    )
     assert ran.stdout.split() == ["told"] * 20, ran.stderr[-500:]
 
 
