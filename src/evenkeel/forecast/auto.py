@@ -21,7 +21,7 @@ from evenkeel.domain.arrays import F32, F64, Ints
 from evenkeel.domain.panel import Panel
 from evenkeel.domain.quantiles import pinball
 from evenkeel.forecast.base import LEVELS, FittedForecaster, Forecast, Targets, tidy
-from evenkeel.forecast.far import earlier, far, later_rows, provable
+from evenkeel.forecast.far import earlier, far, later_rows
 from evenkeel.forecast.features import (
     CANDIDATES,
     N_CANDIDATES,
@@ -94,9 +94,9 @@ class AutoForecaster:
         is_far = far(targets, panels[0].step_s) if panels else np.zeros(0, dtype=bool)
         fit = partial(_fit, self.make, learn, targets, seed)
         n_learners = len(self.make(ignore))
-        n_proofs = int(is_far.any() and provable(learn))
-        fitted = list(self.workers.map(fit, range(n_learners + n_proofs), self.report))
-        models = {model.name: model for model in fitted[:n_learners]}
+        n_fits = n_learners + int(is_far.any())
+        fitted = list(self.workers.map(fit, range(n_fits), self.report))
+        models = {model.name: model for model in fitted[:n_learners] if model is not None}
         options = _options(tuple(models))
         self.report("choosing among models")
         rng = np.random.default_rng(seed + 1)
@@ -109,8 +109,7 @@ class AutoForecaster:
             losses, count = measure(rows, models, options)
             choice = choose(losses, count, [len(option) for option in options])
         if is_far.any():
-            early = fitted[-1] if n_proofs else None
-            choice[:, is_far] = self._proven(early, learn, targets, seed, choice)[:, is_far]
+            choice[:, is_far] = self._proven(fitted[-1], learn, targets, seed, choice)[:, is_far]
         used = {name for i in np.unique(choice) for name in options[int(i)]} & set(models)
         kept = {name: model for name, model in models.items() if name in used}
         return FittedAuto(kept, options, choice, losses, targets, least_scale(learn))
@@ -167,12 +166,17 @@ def _fit(
     seed: int,
     number: int,
     report: Report,
-) -> Learnt:
-    """Learner `number`; the number after the last one is the cheapest on the earlier time alone."""
+) -> Learnt | None:
+    """Learner `number`; the number after the last one is the cheapest on the earlier time alone,
+    None when nothing is known of that. Raises NothingKnown.
+    """
     makers = make(report)
-    if number == len(makers):
+    if number < len(makers):
+        return makers[number].fit(panels, targets, seed)
+    try:
         return makers[0].fit(earlier(panels), targets, seed)
-    return makers[number].fit(panels, targets, seed)
+    except NothingKnown:
+        return None
 
 
 def _options(learnt: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:

@@ -27,11 +27,6 @@ def far(targets: Targets, step_s: float) -> Bools:
     return np.array([n * step_s >= FAR_S for n in targets.horizons + targets.windows])
 
 
-def provable(panels: Sequence[Panel]) -> bool:
-    """Whether there is an earlier time to learn from."""
-    return any(np.isfinite(panel.values[:, FIRST_ORIGIN:]).any() for panel in earlier(panels))
-
-
 def earlier(panels: Sequence[Panel]) -> list[Panel]:
     """The first part of every panel."""
     return [panel.until(_cut(panel)) for panel in panels]

@@ -87,10 +87,10 @@ def test_the_loss_from_inside_follows_the_work_counted_outside(
         told.set_load(cpu=0)
     known = [s for s in said if s is not None]
 
-    assert lost > 0.1, "the two share a core"
+    assert lost > 0.2, "the two share a core"
     assert len(known) > len(said) / 2
-    # Core and disk are shared with whatever else this machine does.
-    assert statistics.mean(known) == pytest.approx(lost, abs=0.15)
+    # A disk is shared with whatever else this machine does, and so is less steady.
+    assert statistics.mean(known) == pytest.approx(lost, abs=0.1 if job == "cpu" else 0.15)
 
 
 def test_prometheus_has_it(fleet: Fleet, guests: dict[str, Guest]) -> None:

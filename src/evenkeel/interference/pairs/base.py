@@ -66,6 +66,12 @@ class Said:
         return cls(bounded, spread, mean_loss(bounded, spread))
 
     @classmethod
+    def of_log(cls, mean: F64, variance: F64) -> Said:
+        """From mean and variance of the log slowdown, (N,) each."""
+        expected = np.exp(mean)
+        return cls.of(expected, expected * np.sqrt(variance))
+
+    @classmethod
     def joined(cls, parts: Sequence[Said]) -> Said:
         """What was said to each part, in order."""
         return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))

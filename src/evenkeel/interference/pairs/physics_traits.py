@@ -141,6 +141,5 @@ def _inputs(co_runs: CoRuns, by: Scaling, known: Sequence[str], cores: float) ->
 
 
 def _said(mean: F64, variance: F64) -> Said:
-    """From mean and variance of log slowdown."""
-    expected = np.exp(np.maximum(mean, 0.0))  # nobody gets faster by a queue
-    return Said.of(expected, expected * np.sqrt(variance))
+    """Nobody gets faster by a queue."""
+    return Said.of_log(np.maximum(mean, 0.0), variance)

@@ -136,7 +136,7 @@ class Process:
 
     def given(self, rows: Inputs, log_slowdown: F64) -> Process:
         """The same strengths, and these rows to answer from."""
-        covariance = _noisy(_Between.of(rows, rows).kernel(self.theta), self.theta)
+        covariance = self._covariance(rows)
         answers = np.linalg.solve(covariance, log_slowdown / self.scale)
         return Process(rows, self.theta, np.asarray(answers, dtype=np.float64), self.scale)
 
@@ -144,7 +144,7 @@ class Process:
         """(N,) mean and variance of the log slowdown of a new measurement."""
         cross = _Between.of(rows, self.rows).kernel(self.theta)
         mean = cross @ self.answers
-        covariance = _noisy(_Between.of(self.rows, self.rows).kernel(self.theta), self.theta)
+        covariance = self._covariance(self.rows)
         explained = np.einsum("ij,ji->i", cross, np.linalg.solve(covariance, cross.T))
         noise = float(np.exp(self.theta[NAMES.index("noise")]))
         variance = np.maximum(self._own(rows) - explained, 0.0) + noise
@@ -154,7 +154,7 @@ class Process:
         """What `predict` would say of each group of the rows learnt from, had it not been there,
         group after group; strengths stay (Rasmussen & Williams 2006, eq. 5.12, for groups).
         """
-        covariance = _noisy(_Between.of(self.rows, self.rows).kernel(self.theta), self.theta)
+        covariance = self._covariance(self.rows)
         precision, came = np.linalg.inv(covariance), covariance @ self.answers
         means, variances = [np.empty(0)], [np.empty(0)]
         for group in groups:
@@ -172,6 +172,10 @@ class Process:
         """Raises KeyError for a part that is not there."""
         rows = Inputs(*(arrays[f"rows.{field.name}"] for field in fields(Inputs)))
         return cls(rows, arrays["theta"], arrays["answers"], float(arrays["scale"]))
+
+    def _covariance(self, rows: Inputs) -> F64:
+        """(N, N) of measurements of `rows`."""
+        return _noisy(_Between.of(rows, rows).kernel(self.theta), self.theta)
 
     def _own(self, rows: Inputs) -> F64:
         """(N,) prior variance of each row; one never seen counts as one of its own."""

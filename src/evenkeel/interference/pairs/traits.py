@@ -191,5 +191,4 @@ def _said(members: Sequence[tuple[F64, F64]]) -> Said:
     mixture (within and between them)."""
     means = np.array([mean for mean, _ in members])
     variance = np.array([v for _, v in members]).mean(axis=0) + means.var(axis=0)
-    expected = np.exp(means.mean(axis=0))
-    return Said.of(expected, expected * np.sqrt(variance))
+    return Said.of_log(means.mean(axis=0), variance)
