@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from evenkeel.lab.guests import JOBS, Guest
 from evenkeel.lab.lab import Lab
 from evenkeel.lab.matrix_plan import BY_NAME, IDLE, Cell, fingerprint, guests_needed, pool_of
 from evenkeel.lab.matrix_seen import Seen, watched
+from evenkeel.lab.undisturbed import undisturbed
 
 SETTLE_S: Final = 2.0
 AGE_LIMIT_S: Final = 120.0
@@ -38,13 +40,17 @@ HOST: Final = "h1"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One cell: per member its work per second, from outside, and what the agent saw of it."""
+    """One cell: per member its work per second, from outside, and what the agent saw of it.
+
+    `stolen` is the share of the CPU's time that this machine's own host took away meanwhile.
+    """
 
     index: int
     members: tuple[str, ...]
     at_s: float
     rates: tuple[float, ...]
     seen: tuple[Seen, ...]
+    stolen: float = 0.0
 
 
 @dataclass(slots=True)
@@ -95,6 +101,7 @@ class MatrixRun:
         self._ids: dict[str, VmId] = {}
         self._clock = SystemClock()
         host = lab.host(HOST)
+        self._cpus = host.cpus
         config = AgentConfig(
             host_id=HOST,
             libvirt_uri=host.uri,
@@ -134,7 +141,20 @@ class MatrixRun:
         self._hypervisor.close()
 
     def measure(self, index: int, cell: Cell) -> Measured:
-        """Run one cell. Raises LabError."""
+        """Run one cell, again if this machine was elsewhere. Raises LabError."""
+
+        def again(stolen: float) -> None:
+            self._report(f"{' + '.join(cell.members)}: {stolen:.0%} of the CPU was taken away")
+
+        (rates, seen, baselines), stolen = undisturbed(
+            partial(self._once, cell), frozenset(self._cpus), again
+        )
+        if len(cell.members) == 1:  # alone: what it shows now is what is normal for it
+            self._remember(cell.members[0], self._ids[cell.guests[0]], baselines)
+        return Measured(index, cell.members, time.time(), rates, seen, round(stolen, 4))
+
+    def _once(self, cell: Cell) -> tuple[tuple[float, ...], tuple[Seen, ...], Baselines]:
+        """Work per second of each member, what the agent sees, and what it has learnt."""
         guests = [self._guests[name] for name in cell.guests]
         ids = [self._ids[name] for name in cell.guests]
         try:
@@ -143,9 +163,8 @@ class MatrixRun:
                 guest.set_load(**BY_NAME[member].load)
             time.sleep(SETTLE_S)
             before = [_work(guest) for guest in guests]
-            baselines = self._baselines(cell, ids)
             seen, baselines = watched(
-                self._hypervisor, self._profiles, ids, self._seconds, baselines
+                self._hypervisor, self._profiles, ids, self._seconds, self._baselines(cell, ids)
             )
             after = [_work(guest) for guest in guests]
         finally:
@@ -153,10 +172,8 @@ class MatrixRun:
                 with contextlib.suppress(LabError):
                     guest.set_load(**{k: v for k, v in IDLE.items() if k != "ws"})
                     guest.suspend()
-        if len(cell.members) == 1:  # alone: what it shows now is what is normal for it
-            self._remember(cell.members[0], ids[0], baselines)
         rates = tuple((b[1] - a[1]) / (b[0] - a[0]) for a, b in zip(before, after, strict=True))
-        return Measured(index, cell.members, time.time(), rates, seen)
+        return rates, seen, baselines
 
     def _baselines(self, cell: Cell, ids: list[VmId]) -> Baselines:
         """What the agent would know of these workloads, had each of them a VM of its own."""

@@ -168,7 +168,12 @@ def result(
             "seconds_per_cell": seconds,
             "workloads": {name: BY_NAME[name].load for name in found.solo},
             "cells": [
-                {"members": c.members, "rates": [round(r, 3) for r in c.rates]} for c in cells
+                {
+                    "members": c.members,
+                    "rates": [round(r, 3) for r in c.rates],
+                    "stolen": c.stolen,
+                }
+                for c in cells
             ],
         },
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import httpx2
 import pytest
@@ -21,8 +22,11 @@ from evenkeel.lab.scenarios import WorkMeter
 
 pytestmark = pytest.mark.integration
 
-QUIET_S = 14.0
-HURT_S = 12.0
+LEARN_S = 9.0
+SETTLE_S = 2.5
+SPAN_S = 5.0
+TIMES = 5
+"""Quiet and hurt in turn: the machine's own speed may double and halve within a minute."""
 
 
 @pytest.fixture(scope="module")
@@ -70,27 +74,45 @@ def test_the_loss_from_inside_follows_the_work_counted_outside(
     noisy.set_load(cpu=0)
     told.set_load(cpu=50, job=JOBS.index(job))
     meter = WorkMeter(told)
-    try:
-        time.sleep(QUIET_S)
-        quiet_s = time.time()
-        noisy.set_load(cpu=90)
-        time.sleep(2.0)
-        said = []
-        while time.time() < quiet_s + HURT_S:
+
+    def measure(others: int) -> tuple[float, list[float | None]]:
+        """Work per second beside a neighbour of `others` percent, and what is said meanwhile."""
+        noisy.set_load(cpu=others)
+        time.sleep(SETTLE_S)
+        begun_s, said = time.time(), []
+        while (now_s := time.time()) < begun_s + SPAN_S:
             said.append(inside(fleet, told.name))
             time.sleep(0.5)
-        end_s = time.time()
-        lost = 1 - meter.rate(quiet_s + 2, end_s) / meter.rate(quiet_s - 6, quiet_s)
+        return meter.rate(begun_s, now_s), said
+
+    try:
+        time.sleep(LEARN_S)
+        spans = [measure(others) for others in (0, *(90, 0) * TIMES)]
     finally:
         meter.stop()
         noisy.set_load(cpu=0)
         told.set_load(cpu=0)
-    known = [s for s in said if s is not None]
+    rates = [rate for rate, _ in spans]
+    known = [[s for s in said if s is not None] for _, said in spans]
+    speeds = [1 - statistics.mean(k) for k in known if k]
 
-    assert lost > 0.2, "the two share a core"
-    assert len(known) > len(said) / 2
+    assert sum(map(len, known)) > sum(len(said) for _, said in spans) / 2
+    assert len(speeds) == len(spans), "something is said in each"
+    lost, missed = losses(rates), losses(speeds)
+    assert statistics.median(lost) > 0.2, "the two share a core"
+    off = [m - one for m, one in zip(missed, lost, strict=True)]
     # A disk is shared with whatever else this machine does, and so is less steady.
-    assert statistics.mean(known) == pytest.approx(lost, abs=0.1 if job == "cpu" else 0.15)
+    assert abs(statistics.median(off)) < (0.1 if job == "cpu" else 0.15), (lost, missed)
+
+
+def losses(in_turn: list[float]) -> list[float]:
+    """Of spans that are quiet and hurt in turn: how much lower each hurt one is than the quiet
+    ones on either side."""
+    quiet, hurt = in_turn[::2], in_turn[1::2]
+    return [
+        1 - 2 * one / (before + after)
+        for one, (before, after) in zip(hurt, pairwise(quiet), strict=True)
+    ]
 
 
 def test_prometheus_has_it(fleet: Fleet, guests: dict[str, Guest]) -> None:

@@ -29,6 +29,16 @@ def test_busy_time_is_that_of_the_given_cpus(tmp_path: Path) -> None:
     assert procfs.cpu_busy_ns(frozenset({0}), tmp_path / "missing") is None
 
 
+def test_stolen_time_is_that_of_the_given_cpus(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text(STAT)
+
+    assert procfs.cpu_stolen_ns(frozenset({0}), stat) == 0
+    assert procfs.cpu_stolen_ns(frozenset({0, 1}), stat) == 7 * 10_000_000
+    assert procfs.cpu_stolen_ns(frozenset({9}), stat) is None
+    assert procfs.cpu_stolen_ns(frozenset({0}), tmp_path / "missing") is None
+
+
 def test_memory(tmp_path: Path) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 2048000 kB\nMemFree: 5 kB\nMemAvailable: 1024000 kB\n")

@@ -16,27 +16,38 @@ from evenkeel.domain.host import NumaCell
 
 NAN: Final = math.nan
 _NS_PER_JIFFY: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+_IDLE, _IOWAIT, _STEAL = 3, 4, 7
+"""Columns: user nice system idle iowait irq softirq steal."""
 _ROUTE_UP: Final = 0x1
 PRESSURES: Final = ("cpu", "memory", "io")
 
 
 def cpu_busy_ns(cpus: frozenset[int], stat: Path = Path("/proc/stat")) -> int | None:
     """Time that `cpus` together were not idle since boot, guests included, in ns."""
+    times = _cpu_times(cpus, stat)
+    return None if times is None else (sum(times) - times[_IDLE] - times[_IOWAIT]) * _NS_PER_JIFFY
+
+
+def cpu_stolen_ns(cpus: frozenset[int], stat: Path = Path("/proc/stat")) -> int | None:
+    """Time since boot that the host of this machine, a VM, gave to others than `cpus`, in ns."""
+    times = _cpu_times(cpus, stat)
+    return None if times is None else times[_STEAL] * _NS_PER_JIFFY
+
+
+def _cpu_times(cpus: frozenset[int], stat: Path) -> list[int] | None:
+    """Jiffies of `cpus` together; guest time is within user and nice."""
     try:
         text = stat.read_bytes()
     except OSError:
         return None
-    jiffies, n_found = 0, 0
+    found = []
     for line in text.splitlines()[1:]:
         if not line.startswith(b"cpu"):
             break
         name, *fields = line.split()
         if int(name[3:]) in cpus:
-            # user nice system idle iowait irq softirq steal; guest time is within user and nice
-            times = [int(field) for field in fields[:8]]
-            jiffies += sum(times) - times[3] - times[4]
-            n_found += 1
-    return jiffies * _NS_PER_JIFFY if n_found else None
+            found.append([int(field) for field in fields[: _STEAL + 1]])
+    return [sum(of_one) for of_one in zip(*found, strict=True)] if found else None
 
 
 def memory_mib(meminfo: Path = Path("/proc/meminfo")) -> tuple[float, float]:
