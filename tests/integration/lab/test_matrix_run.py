@@ -62,7 +62,7 @@ def test_cells_are_measured_once_though_the_run_is_broken_off(
     assert [c.members for c in done] == [c.members for c in CELLS]
     cpu60, cpu60s, cpu30, cpu30s, receive50, mixed = (cells(done, cell) for cell in ROUND)
     # From one cell to the next within a round: this machine's own speed comes and goes.
-    assert 1.5 < of_rounds(cpu60, cpu30, lambda a, b: a.rates[0] / b.rates[0]) < 2.6
+    assert 1.3 < of_rounds(cpu60, cpu30, lambda a, b: a.rates[0] / b.rates[0]) < 3.2
     assert of_rounds(cpu60s, cpu60, lambda both, a: statistics.mean(both.rates) / a.rates[0]) < 0.85
     assert of_rounds(mixed, receive50, lambda both, a: both.rates[1] / a.rates[0]) < 0.85
     # CPU that is got does not depend on how fast it is.
