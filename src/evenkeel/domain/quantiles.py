@@ -121,7 +121,25 @@ def row_quantiles(values: F32, levels: F64 = _EXACT) -> F32:
     if not values.shape[-1]:
         return np.full((*values.shape[:-1], len(levels)), np.nan, dtype=np.float32)
     ordered = np.sort(values, axis=-1)  # NaN sorts last
-    last = np.sum(~np.isnan(values), axis=-1)[..., None] - 1
+    gaps = np.isnan(ordered[..., -1])
+    result = _between(ordered, levels)
+    if gaps.any():  # few rows, as a rule
+        result[gaps] = _between_known(ordered[gaps], levels)
+    return result
+
+
+def _between(ordered: F32, levels: F64) -> F32:
+    """Of sorted rows without NaN: all are read at the same places."""
+    at = (ordered.shape[-1] - 1) * levels
+    below = np.floor(at).astype(np.intp)
+    low, high = ordered[..., below], ordered[..., np.minimum(below + 1, ordered.shape[-1] - 1)]
+    result: F32 = (low + (high - low) * (at - below)).astype(np.float32)
+    return result
+
+
+def _between_known(ordered: F32, levels: F64) -> F32:
+    """The same for rows (n, T) that end in NaN, or have nothing else."""
+    last = np.sum(~np.isnan(ordered), axis=-1)[..., None] - 1
     at = np.maximum(last, 0) * levels
     below = np.floor(at).astype(np.intp)
     share = at - below

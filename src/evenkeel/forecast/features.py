@@ -117,8 +117,12 @@ def _candidates(source: F32, ahead: int, known: dict[int, F32] | None, kind: F32
     found.append(kind)
     stacked = np.stack(found, axis=1)
     # A candidate that knows nothing says what the best informed of the others says.
-    for fill in (3, 4, 1, 0, 9):
-        stacked = np.where(np.isnan(stacked), stacked[:, fill : fill + 1], stacked)
+    gaps = np.flatnonzero(np.isnan(stacked).any(axis=(1, 2)))
+    if len(gaps):  # few rows, as a rule
+        some = stacked[gaps]
+        for fill in (3, 4, 1, 0, 9):
+            some = np.where(np.isnan(some), some[:, fill : fill + 1], some)
+        stacked[gaps] = some
     return np.maximum(np.nan_to_num(stacked), 0.0).astype(np.float32)
 
 

@@ -13,7 +13,7 @@ from evenkeel.forecast.base import FittedForecaster, Forecast, Targets
 from evenkeel.forecast.calibration import Calibration
 from evenkeel.forecast.workers import Report, Workers
 
-PIECE = 4096
+PIECE = 2048
 """Series at once: enough to spread Python's own cost, few enough to stay out of main memory."""
 
 Piece = Callable[[], Panel]

@@ -23,11 +23,11 @@ LARGEST: Final = float(UNIT) * 65_504
 """16 TiB of memory, 16 million requests a second; more than this is kept as this."""
 _MISSING: Final = 0x7E00
 _MARK: Final = 0x8000
+_INFINITE: Final = np.uint32(0x7C00)
+_NAN: Final = np.uint32(0x7FC0_0000)
 _AT_ONCE: Final = 8192
-_CODES: Final = np.arange(2**16, dtype=np.uint16) & (_MARK - 1)
-_CODES[_CODES >= 0x7C00] = _MISSING
-_VALUE: Final = _CODES.view(np.float16).astype(np.float32) * UNIT
-"""What each code stands for: looking up takes a tenth of the time of NumPy's conversion."""
+_TO_VALUE: Final = UNIT * np.float32(2.0**112)
+"""A half's bits, moved to where a float32 has them, are the number divided by 2^112: exactly."""
 
 
 class WarmHistory:
@@ -76,7 +76,8 @@ class WarmHistory:
             raise ValueError(f"{n_slots} slots in a history of {self.n_slots}")
         values = np.empty((len(rows), n_slots), dtype=np.float32)
         censored = np.empty(values.shape, dtype=bool)
-        _decode(self._codes, rows, first % self.n_slots, _VALUE, values, censored)
+        _decode(self._codes, rows, first % self.n_slots, values.view(np.uint32), censored)
+        values *= _TO_VALUE
         return values, censored
 
     def _columns(self, first: int, n_slots: int) -> Iterator[tuple[slice, slice]]:
@@ -98,13 +99,17 @@ def _coded(values: F32, censored: Bools | None) -> Codes:
 
 
 @compiled
-def _decode(codes: Codes, rows: Ints, at: int, value: F32, values: F32, censored: Bools) -> None:
-    width = codes.shape[1]
+def _decode(codes: Codes, rows: Ints, at: int, bits: Codes, censored: Bools) -> None:
+    before = min(bits.shape[1], codes.shape[1] - at)
     for i in range(len(rows)):
         row = codes[rows[i]]
-        column = at
-        for k in range(values.shape[1]):
-            code = row[column]
-            values[i, k] = value[code]
-            censored[i, k] = code >= 0x8000
-            column = column + 1 if column + 1 < width else 0
+        _decode_stretch(row[at : at + before], bits[i, :before], censored[i, :before])
+        _decode_stretch(row[: bits.shape[1] - before], bits[i, before:], censored[i, before:])
+
+
+@compiled
+def _decode_stretch(codes: Codes, bits: Codes, censored: Bools) -> None:
+    for k in range(len(codes)):
+        half = np.uint32(codes[k]) & np.uint32(0x7FFF)
+        bits[k] = half << np.uint32(13) if half < _INFINITE else _NAN
+        censored[k] = codes[k] >= _MARK

@@ -12,10 +12,15 @@ def mean_known(values: F32) -> F32:
 
     Unlike `nanmean` it does not warn: muting warnings is not safe in threads.
     """
-    known = ~np.isnan(values)
-    count = known.sum(axis=-1)
-    total = np.where(known, values, np.float32(0)).sum(axis=-1, dtype=np.float32)
-    mean: F32 = np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+    total = values.sum(axis=-1, dtype=np.float32)
+    mean: F32 = (total / np.float64(max(values.shape[-1], 1))).astype(np.float32)
+    gaps = np.isnan(total) if values.shape[-1] else np.ones(total.shape, dtype=bool)
+    if gaps.any():  # few rows, as a rule
+        some = values[gaps]
+        known = ~np.isnan(some)
+        count = known.sum(axis=-1)
+        total = np.where(known, some, np.float32(0)).sum(axis=-1, dtype=np.float32)
+        mean[gaps] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return mean
 
 
@@ -61,6 +66,11 @@ def last_known(values: F32) -> F32:
 def lagged(values: F32, lags: Ints) -> F32:
     """`values[:, T - lag]` for each lag (N, L): lag 1 is the newest; NaN before the beginning."""
     at = values.shape[1] - lags
-    taken = values[:, np.maximum(at, 0)] if values.shape[1] else np.empty((len(values), len(lags)))
-    result: F32 = np.where(at[None, :] >= 0, taken, np.float32(np.nan)).astype(np.float32)
+    result: F32
+    if (at >= 0).all():
+        result = np.take(values, at, axis=1)
+    else:
+        empty = np.empty((len(values), len(lags)))
+        taken = values[:, np.maximum(at, 0)] if values.shape[1] else empty
+        result = np.where(at >= 0, taken, np.float32(np.nan)).astype(np.float32)
     return result
