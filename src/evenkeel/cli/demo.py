@@ -69,6 +69,8 @@ def demo(
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Once: `timeout make run` sends it twice, and the second must not end the taking down."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -69,6 +69,9 @@ def test_cells_are_measured_once_though_the_run_is_broken_off(
     got = of_rounds(cpu30s, cpu30, lambda both, a: both.seen[0].cpu_used / a.seen[0].cpu_used)
     assert got < 0.88, "two guests in step would take turns and lose half of this"
 
+    alone = [c.seen[0].cpu_used for c in cpu60]
+    assert all(abs(one / statistics.median(alone) - 1) < 0.15 for one in alone), alone
+
     made = table(done)
     assert 0.45 < made.solo["cpu60"]["cpu_used"] < 0.7
     assert made.solo["receive50"]["net_mbit_s"] > 10
@@ -76,6 +79,7 @@ def test_cells_are_measured_once_though_the_run_is_broken_off(
     rows = {(r.victim, r.partners): r for r in made.rows}
     assert len(rows["cpu30", ("cpu30",)].cell_losses) == 2 * len(cpu30s)
     assert rows["cpu60", ("cpu60",)].loss > 0.15
+    assert statistics.median(rows["receive50", ("cpu60",)].cell_losses) > 0.15
 
 
 def of_rounds(

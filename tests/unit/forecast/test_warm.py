@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenkeel.forecast.warm import LARGEST, WarmHistory
+from evenkeel.forecast.warm import LARGEST, UNIT, WarmHistory
 
 N, WIDTH = 3, 10
+N_CODES = 2**16
 ALL = np.arange(N)
 
 
@@ -67,3 +68,16 @@ def test_odd_values():
 def test_no_more_slots_than_there_are():
     with pytest.raises(ValueError, match="5 slots in a history of 4"):
         WarmHistory(4).clear(0, 5)
+
+
+@pytest.mark.parametrize("first", [0, 1, 40_000, N_CODES - 1])
+def test_every_code_is_read_as_the_half_it_is(first):
+    history = WarmHistory(N_CODES)
+    history.reserve(1)
+    history._codes[0] = np.arange(N_CODES, dtype=np.uint16)
+    halves = (np.arange(N_CODES, dtype=np.uint16) & 0x7FFF).view(np.float16)
+    expected = np.where(np.isfinite(halves), halves, np.nan).astype(np.float32) * UNIT
+
+    values, censored = history.read(np.array([0]), first, N_CODES)
+    np.testing.assert_array_equal(values[0], np.roll(expected, -first))
+    np.testing.assert_array_equal(censored[0], np.roll(np.arange(N_CODES) >= 0x8000, -first))
