@@ -25,7 +25,7 @@ from evenkeel.domain.trace import Reading, Trace, joined
 from evenkeel.forecast.backtest import Course, first_origin
 
 FORMATS: Final = ("planetlab", "bitbrains")
-MAX_ORIGINS: Final = 300
+MAX_ORIGINS: Final = 700
 """Most origins when `every` is left open."""
 MAX_JOINED_S: Final = 400 * DAY_S
 
@@ -187,13 +187,14 @@ def _spans(question: Question, history: str, warm_up: str) -> tuple[int, int]:
 
 
 def _every(question: Question, n_slots: int, notes: list[str]) -> int:
-    """About three hours; no divisor of the day, so that every minute of it has its turn.
+    """About half an hour; no divisor of the day, so that every minute of it has its turn.
 
-    Origins at full hours alone would judge by what starts at full hours.
+    Origins at full hours alone would judge by what starts at full hours. And calibration learns at
+    each origin: a controller has one every five minutes, and twenty are needed until it is settled.
     """
     if question.every:
         return slots(question.every, "--every")
-    every = slots("185m")
+    every = slots("35m")
     if n_slots // every > MAX_ORIGINS:
         every = -(-n_slots // MAX_ORIGINS)
         while gcd(every, slots("1d")) > 1:

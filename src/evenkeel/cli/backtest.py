@@ -59,7 +59,7 @@ def backtest(
         typer.Option(min=0, max=0.9, help="Share of the VMs, by seed, kept out of training."),
     ] = 0.0,
     every: Annotated[
-        str | None, typer.Option(help="Between origins [default: 30m planetlab, 185m bitbrains].")
+        str | None, typer.Option(help="Between origins [default: 30m planetlab, 35m bitbrains].")
     ] = None,
     history: Annotated[
         str | None, typer.Option(help="Most history a model gets [default: 1d, 7d].")

@@ -32,7 +32,7 @@ from evenkeel.forecast.features import (
 )
 from evenkeel.forecast.network.forecaster import NetworkForecaster
 from evenkeel.forecast.network.settings import Training
-from evenkeel.forecast.rows import NothingKnown, Rows, draw, held_out, least_scale
+from evenkeel.forecast.rows import NothingKnown, Rows, apart, draw, least_scale
 from evenkeel.forecast.workers import IN_TURN, Report, Workers, ignore
 
 NAME: Final = "auto"
@@ -88,9 +88,9 @@ class AutoForecaster:
 
     def fit(self, panels: Sequence[Panel], targets: Targets, seed: int) -> FittedAuto:
         """Raises NothingKnown."""
-        apart = [held_out(panel.ids, seed) for panel in panels]
-        learn = [panel.only(~mask) for panel, mask in zip(panels, apart, strict=True)]
-        judge = [panel.only(mask) for panel, mask in zip(panels, apart, strict=True) if mask.any()]
+        masks = apart(panels, seed)
+        learn = [panel.only(~mask) for panel, mask in zip(panels, masks, strict=True)]
+        judge = [panel.only(mask) for panel, mask in zip(panels, masks, strict=True) if mask.any()]
         is_far = far(targets, panels[0].step_s) if panels else np.zeros(0, dtype=bool)
         fit = partial(_fit, self.make, learn, targets, seed)
         n_learners = len(self.make(ignore))

@@ -18,6 +18,8 @@ HISTORY = WEEK + DAY
 """Slots before the origin that models look at."""
 FIRST_ORIGIN = 12
 HOLDOUT_SHARE = 0.12
+MAX_HELD_OUT = 150
+"""VMs, about: more of them choose no better, and what is learnt wants them more."""
 MAX_ORIGINS = 700
 """At most so many origins in one drawing: with few VMs each costs more than it teaches."""
 
@@ -127,6 +129,13 @@ def held_out(ids: Sequence[str], seed: int, share: float = HOLDOUT_SHARE) -> Boo
     """Which series are kept apart: by name, so that a VM is apart in every panel or in none."""
     hashes = np.array([zlib.crc32(f"{seed}:{name}".encode()) for name in ids], dtype=np.uint32)
     return hashes < share * 2.0**32
+
+
+def apart(panels: Sequence[Panel], seed: int) -> list[Bools]:
+    """Which series of each panel are kept apart from training: a share of the VMs."""
+    n_vms = len(set().union(*(panel.ids for panel in panels)))
+    share = min(HOLDOUT_SHARE, MAX_HELD_OUT / max(n_vms, 1))
+    return [held_out(panel.ids, seed, share) for panel in panels]
 
 
 def least_scale(panels: Sequence[Panel]) -> float:

@@ -100,8 +100,8 @@ def test_one_parquet_is_split_by_time_and_by_vms(run, month, tmp_path):
     assert result.exit_code == 0, result.output
     measured = json.loads(out.read_text())
     assert measured["detail"]["n_train_series"] == 8
-    # Three days, an origin every 37 slots, all with their next slot inside.
-    assert measured["detail"]["n_origins"] == 24
+    # Three days, an origin every 7 slots, all with their next slot inside.
+    assert measured["detail"]["n_origins"] == 124
     assert measured["metrics"]["unseen.wql.24h"] > 0
     # All models of --models beside the first are opponents or listed apart.
     assert "trailing-1d" in measured["baselines"]

@@ -13,7 +13,7 @@ from evenkeel.forecast.base import Targets
 from evenkeel.forecast.features import CANDIDATES, N_CANDIDATES, N_KINDS
 from evenkeel.forecast.network.forecaster import NetworkForecaster
 from evenkeel.forecast.network.settings import Training
-from evenkeel.forecast.rows import draw, held_out
+from evenkeel.forecast.rows import apart, draw, held_out
 from panels import fleet
 
 OPTIONS = _options(("cheap", "dear"))
@@ -57,6 +57,14 @@ def test_a_vm_is_kept_apart_everywhere_or_nowhere():
     assert 0.09 < apart.mean() < 0.15
     np.testing.assert_array_equal(apart[::-1], held_out(ids[::-1], seed=1))
     assert (apart != held_out(ids, seed=2)).any()
+
+
+def test_of_a_large_fleet_no_more_vms_are_kept_apart_than_the_choice_wants():
+    few, many = fleet(100, 4), fleet(4000, 4)
+    assert 5 < apart([few], seed=1)[0].sum() < 20
+    of_many, of_few = apart([many, few], seed=1)
+    assert 110 < of_many.sum() < 190
+    np.testing.assert_array_equal(of_few, of_many[: len(of_few)])  # the same names
 
 
 def test_training_rows_never_reach_past_the_panel():
