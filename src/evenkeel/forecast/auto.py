@@ -1,9 +1,9 @@
 """`auto`: learnt models beside the simple forecasts, and a measured choice between them.
 
-A tenth of the VMs is kept apart from all training. On them every model, the mean of every two
-learnt ones, and every simple forecast is measured, for each kind of series and each target; the
-simplest that is not clearly beaten serves. What serves nowhere is not kept. For far targets a
-learnt model also has to prove itself in time (see `far`).
+A tenth of the VMs, of a large fleet fewer, is kept apart from all training. On them every model,
+the mean of every two learnt ones, and every simple forecast is measured, for each kind of series
+and each target; the simplest that is not clearly beaten serves. What serves nowhere is not kept.
+For far targets a learnt model also has to prove itself in time (see `far`).
 """
 
 from __future__ import annotations

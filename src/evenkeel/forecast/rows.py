@@ -19,7 +19,7 @@ HISTORY = WEEK + DAY
 FIRST_ORIGIN = 12
 HOLDOUT_SHARE = 0.12
 MAX_HELD_OUT = 150
-"""VMs, about: more of them choose no better, and what is learnt wants them more."""
+"""VMs, about: these are enough to choose by, and the others are better learnt from."""
 MAX_ORIGINS = 700
 """At most so many origins in one drawing: with few VMs each costs more than it teaches."""
 
@@ -132,7 +132,7 @@ def held_out(ids: Sequence[str], seed: int, share: float = HOLDOUT_SHARE) -> Boo
 
 
 def apart(panels: Sequence[Panel], seed: int) -> list[Bools]:
-    """Which series of each panel are kept apart from training: a share of the VMs."""
+    """Which series of each panel are kept apart from training: a share of the VMs, not too many."""
     n_vms = len(set().union(*(panel.ids for panel in panels)))
     share = min(HOLDOUT_SHARE, MAX_HELD_OUT / max(n_vms, 1))
     return [held_out(panel.ids, seed, share) for panel in panels]
