@@ -48,7 +48,7 @@ class ClaimStore(Protocol):
     def advance(self, expected: Mapping[HostId, int]) -> bool:
         """Compare and swap: every host to its next generation, if all are in the expected one.
 
-        False: at least one is not, and the transaction has to be given up.
+        False: at least one is not, and the transaction has to be given up. No hosts: always True.
         """
         ...
 

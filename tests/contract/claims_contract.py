@@ -103,6 +103,7 @@ class ClaimsContract:
             assert session.claims.generations([H1, H2]) == {H1: 0, H2: 0}
             assert session.claims.advance({H1: 0, H2: 0})
             assert session.claims.advance({H1: 1})
+            assert session.claims.advance({})
         with store.write() as session:
             assert session.claims.generations([H1, H2]) == {H1: 2, H2: 1}
         with pytest.raises(ValueError), store.write() as session:  # noqa: PT012

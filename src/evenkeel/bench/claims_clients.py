@@ -148,23 +148,28 @@ class _Client:
         Raises NoAnswer when it stays away.
         """
         noted, give_up_s = self._noted, time.monotonic() + PATIENCE_S
-        is_first = True
+        is_first, last = True, ""
         while time.monotonic() < give_up_s:
             began_s = time.perf_counter()
             try:
                 url = self._rng.choice(self._urls) + path
                 answer = await self._http.request(method, url, json=body)
-            except httpx2.HTTPError:
+            except httpx2.HTTPError as error:
                 noted.counts["asked_again"] += 1
+                last = f"{type(error).__name__}: {error}"
             else:
                 if answer.status_code < 500:
                     if is_first:
                         noted.took_ms.append((time.perf_counter() - began_s) * 1e3)
                     return answer, is_first
                 noted.counts[f"failed.{answer.status_code}"] += 1
+                last = f"{answer.status_code}: {answer.text[:300]}"
             is_first = False
             await asyncio.sleep(AWAY_S * (1 + self._rng.random()))
-        raise NoAnswer(f"{method} {path} was not answered in {PATIENCE_S:.0f} s")
+        raise NoAnswer(
+            f"{method} {path} was not answered in {PATIENCE_S:.0f} s; {dict(noted.counts)}; "
+            f"the last time: {url}: {last}"
+        )
 
 
 def _path(claim: str, verb: str = "") -> str:

@@ -22,10 +22,11 @@ from evenkeel.lab.scenarios import WorkMeter
 
 pytestmark = pytest.mark.integration
 
-LEARN_S = 9.0
+LEARN_S = 30.0
+"""So long the agent sees how fast the machine can be: what is lost is lost against that."""
 SETTLE_S = 2.5
 SPAN_S = 5.0
-TIMES = 5
+TIMES = 7
 """Quiet and hurt in turn: the machine's own speed may double and halve within a minute."""
 
 

@@ -197,3 +197,17 @@ def test_at_random_no_instants_sum_changes(
         assert (sums() == before).all()
     assert n_done > 20
     assert audit(f"sqlite:///{tmp_path}/controller.db").overcommitted == []
+
+
+def test_the_end_of_a_claim_moves_though_none_of_its_lots_hold_to_it(
+    claims: Claims, store: SqlStore, now: int
+) -> None:
+    short = taken(claims, now, "short", Ask(H1, CPU, 40), span_s=1000)
+    long = taken(claims, now, "long", Ask(H1, MEMORY, 10), span_s=2000)
+    claims.merge(ClaimMerge(short.id, long.id)).result(5)
+    claims.split(part(short, 1, asks=(Ask(H1, MEMORY, 10),))).result(5)
+    left = stored(store, short.id)
+    assert (lots(left), left.end_s) == ([("cpu", 40, now, now + 1000)], now + 2000)
+    moved = claims.change(ClaimChange(short.id, end_s=now + 1500)).result(5)
+    assert (lots(moved), moved.end_s) == (lots(left), now + 1500)
+    assert stored(store, short.id) == moved
