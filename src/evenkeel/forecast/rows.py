@@ -125,7 +125,7 @@ def _joined(parts: Sequence[Rows]) -> Rows:
     )
 
 
-def held_out(ids: Sequence[str], seed: int, share: float = HOLDOUT_SHARE) -> Bools:
+def held_out(ids: Sequence[str], seed: int, share: float) -> Bools:
     """Which series are kept apart: by name, so that a VM is apart in every panel or in none."""
     hashes = np.array([zlib.crc32(f"{seed}:{name}".encode()) for name in ids], dtype=np.uint32)
     return hashes < share * 2.0**32

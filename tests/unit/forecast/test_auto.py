@@ -53,10 +53,10 @@ def test_a_kind_with_few_rows_goes_with_all():
 
 def test_a_vm_is_kept_apart_everywhere_or_nowhere():
     ids = [f"vm{i}" for i in range(2000)]
-    apart = held_out(ids, seed=1)
-    assert 0.09 < apart.mean() < 0.15
-    np.testing.assert_array_equal(apart[::-1], held_out(ids[::-1], seed=1))
-    assert (apart != held_out(ids, seed=2)).any()
+    is_apart = held_out(ids, 1, 0.12)
+    assert 0.09 < is_apart.mean() < 0.15
+    np.testing.assert_array_equal(is_apart[::-1], held_out(ids[::-1], 1, 0.12))
+    assert (is_apart != held_out(ids, 2, 0.12)).any()
 
 
 def test_of_a_large_fleet_no_more_vms_are_kept_apart_than_the_choice_wants():

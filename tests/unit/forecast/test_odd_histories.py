@@ -10,7 +10,7 @@ from evenkeel.forecast.auto import AutoForecaster, Learner
 from evenkeel.forecast.base import Targets
 from evenkeel.forecast.network.forecaster import NetworkForecaster
 from evenkeel.forecast.network.settings import Training
-from evenkeel.forecast.rows import NothingKnown, draw, held_out
+from evenkeel.forecast.rows import NothingKnown, apart, draw
 from evenkeel.forecast.workers import Report
 from panels import panel
 
@@ -78,7 +78,7 @@ def test_no_origin_lies_before_a_hole_of_all() -> None:
 
 def test_vms_apart_of_which_nothing_is_known_leave_the_choice_unmeasured() -> None:
     whole = panel(VALUES)
-    is_apart = held_out(whole.ids, 1)
+    (is_apart,) = apart([whole], 1)
     assert 0 < is_apart.sum() < len(is_apart)
     holed = panel(np.where(is_apart[:, None], np.nan, VALUES))
     fitted = AutoForecaster(brief).fit([holed], Targets((1,)), seed=1)
